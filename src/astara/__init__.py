@@ -1,0 +1,1 @@
+"""Astara: what tenants ask of cloud APIs becomes running, healed, upgraded service instances."""

@@ -1,0 +1,155 @@
+"""What a node agent (many instances) and an appliance agent (one instance) say about themselves.
+
+REST, JSON, HTTPS with mutual TLS. Paths of the node agent, version 1:
+
+    GET    /v1/node                              NodeView
+    GET    /v1/instances[?driver=D&id=I]         InstanceList          (bulk: one call for everything)
+    PUT    /v1/instances/{instance}              InstanceSpec -> InstanceView      idempotent
+    DELETE /v1/instances/{instance}              Fence -> 204                      absence is success
+    PUT    /v1/instances/{instance}/ports/{port}     PortAttachment wrapped in AttachRequest -> InstanceView
+    DELETE /v1/instances/{instance}/ports/{port}     Fence -> InstanceView
+    PUT    /v1/instances/{instance}/config       Document -> ApplyReport
+    GET    /v1/instances/{instance}/state        StateView (read back, never remembered)
+    GET    /v1/instances/{instance}/console-log  text/plain
+    GET    /v1/changes?since=N&wait_s=S          ChangeFeed (long poll)
+
+Refusals are a Problem with HTTP 400, 404, 409 (older generation), 422 (names the field), 503 or 500.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from astara.contract.codec import Wire
+from astara.contract.generation import Generation
+
+
+class Health(enum.StrEnum):
+    """What read-back says about an instance."""
+
+    HEALTHY = "healthy"  # everything wanted is there
+    DEGRADED = "degraded"  # runs, but read-back differs from what was applied, and repair did not help (yet)
+    UNCONFIGURED = "unconfigured"  # no document has been applied since it was created
+    FAILED = "failed"  # the instance itself is broken: namespace gone, agent cannot enter it
+
+
+class Key(Wire, frozen=True):
+    """The resource an instance belongs to."""
+
+    driver: str
+    id: str
+
+
+class PortAttachment(Wire, frozen=True):
+    """One network interface of an instance, and where it is plugged.
+
+    `mac` is how the agent finds the interface afterwards; names are never trusted. `attach` names a
+    layer-2 attachment kind (entry points `astara.attach`). `mtu` is in bytes.
+    """
+
+    port_id: str
+    mac: str
+    network_id: str
+    mtu: int = 1500
+    attach: str = "bridge"
+
+
+class Fence(Wire, frozen=True):
+    generation: Generation
+
+
+class InstanceSpec(Wire, frozen=True):
+    """Create (or find) one instance. `labels` come back untouched in InstanceView."""
+
+    id: str
+    key: Key
+    slot: str
+    generation: Generation
+    ports: tuple[PortAttachment, ...] = ()
+    labels: dict[str, str] = {}
+
+
+class AttachRequest(Wire, frozen=True):
+    generation: Generation
+    port: PortAttachment
+
+
+class Deviation(Wire, frozen=True):
+    """One thing read-back found to differ. `subsystem` is e.g. "nftables"; `detail` holds no secret."""
+
+    subsystem: str
+    detail: str
+
+
+class StateView(Wire, frozen=True):
+    """The applied state of one instance, answered from read-back."""
+
+    health: Health
+    generation: Generation | None = None
+    driver: str | None = None
+    digest: str | None = None
+    deviations: tuple[Deviation, ...] = ()
+    #: How many times the agent repaired this instance on its own since the agent started.
+    repairs: int = 0
+    last_error: str | None = None
+
+
+class InstanceView(Wire, frozen=True):
+    id: str
+    key: Key
+    slot: str
+    ports: tuple[PortAttachment, ...]
+    state: StateView
+    created_at: float  # seconds since the epoch
+    labels: dict[str, str] = {}
+
+
+class InstanceList(Wire, frozen=True):
+    instances: tuple[InstanceView, ...]
+    #: The agent's change counter at the time of the answer, for GET /v1/changes.
+    cursor: int = 0
+
+
+class NodeView(Wire, frozen=True):
+    name: str
+    agent_version: str
+    contracts: tuple[int, ...]
+    attach_kinds: tuple[str, ...]
+    drivers: tuple[str, ...]
+    started_at: float
+    instances: int
+    #: Changes at every start of the agent.
+    boot_id: str
+
+
+class Outcome(enum.StrEnum):
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+
+
+class ApplyReport(Wire, frozen=True):
+    outcome: Outcome
+    digest: str
+    generation: Generation
+    #: Names of the subsystems that were touched, in order.
+    touched: tuple[str, ...] = ()
+    duration_ms: float = 0.0
+
+
+class ChangeFeed(Wire, frozen=True):
+    """Instances whose state changed by themselves (died, healed, drifted) after cursor `since`."""
+
+    cursor: int
+    keys: tuple[Key, ...] = ()
+    boot_id: str = ""
+
+
+class Problem(Wire, frozen=True):
+    """Every refusal. `field` is a path in the request body when the request is at fault."""
+
+    #: One of: bad-request, not-found, stale-generation, invalid, refused-by-daemon, apply-failed, unavailable.
+    error: str
+    message: str
+    field: str | None = None
+    remedy: str | None = None
+    deviations: tuple[Deviation, ...] = ()

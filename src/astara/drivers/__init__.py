@@ -1,0 +1,1 @@
+"""One folder per network service; the folders never see each other."""

@@ -1,0 +1,1 @@
+"""The router service: Neutron routers, floating IPs, port forwardings."""

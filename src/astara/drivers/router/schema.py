@@ -1,0 +1,130 @@
+"""The router section of a document: what one router instance shall be. Wire types only.
+
+Links are named by MAC address. Addresses with a prefix are "10.0.0.1/24"; without, "10.0.0.1".
+"""
+
+from __future__ import annotations
+
+import enum
+
+from astara.contract.codec import Wire
+
+
+class RaMode(enum.StrEnum):
+    """Neutron's ipv6_ra_mode: which flags the router advertisement carries (RFC 4861, RFC 4862)."""
+
+    SLAAC = "slaac"  # prefix A=1, M=0, O=0
+    DHCPV6_STATELESS = "dhcpv6-stateless"  # prefix A=1, M=0, O=1
+    DHCPV6_STATEFUL = "dhcpv6-stateful"  # prefix A=0, M=1, O=1
+
+
+class Shaping(Wire, frozen=True):
+    """Rates in kbit/s, bursts in kbit, seen from the router: egress leaves towards the outside network."""
+
+    ingress_kbps: int | None = None
+    ingress_burst_kb: int | None = None
+    egress_kbps: int | None = None
+    egress_burst_kb: int | None = None
+
+
+class AdvertisedPrefix(Wire, frozen=True):
+    """One IPv6 subnet for which this router sends advertisements."""
+
+    prefix: str
+    mode: RaMode
+    dns_servers: tuple[str, ...] = ()
+
+
+class InternalLink(Wire, frozen=True):
+    """A router interface on a tenant network.."""
+
+    mac: str
+    port_id: str
+    network_id: str
+    mtu: int
+    addresses: tuple[str, ...]
+    advertise: tuple[AdvertisedPrefix, ...] = ()
+    shaping: Shaping | None = None
+
+
+class ExternalLink(Wire, frozen=True):
+    """A gateway port. `nexthops` are the external subnets' gateways, at most one per IP version, used as default route.
+
+    `snat_v4` is the address masquerading uses, None when SNAT is off or the port has no IPv4 address.
+    """
+
+    mac: str
+    port_id: str
+    network_id: str
+    mtu: int
+    addresses: tuple[str, ...]
+    nexthops: tuple[str, ...] = ()
+    snat_v4: str | None = None
+    shaping: Shaping | None = None
+
+
+class FloatingIP(Wire, frozen=True):
+    """One-to-one translation; applies only to traffic that enters or leaves through `external_port_id`'s link."""
+
+    id: str
+    floating: str
+    fixed: str
+    external_port_id: str
+    shaping: Shaping | None = None
+
+
+class PortForwarding(Wire, frozen=True):
+    """`floating`:external range -> `internal`:internal range, equal lengths. protocol: tcp, udp, sctp, dccp, icmp."""
+
+    id: str
+    protocol: str
+    floating: str
+    external_first: int
+    external_last: int
+    internal: str
+    internal_first: int
+    internal_last: int
+    external_port_id: str
+
+
+class StaticRoute(Wire, frozen=True):
+    destination: str
+    nexthop: str
+
+
+class ConntrackHelper(Wire, frozen=True):
+    protocol: str
+    port: int
+    helper: str
+
+
+class NdpProxy(Wire, frozen=True):
+    """Answer neighbour solicitations for `address` on the external link (Neutron's ndp_proxy)."""
+
+    address: str
+    external_port_id: str
+
+
+class MetadataIdentity(Wire, frozen=True):
+    """Who sits behind an address of a network: what is signed towards Nova's metadata API."""
+
+    network_id: str
+    address: str
+    instance_id: str
+    project_id: str
+
+
+class RouterSection(Wire, frozen=True):
+    """One router. `enabled` false (administratively down): links stay, nothing is forwarded or advertised."""
+
+    router_id: str
+    enabled: bool = True
+    internal: tuple[InternalLink, ...] = ()
+    external: tuple[ExternalLink, ...] = ()
+    floating_ips: tuple[FloatingIP, ...] = ()
+    port_forwardings: tuple[PortForwarding, ...] = ()
+    routes: tuple[StaticRoute, ...] = ()
+    conntrack_helpers: tuple[ConntrackHelper, ...] = ()
+    ndp_proxies: tuple[NdpProxy, ...] = ()
+    #: IPv6 prefixes reachable from outside without translation (the whole of the internal v6 subnets).
+    routed_v6: tuple[str, ...] = ()

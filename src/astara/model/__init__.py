@@ -1,0 +1,1 @@
+"""The nouns of the orchestrator, and the boundaries (Protocols) behind which the world lies. No I/O."""

@@ -1,0 +1,177 @@
+"""The boundaries of the engine: it meets drivers, providers and remote APIs only through these.
+
+Every method may raise the errors of `model.errors` and nothing else on purpose. Every remote call
+has a timeout. Absence is success: deleting what is gone returns quietly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from astara.contract.agent import ApplyReport, PortAttachment
+from astara.contract.codec import Wire
+from astara.contract.generation import Generation
+from astara.contract.snapshot import (
+    ChangePage,
+    DhcpPortRequest,
+    NetworkPage,
+    NetworkSnapshot,
+    PortSnapshot,
+    RouterPage,
+    RouterSnapshot,
+    StatusReport,
+)
+from astara.model.resource import DesiredInstance, DesiredState, ObservedInstance, ResourceKey
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A parsed notification: Neutron's event type and the ids its payload names, nothing more.
+
+    `resource` is the part before the first dot ("port"); `ids` maps a kind to ids, e.g.
+    {"port": (…,), "network": (…,), "router": (…,), "subnet": (…,)}.
+    """
+
+    type: str
+    ids: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class RouterWorld:
+    """One router and the networks it touches, cut out of a RouterPage."""
+
+    revision: int
+    router: RouterSnapshot | None
+    networks: dict[str, NetworkSnapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkWorld:
+    """One network, cut out of a NetworkPage."""
+
+    revision: int
+    network: NetworkSnapshot | None
+
+
+World: TypeAlias = RouterWorld | NetworkWorld
+
+
+@dataclass(frozen=True, slots=True)
+class DriverOptions:
+    """What the operator configures that drivers need; frozen, handed in."""
+
+    default_provider: str = "namespace"
+    attach: str = "bridge"
+    domain: str = "openstacklocal"
+    upstream_dns: tuple[str, ...] = ()
+    metadata: bool = True
+
+
+class Driver(Protocol):
+    """A network service, decided purely: no clock, no I/O, no logger."""
+
+    name: str
+    #: Which snapshot it reads: "router" or "network".
+    reads: str
+
+    def keys_for(self, event: Event) -> Iterable[ResourceKey]:
+        """Name the resources a notification concerns; empty when none."""
+        ...
+
+    def keys_in(self, page: RouterPage | NetworkPage) -> Iterable[ResourceKey]:
+        """Name every resource of this driver in a bulk page."""
+        ...
+
+    def desired(self, key: ResourceKey, world: World) -> DesiredState:
+        """Turn the snapshot into the wish."""
+        ...
+
+
+DriverFactory: TypeAlias = Callable[[DriverOptions], Driver]
+
+
+class InstanceProvider(Protocol):
+    """A kind of instance. Creation is idempotent by (key, slot): asking twice makes one."""
+
+    name: str
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Of: "hotplug" (attach_port on a live instance), "console-log"."""
+        ...
+
+    def list(self, key: ResourceKey | None = None) -> ProviderListing:
+        """Return every instance of ours, or those of one key, with state; names hosts that did not answer."""
+        ...
+
+    def create(self, key: ResourceKey, wanted: DesiredInstance, generation: Generation) -> ObservedInstance: ...
+
+    def delete(self, instance: ObservedInstance, generation: Generation) -> None: ...
+
+    def attach_port(
+        self, instance: ObservedInstance, port: PortAttachment, generation: Generation
+    ) -> ObservedInstance: ...
+
+    def detach_port(self, instance: ObservedInstance, port_id: str, generation: Generation) -> ObservedInstance: ...
+
+    def push(self, instance: ObservedInstance, driver: str, section: Wire, generation: Generation) -> ApplyReport:
+        """Hand the instance its whole configuration; raises Stale, Terminal (refused, names the field), Retry, Gone."""
+        ...
+
+    def console_log(self, instance: ObservedInstance) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderListing:
+    instances: tuple[ObservedInstance, ...]
+    unreachable_hosts: frozenset[str]
+
+
+class NeutronApi(Protocol):
+    """Everything the orchestrator ever asks of Neutron; all of it is served by our plug-in."""
+
+    def routers(self, ids: Sequence[str] | None = None, marker: str | None = None, limit: int = 200) -> RouterPage: ...
+
+    def networks(
+        self, ids: Sequence[str] | None = None, marker: str | None = None, limit: int = 200
+    ) -> NetworkPage: ...
+
+    def changes(self, since: int) -> ChangePage: ...
+
+    def report_status(self, report: StatusReport) -> None: ...
+
+    def ensure_dhcp_port(self, request: DhcpPortRequest) -> PortSnapshot: ...
+
+    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> None: ...
+
+
+class EventSink(Protocol):
+    """Where intake puts what it heard."""
+
+    def notify(self, event: Event) -> None: ...
+
+    def resync(self, reason: str) -> None:
+        """Everything owned must be looked at again: the feed was interrupted."""
+        ...
+
+
+class EventFeed(Protocol):
+    """A source of events: RabbitMQ, or Neutron's HTTP notification driver."""
+
+    name: str
+
+    def start(self, sink: EventSink) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def connected(self) -> bool: ...
+
+
+class Clock(Protocol):
+    """Time, so that tests own it. `now` is monotonic seconds; `wall` is seconds since the epoch."""
+
+    def now(self) -> float: ...
+
+    def wall(self) -> float: ...

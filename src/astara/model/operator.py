@@ -1,0 +1,149 @@
+"""What an operator may ask of a running orchestrator, and the answers: the boundary behind the admin REST API.
+
+Answers are wire types, so that the REST API, `--json` and the tables show the same facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from astara.contract.agent import Deviation
+from astara.contract.codec import Wire
+from astara.model.resource import ResourceKey
+
+
+class InstanceLine(Wire, frozen=True):
+    id: str
+    resource: str  # "router/UUID"
+    slot: str
+    provider: str
+    host: str
+    health: str  # Health, or "unreachable"
+    digest: str | None
+    generation: str | None
+    ports: int
+    created_at: float
+    deviations: tuple[Deviation, ...] = ()
+    repairs: int = 0
+    last_error: str | None = None
+
+
+class ResourceLine(Wire, frozen=True):
+    """One resource: `phase` is derived from wish and world; `because` says why it is not settled, in words."""
+
+    key: str
+    name: str
+    project_id: str
+    phase: str
+    host: str | None = None
+    because: str = ""
+    held: bool = False
+    hold_reason: str = ""
+    attempts: int = 0
+    next_look_in_s: float | None = None
+    last_reconciled_at: float | None = None
+    settled_since: float | None = None
+
+
+class ResourceDetail(Wire, frozen=True):
+    resource: ResourceLine
+    instances: tuple[InstanceLine, ...]
+    plan: tuple[str, ...]  # the steps that would run now, in words
+
+
+class HistoryLine(Wire, frozen=True):
+    at: float
+    reason: str  # what made us look: "port.update.end", "resync", "operator"
+    phase: str
+    steps: tuple[str, ...]
+    outcome: str  # "settled", "progress", "retry", "terminal", "held", "refused"
+    detail: str = ""
+    duration_ms: float = 0.0
+
+
+class FeedLine(Wire, frozen=True):
+    name: str
+    connected: bool
+    events: int
+    unknown: int
+    last_event_at: float | None = None
+
+
+class NodeLine(Wire, frozen=True):
+    name: str
+    url: str
+    reachable: bool
+    agent_version: str | None = None
+    instances: int | None = None
+    error: str | None = None
+
+
+class StatusSummary(Wire, frozen=True):
+    version: str
+    started_at: float
+    term: int
+    neutron: str  # "ok", or what is wrong
+    feeds: tuple[FeedLine, ...]
+    nodes: tuple[NodeLine, ...]
+    phases: dict[str, int]
+    resources: int
+    instances: int
+    queue: int
+    working: int
+    braked: bool
+    brake_reason: str = ""
+    last_resync_at: float | None = None
+
+
+class CheckLine(Wire, frozen=True):
+    """One line of `astara doctor`."""
+
+    check: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+class PluginLine(Wire, frozen=True):
+    name: str
+    enabled: bool
+    description: str
+
+
+class Operator(Protocol):
+    """Raises `model.errors.Gone` for a resource or instance nobody knows."""
+
+    def status(self) -> StatusSummary: ...
+
+    def resources(self) -> Sequence[ResourceLine]: ...
+
+    def resource(self, key: ResourceKey) -> ResourceDetail: ...
+
+    def history(self, key: ResourceKey) -> Sequence[HistoryLine]: ...
+
+    def instances(self) -> Sequence[InstanceLine]: ...
+
+    def console_log(self, instance_id: str) -> str: ...
+
+    def rebuild(self, key: ResourceKey) -> None:
+        """Replace every instance of a resource; the ordinary reconcile makes the new ones."""
+        ...
+
+    def hold(self, key: ResourceKey, reason: str) -> None:
+        """Take our hands off a resource until `release`; survives a restart."""
+        ...
+
+    def release(self, key: ResourceKey) -> None: ...
+
+    def release_brake(self) -> None: ...
+
+    def resync(self, key: ResourceKey | None) -> int:
+        """Look again at one resource, or at all; returns how many were queued."""
+        ...
+
+    def drivers(self) -> Sequence[PluginLine]: ...
+
+    def providers(self) -> Sequence[PluginLine]: ...
+
+    def doctor(self) -> Sequence[CheckLine]: ...

@@ -1,0 +1,115 @@
+"""What is managed, what is wanted, what is seen."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from astara.contract.agent import PortAttachment, StateView
+from astara.contract.codec import Wire
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ResourceKey:
+    """All that is ever queued: the driver's name and Neutron's id."""
+
+    driver: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.driver}/{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> ResourceKey:
+        """Read "driver/id"; raises ValueError with the expected form."""
+        driver, slash, identifier = text.partition("/")
+        if not (driver and slash and identifier):
+            raise ValueError(f"{text!r} is not a resource: write DRIVER/ID, for example router/6f1c…")
+        return cls(driver, identifier)
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredInstance:
+    """One instance that should exist: where, of what kind, plugged how, configured how.
+
+    `section` is the driver's wire type; `digest` its digest, the identity of the configuration.
+    """
+
+    slot: str
+    provider: str
+    host: str
+    ports: tuple[PortAttachment, ...]
+    section: Wire
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The resource exists and wants these instances. `revision` is the snapshot's.
+
+    `unmet` says in words why there can be no instance yet (no node available, no port bound); the
+    resource then waits instead of failing.
+    """
+
+    revision: int
+    project_id: str
+    name: str
+    instances: tuple[DesiredInstance, ...]
+    status: StatusTargets
+    unmet: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The resource does not exist (any more), or is not ours to serve: no instance may remain."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortNeeded:
+    """The resource exists but its service port does not: it must be made before anything else."""
+
+    revision: int
+    network_id: str
+    host: str
+
+
+DesiredState: TypeAlias = Present | Absent | PortNeeded
+
+
+@dataclass(frozen=True, slots=True)
+class StatusTargets:
+    """Where Neutron shows the status of this resource, with the statuses it shows now."""
+
+    routers: tuple[tuple[str, str], ...] = ()
+    ports: tuple[tuple[str, str], ...] = ()
+    floating_ips: tuple[tuple[str, str], ...] = ()
+
+
+class Unknown(enum.Enum):
+    """A value for what could not be asked: the world may be anything."""
+
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedInstance:
+    """One instance as its provider and its agent see it. `state` is UNREACHABLE when the agent did not answer."""
+
+    id: str
+    slot: str
+    provider: str
+    host: str
+    ports: tuple[PortAttachment, ...]
+    state: StateView | Unknown
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedState:
+    """Every instance found for one key, and the hosts that could not be asked."""
+
+    instances: tuple[ObservedInstance, ...] = ()
+    unreachable_hosts: frozenset[str] = field(default_factory=frozenset)

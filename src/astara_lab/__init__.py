@@ -1,0 +1,1 @@
+"""Labs: whole small clouds on one machine, for developers, tests and evaluators."""

@@ -1,0 +1,1 @@
+"""The half of Astara that lives inside neutron-server."""
