@@ -44,7 +44,8 @@ class PortAttachment(Wire, frozen=True):
     """One network interface of an instance, and where it is plugged.
 
     `mac` is how the agent finds the interface afterwards; names are never trusted. `attach` names a
-    layer-2 attachment kind (entry points `astara.attach`). `mtu` is in bytes.
+    layer-2 attachment kind (entry points `astara.attach`). `mtu` is in bytes. The last three are Neutron's
+    provider attributes of the network, for kinds that must reach a physical network themselves.
     """
 
     port_id: str
@@ -52,6 +53,9 @@ class PortAttachment(Wire, frozen=True):
     network_id: str
     mtu: int = 1500
     attach: str = "bridge"
+    network_type: str | None = None
+    physical_network: str | None = None
+    segmentation_id: int | None = None
 
 
 class Fence(Wire, frozen=True):

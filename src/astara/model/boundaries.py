@@ -63,7 +63,6 @@ class DriverOptions:
     """What the operator configures that drivers need; frozen, handed in."""
 
     default_provider: str = "namespace"
-    attach: str = "bridge"
     domain: str = "openstacklocal"
     upstream_dns: tuple[str, ...] = ()
     metadata: bool = True
