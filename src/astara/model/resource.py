@@ -105,6 +105,8 @@ class ObservedInstance:
     ports: tuple[PortAttachment, ...]
     state: StateView | Unknown
     created_at: float
+    #: Whose it is: every provider fills it in from the instance's own metadata (bulk listings are useless without).
+    key: ResourceKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
