@@ -1,0 +1,76 @@
+"""What the engine needs beyond `model.boundaries`: durable records and metrics. Both may fail without stopping it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from astara.model.operator import HistoryLine
+from astara.model.resource import ResourceKey
+
+
+class Records(Protocol):
+    """What must survive a restart. Nothing here ever blocks or stops reconciling."""
+
+    def next_term(self) -> int:
+        """Return a term greater than every one returned before, also by earlier processes."""
+        ...
+
+    def holds(self) -> dict[ResourceKey, str]:
+        """Return every hold with its reason."""
+        ...
+
+    def hold(self, key: ResourceKey, reason: str) -> None:
+        """Make a hold durable; raises Retry when it could not be written, because the operator must know."""
+        ...
+
+    def release(self, key: ResourceKey) -> None:
+        """Remove a hold; absence is success. Raises Retry like `hold`."""
+        ...
+
+    def append(self, key: ResourceKey, line: HistoryLine) -> None:
+        """Remember what happened; never raises, never waits, may drop the oldest."""
+        ...
+
+    def history(self, key: ResourceKey) -> Sequence[HistoryLine]:
+        """Return the newest lines of one resource, oldest first; empty when they cannot be read."""
+        ...
+
+
+class Metrics(Protocol):
+    """Numbers about the engine. Label values are from small closed sets; durations are seconds."""
+
+    def event(self, kind: str, keys: int) -> None:
+        """Count one notification (`kind` is its type) and how many resources it named."""
+        ...
+
+    def reconciled(self, driver: str, phase: str, outcome: str, duration_s: float) -> None: ...
+
+    def step(self, kind: str, outcome: str, duration_s: float) -> None: ...
+
+    def call(self, api: str, batch: int, duration_s: float) -> None:
+        """Count one merged remote call, e.g. api "neutron.routers", and how many requests it served."""
+        ...
+
+    def resynced(self, kind: str, resources: int, queued: int, duration_s: float) -> None:
+        """Count one background look; `kind` is "full", "changes" or "drift"."""
+        ...
+
+
+class NoMetrics:
+    """Counts nothing."""
+
+    def event(self, kind: str, keys: int) -> None:
+        """Ignore."""
+
+    def reconciled(self, driver: str, phase: str, outcome: str, duration_s: float) -> None:
+        """Ignore."""
+
+    def step(self, kind: str, outcome: str, duration_s: float) -> None:
+        """Ignore."""
+
+    def call(self, api: str, batch: int, duration_s: float) -> None:
+        """Ignore."""
+
+    def resynced(self, kind: str, resources: int, queued: int, duration_s: float) -> None:
+        """Ignore."""
