@@ -1,0 +1,38 @@
+"""The admin REST API, version 1: paths, and the few bodies that are not already wire types of `model.operator`.
+
+    GET  /v1/status                            StatusSummary
+    GET  /v1/resources                         [ResourceLine]
+    GET  /v1/resources/{driver}/{id}           ResourceDetail
+    GET  /v1/resources/{driver}/{id}/history   [HistoryLine]
+    POST /v1/resources/{driver}/{id}/rebuild   -> 204
+    POST /v1/resources/{driver}/{id}/hold      HoldRequest -> 204
+    POST /v1/resources/{driver}/{id}/release   -> 204
+    POST /v1/resync                            ResyncRequest -> ResyncReply
+    GET  /v1/instances                         [InstanceLine]
+    GET  /v1/instances/{id}/console-log        text/plain
+    GET  /v1/drivers, /v1/providers            [PluginLine]
+    GET  /v1/doctor                            [CheckLine]
+    POST /v1/brake/release                     -> 204
+
+Refusals are a contract.agent.Problem with 400, 404, 409, 422, 500 or 503.
+"""
+
+from __future__ import annotations
+
+from astara.contract.codec import Wire
+
+ROOT = "/v1"
+
+
+class HoldRequest(Wire, frozen=True):
+    reason: str
+
+
+class ResyncRequest(Wire, frozen=True):
+    """`resource` is "driver/id"; None means everything owned."""
+
+    resource: str | None = None
+
+
+class ResyncReply(Wire, frozen=True):
+    queued: int

@@ -1,0 +1,1 @@
+"""The commands of `astara`, one module per noun, each imported only when it is called."""

@@ -1,0 +1,153 @@
+"""An orchestrator reduced to its operator's side: two routers, one instance, every action remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from astara.contract.agent import Deviation
+from astara.model.errors import Gone
+from astara.model.operator import (
+    CheckLine,
+    FeedLine,
+    HistoryLine,
+    InstanceLine,
+    NodeLine,
+    PluginLine,
+    ResourceDetail,
+    ResourceLine,
+    StatusSummary,
+)
+from astara.model.resource import ResourceKey
+
+BLUE = ResourceKey("router", "11111111-aaaa-4000-8000-000000000001")
+GREEN = ResourceKey("router", "22222222-bbbb-4000-8000-000000000002")
+INSTANCE = "99999999-cccc-4000-8000-000000000009"
+
+
+def _resources() -> dict[ResourceKey, ResourceLine]:
+    return {
+        BLUE: ResourceLine(
+            key=str(BLUE), name="blue", project_id="p1", phase="settled", host="node-1", settled_since=1000.0
+        ),
+        GREEN: ResourceLine(key=str(GREEN), name="green", project_id="p2", phase="creating", because="no node yet"),
+    }
+
+
+@dataclass
+class FakeOperator:
+    """Implements model.operator.Operator in memory. `fails` is raised by every method when set."""
+
+    lines: dict[ResourceKey, ResourceLine] = field(default_factory=_resources)
+    rebuilt: list[ResourceKey] = field(default_factory=list)
+    resynced: list[ResourceKey | None] = field(default_factory=list)
+    braked: bool = True
+    checks: list[CheckLine] = field(default_factory=lambda: [CheckLine(check="neutron", ok=True, detail="answers")])
+    fails: Exception | None = None
+
+    def status(self) -> StatusSummary:
+        self._fail()
+        return StatusSummary(
+            version="0.1.0",
+            started_at=1000.0,
+            term=7,
+            neutron="ok",
+            feeds=(FeedLine(name="http", connected=True, events=12, unknown=1, last_event_at=1001.0),),
+            nodes=(
+                NodeLine(
+                    name="node-1", url="https://127.0.0.1:19801", reachable=True, agent_version="0.1.0", instances=1
+                ),
+                NodeLine(name="node-2", url="https://127.0.0.1:19802", reachable=False, error="connection refused"),
+            ),
+            phases={"settled": 1, "creating": 1},
+            resources=len(self.lines),
+            instances=1,
+            queue=3,
+            working=2,
+            braked=self.braked,
+            brake_reason="9 of 10 instances seem dead",
+        )
+
+    def resources(self) -> Sequence[ResourceLine]:
+        self._fail()
+        return list(self.lines.values())
+
+    def resource(self, key: ResourceKey) -> ResourceDetail:
+        instances = tuple(line for line in self.instances() if line.resource == str(key))
+        return ResourceDetail(resource=self._line(key), instances=instances, plan=("create instance main",))
+
+    def history(self, key: ResourceKey) -> Sequence[HistoryLine]:
+        self._line(key)
+        return [
+            HistoryLine(at=1000.0 + n, reason="port.update.end", phase="settled", steps=(), outcome="settled")
+            for n in range(30)
+        ]
+
+    def instances(self) -> Sequence[InstanceLine]:
+        self._fail()
+        return [
+            InstanceLine(
+                id=INSTANCE,
+                resource=str(BLUE),
+                slot="main",
+                provider="namespace",
+                host="node-1",
+                health="degraded",
+                digest="d1",
+                generation="7.42",
+                ports=2,
+                created_at=1000.0,
+                deviations=(Deviation(subsystem="nftables", detail="set floating lacks 1 element"),),
+                repairs=3,
+            )
+        ]
+
+    def console_log(self, instance_id: str) -> str:
+        self._fail()
+        if instance_id != INSTANCE:
+            raise Gone(f"no instance {instance_id}")
+        return "dnsmasq started\n[red]not markup[/red]\n"
+
+    def rebuild(self, key: ResourceKey) -> None:
+        self._line(key)
+        self.rebuilt.append(key)
+
+    def hold(self, key: ResourceKey, reason: str) -> None:
+        self.lines[key] = msgspec.structs.replace(self._line(key), held=True, hold_reason=reason)
+
+    def release(self, key: ResourceKey) -> None:
+        self.lines[key] = msgspec.structs.replace(self._line(key), held=False, hold_reason="")
+
+    def release_brake(self) -> None:
+        self._fail()
+        self.braked = False
+
+    def resync(self, key: ResourceKey | None) -> int:
+        if key is not None:
+            self._line(key)
+        self.resynced.append(key)
+        return len(self.lines) if key is None else 1
+
+    def drivers(self) -> Sequence[PluginLine]:
+        self._fail()
+        return [PluginLine(name="router", enabled=True, description="IPv4 and IPv6 routing")]
+
+    def providers(self) -> Sequence[PluginLine]:
+        self._fail()
+        return [PluginLine(name="namespace", enabled=True, description="network namespaces")]
+
+    def doctor(self) -> Sequence[CheckLine]:
+        self._fail()
+        return list(self.checks)
+
+    def _fail(self) -> None:
+        if self.fails is not None:
+            raise self.fails
+
+    def _line(self, key: ResourceKey) -> ResourceLine:
+        self._fail()
+        if key not in self.lines:
+            raise Gone(f"no resource {key}", "see `astara resource list`")
+        return self.lines[key]
