@@ -1,0 +1,84 @@
+"""Entering a network namespace and coming back.
+
+A namespace is a property of the thread, so any thread may enter one without disturbing the others. Sockets
+keep the namespace they were made in; `/proc/sys/net` shows the one the reading thread is in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+_OWN = "/proc/thread-self/ns/net"
+#: Exit status of a process whose thread could not come back (EX_OSERR).
+_LOST = 71
+
+
+class NetnsGone(OSError):
+    """The namespace does not exist (any more), or its path is not a namespace."""
+
+
+@contextmanager
+def entered(netns: Path | None) -> Iterator[None]:
+    """Run the body inside `netns`; None means the namespace the thread is in already.
+
+    Raises:
+        NetnsGone: before the body has run.
+    """
+    if netns is None:
+        yield
+        return
+    own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(netns)
+        try:
+            yield
+        finally:
+            _return_to(own)
+    finally:
+        os.close(own)
+
+
+def inode(netns: Path | None) -> int:
+    """Return the number that identifies a namespace: equal numbers, same namespace. Raises NetnsGone."""
+    try:
+        return (netns if netns is not None else Path(_OWN)).stat().st_ino
+    except FileNotFoundError as error:
+        raise NetnsGone(errno.ENOENT, "no such network namespace", str(netns)) from error
+
+
+def exists(netns: Path | None) -> bool:
+    """Whether `netns` can be entered."""
+    try:
+        with entered(netns):
+            return True
+    except NetnsGone:
+        return False
+
+
+def _enter(netns: Path) -> None:
+    try:
+        target = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NetnsGone(errno.ENOENT, "no such network namespace", str(netns)) from error
+    try:
+        if _libc.setns(target, _CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            if code == errno.EINVAL:  # the file is there, the namespace mounted on it is not
+                raise NetnsGone(errno.ENOENT, "not a network namespace", str(netns))
+            raise OSError(code, os.strerror(code), str(netns))
+    finally:
+        os.close(target)
+
+
+def _return_to(own: int) -> None:
+    if _libc.setns(own, _CLONE_NEWNET) != 0:
+        # A thread left inside a tenant's namespace would go on to serve the node's API there. Nothing
+        # can repair that from inside; a new process can.
+        os._exit(_LOST)
