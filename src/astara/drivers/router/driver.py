@@ -1,0 +1,134 @@
+"""The router driver: a Neutron router becomes one service instance. Pure: no clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import structs
+
+from astara.contract.agent import PortAttachment
+from astara.contract.codec import digest
+from astara.contract.snapshot import NetworkPage, NetworkSnapshot, PortSnapshot, RouterPage, RouterSnapshot
+from astara.drivers.router.section import router_section, served_floating_ips
+from astara.model.boundaries import DriverOptions, Event, RouterWorld, World
+from astara.model.resource import Absent, DesiredInstance, DesiredState, Present, ResourceKey, StatusTargets
+
+NAME = "router"
+SLOT = "0"
+#: Neutron's binding:vif_type -> how the node plugs the port (entry points `astara.attach`).
+ATTACH_KINDS = {"bridge": "bridge", "ovs": "ovs"}
+
+
+class RouterDriver:
+    """Which events concern a router, and what its instance shall be."""
+
+    name = NAME
+    reads = "router"
+
+    def __init__(self, options: DriverOptions) -> None:
+        self._options = options
+
+    def keys_for(self, event: Event) -> Iterable[ResourceKey]:
+        """Name the routers a notification names itself.
+
+        What only names a subnet, a port of a server or a floating IP taken off its router yields
+        nothing here: the plug-in knows the router and sends `astara.hint`.
+        """
+        return [ResourceKey(NAME, identifier) for identifier in event.ids.get("router", ())]
+
+    def keys_in(self, page: RouterPage | NetworkPage) -> Iterable[ResourceKey]:
+        """Name every router of a bulk page."""
+        if isinstance(page, RouterPage):
+            return [ResourceKey(NAME, router.id) for router in page.routers]
+        return []
+
+    def desired(self, key: ResourceKey, world: World) -> DesiredState:
+        """Turn the snapshot of one router into the wish: one instance, also before its first port.
+
+        Raises:
+            TypeError: `world` is a network's.
+        """
+        if not isinstance(world, RouterWorld):
+            raise TypeError(f"{NAME} driver reads routers")
+        if world.router is None:
+            return Absent(world.revision)
+        return self._present(world.router, world)
+
+    def _present(self, router: RouterSnapshot, world: RouterWorld) -> Present:
+        obstacles = [_no_node(router), *(_not_plugged(port, router.host) for port in _ports(router))]
+        return Present(
+            revision=world.revision,
+            project_id=router.project_id,
+            name=router.name,
+            instances=(self._instance(router, router.host, world.networks),) if router.host else (),
+            status=_status_targets(router, world.networks),
+            unmet="; ".join(filter(None, obstacles)) or None,
+        )
+
+    def _instance(self, router: RouterSnapshot, host: str, networks: dict[str, NetworkSnapshot]) -> DesiredInstance:
+        """Wish for the router as far as its ports can be plugged: one bad port does not stop the others."""
+        usable = _plugged(router)
+        section = router_section(usable, networks)
+        return DesiredInstance(
+            slot=SLOT,
+            provider=router.flavor_metainfo.get("body") or self._options.default_provider,
+            host=host,
+            ports=tuple(_attachment(port, networks) for port in _ports(usable)),
+            section=section,
+            digest=digest(section),
+        )
+
+
+def _plugged(router: RouterSnapshot) -> RouterSnapshot:
+    return structs.replace(
+        router,
+        interfaces=tuple(port for port in router.interfaces if _not_plugged(port, router.host) is None),
+        gateways=tuple(gateway for gateway in router.gateways if _not_plugged(gateway.port, router.host) is None),
+    )
+
+
+def _ports(router: RouterSnapshot) -> list[PortSnapshot]:
+    return sorted((*router.interfaces, *(gateway.port for gateway in router.gateways)), key=lambda port: port.id)
+
+
+def _no_node(router: RouterSnapshot) -> str | None:
+    if router.host:
+        return None
+    return f"no node serves router {router.id}: start a node agent, or list one under [nodes], and see `astara status`"
+
+
+def _not_plugged(port: PortSnapshot, host: str | None) -> str | None:
+    """Say in words why a port cannot be plugged on the router's node; None when it can."""
+    if port.vif_type not in ATTACH_KINDS:
+        return (
+            f"port {port.id} is {port.vif_type} on node {port.host or '(none)'}: "
+            "check that an ML2 mechanism driver serves its network there, then set its binding again"
+        )
+    if port.host != host:
+        return f"port {port.id} is bound to node {port.host}, its router to {host}: Neutron is moving it; nothing to do"
+    return None
+
+
+def _attachment(port: PortSnapshot, networks: dict[str, NetworkSnapshot]) -> PortAttachment:
+    network = networks.get(port.network_id) or NetworkSnapshot(id=port.network_id)
+    return PortAttachment(
+        port_id=port.id,
+        mac=port.mac_address,
+        network_id=port.network_id,
+        mtu=network.mtu,
+        attach=ATTACH_KINDS[port.vif_type],
+        network_type=network.network_type,
+        physical_network=network.physical_network,
+        segmentation_id=network.segmentation_id,
+    )
+
+
+def _status_targets(router: RouterSnapshot, networks: dict[str, NetworkSnapshot]) -> StatusTargets:
+    """Name what this router's health shows on; a port that cannot be plugged keeps the status Neutron gave it."""
+    usable = _plugged(router)
+    floating = served_floating_ips(usable, networks)
+    return StatusTargets(
+        routers=((router.id, router.status),),
+        ports=tuple((port.id, port.status) for port in _ports(usable)),
+        floating_ips=tuple(sorted((address.id, address.status) for address in floating)),
+    )
