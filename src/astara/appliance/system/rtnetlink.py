@@ -1,0 +1,151 @@
+"""Links and addresses of the thread's namespace over rtnetlink (rtnetlink(7))."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from dataclasses import dataclass
+
+from astara.appliance.system import netlink
+from astara.appliance.system.netlink import Netlink, Request
+
+#: The number that marks routes, rules and addresses as ours (rtm_protocol, FRA_PROTOCOL, IFA_PROTO).
+OURS = 91
+
+Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK = 1, 3, 4, 18, 20, 29
+_IFLA_TXQLEN = 13
+_IFLA_INFO_KIND = 1
+_SKIP_STATS = 1 << 3
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_PROTO = 1, 2, 4, 8, 11
+_IFF_UP = 1
+_IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_TENTATIVE, _IFA_F_DADFAILED = 0x02, 0x80, 0x40, 0x08
+_LINK_HEADER = struct.Struct("=BxHiII")
+_ADDRESS_HEADER = struct.Struct("=BBBBI")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`mac` in lower case with colons, "" for a link without one; `kind` e.g. "veth", "" when the kernel names none."""
+
+    index: int
+    name: str
+    mac: str
+    mtu: int
+    up: bool
+    kind: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`ours`: it carries our protocol number (kernels before 5.18 cannot say; False there)."""
+
+    index: int
+    interface: Interface
+    permanent: bool
+    tentative: bool
+    ours: bool
+
+
+def links(kernel: Netlink) -> list[Link]:
+    """Return every link of the namespace. Raises NetlinkError."""
+    body = _LINK_HEADER.pack(0, 0, 0, 0, 0) + netlink.u32(_IFLA_EXT_MASK, _SKIP_STATS)
+    return [_link(answer) for answer in kernel.dump(_GETLINK, body)]
+
+
+def addresses(kernel: Netlink) -> list[Address]:
+    """Return every address of the namespace. Raises NetlinkError."""
+    return [_address(answer) for answer in kernel.dump(_GETADDR, _ADDRESS_HEADER.pack(0, 0, 0, 0, 0))]
+
+
+def by_mac(found: list[Link]) -> dict[str, Link]:
+    """Return MAC -> link for links that somebody plugged in; links of ours on top of them (ifb) do not count."""
+    return {link.mac: link for link in found if link.mac and link.kind != "ifb"}
+
+
+def set_link(index: int, *, mtu: int | None = None, up: bool | None = None, alias: str | None = None) -> Request:
+    """Return the request that changes what is not None."""
+    flags, change = (int(bool(up)), _IFF_UP) if up is not None else (0, 0)
+    body = _LINK_HEADER.pack(0, 0, index, flags, change)
+    if mtu is not None:
+        body += netlink.u32(_IFLA_MTU, mtu)
+    if alias is not None:
+        body += netlink.attribute(_IFLA_IFALIAS, alias.encode())
+    return Request(_NEWLINK, 0, body)
+
+
+def new_ifb(name: str, alias: str, queue_packets: int) -> Request:
+    """Return the request that makes an intermediate functional block device, up."""
+    body = _LINK_HEADER.pack(0, 0, 0, _IFF_UP, _IFF_UP)
+    body += netlink.text(_IFLA_IFNAME, name) + netlink.attribute(_IFLA_IFALIAS, alias.encode())
+    body += netlink.u32(_IFLA_TXQLEN, queue_packets)
+    body += netlink.nested(_IFLA_LINKINFO, netlink.text(_IFLA_INFO_KIND, "ifb"))
+    return Request(_NEWLINK, netlink.CREATE | netlink.EXCLUSIVE, body)
+
+
+def delete_link(index: int) -> Request:
+    return Request(_DELLINK, 0, _LINK_HEADER.pack(0, 0, index, 0, 0))
+
+
+def add_address(index: int, interface: Interface) -> Request:
+    """Return the request that adds an address, marked as ours, without duplicate address detection.
+
+    Neutron's IPAM already made it unique; detection would make every router's first second silent.
+    """
+    body = _address_body(index, interface)
+    body += netlink.u32(_IFA_FLAGS, _IFA_F_NODAD | _IFA_F_PERMANENT)
+    body += netlink.attribute(_IFA_PROTO, bytes([OURS]))
+    if interface.version == 4 and interface.network.prefixlen < 31:
+        body += netlink.attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+    return Request(_NEWADDR, netlink.CREATE | netlink.REPLACE, body)
+
+
+def delete_address(index: int, interface: Interface) -> Request:
+    return Request(_DELADDR, 0, _address_body(index, interface))
+
+
+def _address_body(index: int, interface: Interface) -> bytes:
+    family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
+    packed = interface.ip.packed
+    header = _ADDRESS_HEADER.pack(family, interface.network.prefixlen, 0, 0, index)
+    return header + netlink.attribute(_IFA_LOCAL, packed) + netlink.attribute(_IFA_ADDRESS, packed)
+
+
+def _link(body: bytes) -> Link:
+    _, _, index, flags, _ = _LINK_HEADER.unpack_from(body)
+    found = netlink.attributes(body, 16)
+    info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
+    return Link(
+        index=index,
+        name=_words(found[_IFLA_IFNAME]),
+        mac=found.get(_IFLA_ADDRESS, b"").hex(":"),
+        mtu=struct.unpack("=I", found[_IFLA_MTU])[0],
+        up=bool(flags & _IFF_UP),
+        kind=_words(info.get(_IFLA_INFO_KIND, b"")),
+        alias=_words(found.get(_IFLA_IFALIAS, b"")),
+    )
+
+
+def _address(body: bytes) -> Address:
+    _, prefix, flags, _, index = _ADDRESS_HEADER.unpack_from(body)
+    found = netlink.attributes(body, 8)
+    if _IFA_FLAGS in found:
+        flags = struct.unpack("=I", found[_IFA_FLAGS])[0]
+    packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
+    kind = ipaddress.IPv4Interface if len(packed) == 4 else ipaddress.IPv6Interface
+    return Address(
+        index=index,
+        interface=kind((packed, prefix)),
+        permanent=bool(flags & _IFA_F_PERMANENT),
+        tentative=bool(flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED)),
+        ours=found.get(_IFA_PROTO) == bytes([OURS]),
+    )
+
+
+def _words(payload: bytes) -> str:
+    return payload.rstrip(b"\0").decode(errors="replace")
