@@ -31,7 +31,7 @@ class BrakePolicy:
 class Policy:
     """Deadlines and budgets. Each one is the way out of a state that could otherwise last for ever."""
 
-    #: Failures in a row after which Neutron shows ERROR. Trying goes on, at the capped delay.
+    #: Tries without success after which Neutron shows ERROR. Trying goes on, at the capped delay.
     failure_budget: int = 5
     #: An instance whose agent says nothing (booting, or hung) is replaced after this long.
     silent_deadline_s: float = 180.0
@@ -40,6 +40,8 @@ class Policy:
     #: At most this many replacements of one resource's instances within the window.
     rebuild_budget: int = 5
     rebuild_window_s: float = 3600.0
+    #: Between the first and the second replacement; doubles with each further one.
+    rebuild_spacing_s: float = 5.0
     #: How soon to look again at a booting or silent instance, at an unreachable host, at an unmet wish.
     silent_look_s: float = 5.0
     unreachable_look_s: float = 15.0

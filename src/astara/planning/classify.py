@@ -1,0 +1,156 @@
+"""World -> Phase: where a resource stands, derived each time from wish and sight, never stored."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import assert_never
+
+from astara.contract.agent import Health, PortAttachment, StateView
+from astara.model.resource import (
+    Absent,
+    DesiredInstance,
+    DesiredState,
+    ObservedInstance,
+    ObservedState,
+    PortNeeded,
+    Present,
+)
+
+
+class Phase(enum.StrEnum):
+    """Where a slot, and by its worst slot a resource, stands. Order: the worst first."""
+
+    PORTLESS = "portless"  # Neutron has no service port for it yet
+    WAITING = "waiting"  # something in Neutron is missing before there can be an instance
+    FAILED = "failed"  # the agent says the instance is broken beyond configuring
+    ABSENT = "absent"  # wanted, the host answered, and there is none
+    UNREACHABLE = "unreachable"  # the host did not answer: nothing is known, so nothing is done
+    SILENT = "silent"  # the instance is there, its agent says nothing: booting or hung, a deadline tells
+    UNCONFIGURED = "unconfigured"  # the agent answers; nothing was applied yet
+    DEGRADED = "degraded"  # the wished configuration, but read-back differs from it
+    OUTDATED = "outdated"  # runs another configuration or other ports than wished
+    SURPLUS = "surplus"  # everything wanted is configured, but more exists than is wanted
+    CONFIGURED = "configured"  # exactly as wished
+    GONE = "gone"  # nothing wanted, nothing there
+
+
+_ORDER = {phase: rank for rank, phase in enumerate(Phase)}
+# When one slot has several instances the best stays; ties go to the oldest, so that everybody picks the same.
+_KEEP = {
+    phase: rank
+    for rank, phase in enumerate(
+        (
+            Phase.CONFIGURED,
+            Phase.DEGRADED,
+            Phase.OUTDATED,
+            Phase.UNCONFIGURED,
+            Phase.SILENT,
+            Phase.UNREACHABLE,
+            Phase.FAILED,
+        )
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One wanted instance beside what was found for it."""
+
+    wanted: DesiredInstance
+    seen: ObservedInstance | None
+    phase: Phase
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The whole resource: its phase, its slots, and instances nobody wants (any more)."""
+
+    phase: Phase
+    because: str
+    slots: tuple[Slot, ...] = ()
+    surplus: tuple[ObservedInstance, ...] = ()
+
+
+def classify(desired: DesiredState, observed: ObservedState) -> Finding:
+    """Compare wish and sight; pure and total."""
+    match desired:
+        case PortNeeded():
+            return Finding(Phase.PORTLESS, f"network {desired.network_id} has no service port on {desired.host}")
+        case Absent():
+            return _absent(observed)
+        case Present():
+            return _present(desired, observed)
+        case _:
+            assert_never(desired)
+
+
+def _absent(observed: ObservedState) -> Finding:
+    if any(instance.host not in observed.unreachable_hosts for instance in observed.instances):
+        return Finding(Phase.SURPLUS, "the resource is gone, instances remain", surplus=observed.instances)
+    if observed.unreachable_hosts:
+        hosts = ", ".join(sorted(observed.unreachable_hosts))
+        because = f"the resource is gone; {hosts} did not answer and may still hold an instance"
+        return Finding(Phase.UNREACHABLE, because, surplus=observed.instances)
+    return Finding(Phase.GONE, "the resource is gone and so is every instance")
+
+
+def _present(desired: Present, observed: ObservedState) -> Finding:
+    slots = tuple(_slot(wanted, observed) for wanted in desired.instances)
+    taken = {slot.seen.id for slot in slots if slot.seen is not None}
+    surplus = tuple(instance for instance in observed.instances if instance.id not in taken)
+    if desired.unmet is not None:
+        return Finding(Phase.WAITING, desired.unmet, slots, surplus)
+    unsettled = [slot for slot in slots if slot.phase is not Phase.CONFIGURED]
+    if unsettled:
+        worst = min(unsettled, key=lambda slot: _ORDER[slot.phase])
+        because = "; ".join(f"{slot.wanted.slot}: {slot.because}" for slot in unsettled)
+        return Finding(worst.phase, because, slots, surplus)
+    if surplus:
+        where = ", ".join(f"{instance.id} on {instance.host}" for instance in surplus)
+        return Finding(Phase.SURPLUS, f"not wanted: {where}", slots, surplus)
+    return Finding(Phase.CONFIGURED, "", slots)
+
+
+def _slot(wanted: DesiredInstance, observed: ObservedState) -> Slot:
+    place = (wanted.slot, wanted.provider, wanted.host)
+    judged = [
+        (instance, *_judge(wanted, instance, observed.unreachable_hosts))
+        for instance in observed.instances
+        if (instance.slot, instance.provider, instance.host) == place
+    ]
+    if judged:
+        seen, phase, because = min(judged, key=lambda found: (_KEEP[found[1]], found[0].created_at, found[0].id))
+        return Slot(wanted, seen, phase, because)
+    if wanted.host in observed.unreachable_hosts:
+        return Slot(wanted, None, Phase.UNREACHABLE, f"host {wanted.host} does not answer")
+    return Slot(wanted, None, Phase.ABSENT, f"no instance on {wanted.host}")
+
+
+def _judge(wanted: DesiredInstance, seen: ObservedInstance, unreachable: frozenset[str]) -> tuple[Phase, str]:
+    if seen.host in unreachable:
+        return Phase.UNREACHABLE, f"host {seen.host} does not answer"
+    if not isinstance(seen.state, StateView):
+        return Phase.SILENT, "the instance's agent does not answer"
+    return _judge_state(wanted, seen, seen.state)
+
+
+def _judge_state(wanted: DesiredInstance, seen: ObservedInstance, state: StateView) -> tuple[Phase, str]:
+    if state.health is Health.FAILED:
+        return Phase.FAILED, state.last_error or "the agent reports the instance broken"
+    if state.health is Health.UNCONFIGURED:
+        return Phase.UNCONFIGURED, "nothing applied yet"
+    if changed := ports_changed(wanted.ports, seen.ports):
+        return Phase.OUTDATED, f"ports differ: {', '.join(sorted(changed))}"
+    if state.digest != wanted.digest:
+        return Phase.OUTDATED, f"runs configuration {(state.digest or 'none')[:12]}, wished {wanted.digest[:12]}"
+    if state.health is Health.DEGRADED:
+        details = "; ".join(f"{deviation.subsystem}: {deviation.detail}" for deviation in state.deviations)
+        return Phase.DEGRADED, details or "read-back differs from what was applied"
+    return Phase.CONFIGURED, ""
+
+
+def ports_changed(wanted: tuple[PortAttachment, ...], seen: tuple[PortAttachment, ...]) -> set[str]:
+    """Return the ids of ports that are missing, not wanted, or plugged differently."""
+    return {port.port_id for port in set(wanted) ^ set(seen)}

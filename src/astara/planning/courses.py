@@ -1,0 +1,150 @@
+"""What each slot of a resource does now: its row of the lifecycle, its deadline, its budget, its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from msgspec import structs
+
+from astara.model.resource import ObservedInstance
+from astara.planning.backoff import Attempts, rebuild_allowed_at
+from astara.planning.classify import Phase, Slot, ports_changed
+from astara.planning.lifecycle import LIFECYCLE, Action, Wish
+from astara.planning.policy import Policy
+from astara.planning.steps import AttachPort, CreateInstance, DeleteInstance, DetachPort, PushConfig, Step, Why
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What else bears on a plan. `condemned` are ids of instances an operator wants replaced.
+
+    `rigid` names providers that cannot plug ports into a living instance.
+    """
+
+    policy: Policy = field(default_factory=Policy)
+    braked: bool = False
+    condemned: frozenset[str] = frozenset()
+    rigid: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One slot's action now; `note` says why it is not what the lifecycle asks for."""
+
+    slot: Slot
+    action: Action
+    look_again_s: float | None = None
+    note: str = ""
+
+    @property
+    def completes(self) -> bool:
+        """Return whether the slot is configured once this course's steps succeeded."""
+        if self.slot.phase is Phase.CONFIGURED and self.action is Action.NOTHING:
+            return not self.note
+        return self.action in (Action.BUILD, Action.CONFIGURE, Action.REPLACE)
+
+
+def courses(slots: Sequence[Slot], attempts: Attempts, now: float, circumstances: Circumstances) -> tuple[Course, ...]:
+    """Decide for every slot; at most one is replaced at a time (W10)."""
+    policy = circumstances.policy
+    alone = [_permitted(_course(slot, attempts, now, circumstances), attempts, now, circumstances) for slot in slots]
+    return tuple(_in_turn(alone, policy))
+
+
+def seconds(policy: Policy, name: str) -> float:
+    """Read a time of the policy that the lifecycle table names."""
+    value = getattr(policy, name)
+    assert isinstance(value, float)
+    return value
+
+
+def _course(slot: Slot, attempts: Attempts, now: float, circumstances: Circumstances) -> Course:
+    policy = circumstances.policy
+    transition = LIFECYCLE[Wish.PRESENT, slot.phase]
+    if slot.seen is not None and slot.seen.id in circumstances.condemned and slot.phase is not Phase.UNREACHABLE:
+        return Course(slot, Action.REPLACE, note=f"{slot.wanted.slot}: the operator wants it rebuilt")
+    look_again_s = None if transition.look_again is None else seconds(policy, transition.look_again)
+    if transition.deadline is not None and transition.then is not None:
+        remaining_s = attempts.since + seconds(policy, transition.deadline) - now
+        if remaining_s <= 0:
+            return Course(slot, transition.then)
+        look_again_s = min(remaining_s, look_again_s or remaining_s)
+    if transition.does is Action.CONFIGURE and _must_be_made_anew(slot, circumstances.rigid):
+        return Course(slot, Action.REPLACE, note=f"{slot.wanted.slot}: its ports cannot be changed while it lives")
+    return Course(slot, transition.does, look_again_s)
+
+
+def _must_be_made_anew(slot: Slot, rigid: frozenset[str]) -> bool:
+    seen = slot.seen
+    return seen is not None and seen.provider in rigid and bool(ports_changed(slot.wanted.ports, seen.ports))
+
+
+def _permitted(course: Course, attempts: Attempts, now: float, circumstances: Circumstances) -> Course:
+    """Hold a replacement back while the brake is on or its budget is used up; the operator's word overrides both."""
+    slot = course.slot
+    if course.action is not Action.REPLACE or (slot.seen is not None and slot.seen.id in circumstances.condemned):
+        return course
+    # What can still be configured is configured while its replacement has to wait (W7).
+    meanwhile = Action.CONFIGURE if slot.phase is Phase.DEGRADED else Action.NOTHING
+    if circumstances.braked:
+        look_again_s = circumstances.policy.unreachable_look_s
+        return Course(slot, meanwhile, look_again_s, f"{slot.wanted.slot}: not replaced, the brake is on")
+    wait_s = rebuild_allowed_at(attempts, now, circumstances.policy) - now
+    if wait_s > 0:
+        note = f"{slot.wanted.slot}: replaced {len(attempts.rebuilds)} times lately, again in {wait_s:.0f} s"
+        return Course(slot, meanwhile, wait_s, note)
+    return course
+
+
+def _in_turn(alone: Sequence[Course], policy: Policy) -> Iterator[Course]:
+    """Let nobody be replaced while another one that could serve instead is not back yet."""
+    building = any(course.slot.phase in (Phase.ABSENT, Phase.UNCONFIGURED) for course in alone)
+    serving = any(course.slot.phase in (Phase.CONFIGURED, Phase.OUTDATED, Phase.DEGRADED) for course in alone)
+    taken = building and serving
+    for course in alone:
+        if course.action is Action.REPLACE and taken:
+            note = f"{course.slot.wanted.slot}: replaced when the others are back"
+            yield replace(course, action=Action.NOTHING, look_again_s=policy.silent_look_s, note=note)
+            continue
+        taken = taken or course.action is Action.REPLACE
+        yield course
+
+
+def steps_of(course: Course) -> Iterator[Step]:
+    """Build the steps of one slot."""
+    slot = course.slot
+    match course.action:
+        case Action.NOTHING | Action.REMOVE | Action.ASK_FOR_PORT:
+            return
+        case Action.BUILD:
+            yield CreateInstance(slot.wanted)
+            yield PushConfig(slot.wanted, None)
+        case Action.REPLACE:
+            assert slot.seen is not None
+            yield DeleteInstance(slot.seen, Why.REPLACED)
+            yield CreateInstance(slot.wanted, replaces=slot.seen.id)
+            yield PushConfig(slot.wanted, None)
+        case Action.CONFIGURE:
+            assert slot.seen is not None
+            yield from _configure(slot, slot.seen)
+        case _:
+            assert_never(course.action)
+
+
+def _configure(slot: Slot, seen: ObservedInstance) -> Iterator[Step]:
+    """Attach before the push, which names the new links; detach after it, when nothing names the old ones."""
+    have = {port.port_id: port for port in seen.ports}
+    want = {port.port_id: port for port in slot.wanted.ports}
+    for port_id, port in want.items():
+        old = have.get(port_id)
+        if old == port:
+            continue
+        if old is not None and structs.replace(old, mtu=port.mtu) != port:
+            yield DetachPort(seen, port_id)  # plugged elsewhere or with another MAC, it is another link
+        yield AttachPort(seen, port)
+    yield PushConfig(slot.wanted, seen)
+    for port_id in have:
+        if port_id not in want:
+            yield DetachPort(seen, port_id)
