@@ -1,0 +1,210 @@
+"""Everything the orchestrator asks of Neutron: the API extension of our plug-in, over HTTP."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import httpx
+import msgspec
+import tenacity
+
+from astara.clients.keystone import Credentials
+from astara.contract.codec import ContractError, Wire, decode, encode
+from astara.contract.snapshot import (
+    ChangePage,
+    DhcpPortReply,
+    DhcpPortRequest,
+    NetworkPage,
+    NodeItem,
+    NodeReport,
+    PortSnapshot,
+    RouterPage,
+    StatusReport,
+)
+from astara.model.errors import AstaraError, Retry, Terminal
+
+T = TypeVar("T", bound=Wire)
+R = TypeVar("R")
+Params: TypeAlias = Sequence[tuple[str, str]]
+_PREFIX = "/v2.0/astara"
+#: An answer that never came over a connection the server had already given up: nothing was refused, ask again.
+_LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+@dataclass(frozen=True, slots=True)
+class NeutronOptions:
+    """`url` is the root of Neutron's API. Timeouts in seconds. `ca_file`: for https with an authority of one's own."""
+
+    url: str
+    connect_timeout_s: float = 5.0
+    read_timeout_s: float = 30.0
+    connections: int = 20
+    ca_file: str | None = None
+
+
+#: Called after each call: its kind, "ok" or the error's name, seconds.
+Observer = Callable[[str, str, float], None]
+
+
+def _unobserved(kind: str, outcome: str, duration_s: float) -> None:
+    """Count nothing."""
+
+
+class NeutronClient:
+    """Implements `model.boundaries.NeutronApi`; safe to use from many threads.
+
+    Every method raises Retry (away or busy), or Terminal (not allowed, or not our plug-in) with a remedy.
+    Every call is idempotent, so one lost on a dying connection is simply made again, once.
+    """
+
+    def __init__(self, options: NeutronOptions, credentials: Credentials, observer: Observer = _unobserved) -> None:
+        self._options = options
+        self._credentials = credentials
+        self._observer = observer
+        self._trouble: str | None = None
+        self._http = httpx.Client(
+            base_url=options.url.rstrip("/"),
+            timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s),
+            limits=httpx.Limits(max_connections=options.connections),
+            verify=ssl.create_default_context(cafile=options.ca_file) if options.url.startswith("https") else False,
+            # A proxy meant for the internet must not come between two services of one cloud.
+            trust_env=False,
+        )
+
+    @property
+    def trouble(self) -> str | None:
+        """What the last call died of; None when it went well."""
+        return self._trouble
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def routers(self, ids: Sequence[str] | None = None, marker: str | None = None, limit: int = 200) -> RouterPage:
+        """Return everything about these routers, or one page of all."""
+        return self._read("routers", RouterPage, _paging(ids, marker, limit))
+
+    def networks(self, ids: Sequence[str] | None = None, marker: str | None = None, limit: int = 200) -> NetworkPage:
+        """Return everything about these networks, or one page of all."""
+        return self._read("networks", NetworkPage, _paging(ids, marker, limit))
+
+    def changes(self, since: int) -> ChangePage:
+        """Return what may have changed since journal position `since`."""
+        return self._read("changes", ChangePage, [("since", str(since))])
+
+    def report_status(self, report: StatusReport) -> None:
+        """Write statuses into Neutron."""
+        self._write("status", report)
+
+    def ensure_dhcp_port(self, request: DhcpPortRequest) -> PortSnapshot:
+        """Make or mend the DHCP port of a network."""
+        return self._read("dhcp_ports", DhcpPortReply, method="PUT", body=request).port
+
+    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> None:
+        """Tell which nodes there are, and whether each can take instances."""
+        nodes = tuple(NodeItem(host=host, available=available) for host, available in sorted(hosts))
+        self._write("nodes", NodeReport(nodes=nodes))
+
+    def _read(
+        self, what: str, kind: type[T], params: Params = (), *, method: str = "GET", body: Wire | None = None
+    ) -> T:
+        return self._observed(what, lambda: _decoded(what, kind, self._answer(what, method, params, body)))
+
+    def _write(self, what: str, body: Wire) -> None:
+        self._observed(what, lambda: self._answer(what, "PUT", (), body))
+
+    def _observed(self, what: str, call: Callable[[], R]) -> R:
+        begun = time.monotonic()
+        try:
+            answer = call()
+        except AstaraError as error:
+            self._note(what, type(error).__name__.lower(), begun, str(error))
+            raise
+        self._note(what, "ok", begun, None)
+        return answer
+
+    def _note(self, what: str, outcome: str, begun: float, trouble: str | None) -> None:
+        self._trouble = trouble
+        self._observer(what, outcome, time.monotonic() - begun)
+
+    def _answer(self, what: str, method: str, params: Params, body: Wire | None) -> httpx.Response:
+        response = self._request(what, method, params, body)
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            self._credentials.forget()
+            response = self._request(what, method, params, body)
+        if response.is_error:
+            raise _refusal(response, self._options.url)
+        return response
+
+    def _request(self, what: str, method: str, params: Params, body: Wire | None) -> httpx.Response:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **self._credentials.headers()}
+        content = None if body is None else encode(body)
+        try:
+            for attempt in tenacity.Retrying(
+                stop=tenacity.stop_after_attempt(2), retry=tenacity.retry_if_exception_type(_LOST), reraise=True
+            ):
+                with attempt:
+                    return self._http.request(
+                        method, f"{_PREFIX}/{what}", params=list(params), content=content, headers=headers
+                    )
+        except httpx.HTTPError as error:
+            raise Retry(
+                f"Neutron at {self._options.url} does not answer: {str(error) or type(error).__name__}",
+                "check that Neutron's API runs and that [neutron] url names it",
+            ) from None
+        raise AssertionError("tenacity returns or raises")
+
+
+def _decoded(what: str, kind: type[T], response: httpx.Response) -> T:
+    try:
+        return decode(response.content, kind)
+    except ContractError as error:
+        raise Terminal(
+            f"Neutron's plug-in answers {what} in a way this version does not know ({error.field}: {error.reason})",
+            "run the same Astara version inside Neutron and in the orchestrator",
+        ) from None
+
+
+def _paging(ids: Sequence[str] | None, marker: str | None, limit: int) -> list[tuple[str, str]]:
+    if ids is not None:
+        return [("id", identifier) for identifier in ids]
+    page = [("limit", str(limit))]
+    return page if marker is None else [*page, ("marker", marker)]
+
+
+_REMEDIES = {
+    401: "check the credentials in [neutron]",
+    403: "grant the service role to the user of [neutron], or adapt Neutron's policy get_astara_*, update_astara_*",
+    404: "add `astara` to service_plugins in neutron.conf and restart Neutron",
+}
+#: Busy, in conflict with another writer, or broken for the moment: the same call may work later.
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+def _refusal(response: httpx.Response, url: str) -> AstaraError:
+    status = response.status_code
+    message = f"Neutron at {url} answered {status} {response.reason_phrase}{_words(response)}"
+    if status in _PASSING:
+        return Retry(message, "see Neutron's log if it stays", after_s=_retry_after(response))
+    return Terminal(
+        message, _REMEDIES.get(status, "run the same Astara version inside Neutron and in the orchestrator")
+    )
+
+
+def _words(response: httpx.Response) -> str:
+    """Return Neutron's own message (`{"NeutronError": {"message": …}}`), shortened."""
+    try:
+        error = msgspec.json.decode(response.content)["NeutronError"]
+        message = error["message"] if isinstance(error, dict) else error
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return ""
+    return f": {str(message)[:300]}"
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else None

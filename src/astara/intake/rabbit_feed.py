@@ -1,0 +1,146 @@
+"""Events over RabbitMQ: an oslo.messaging notification listener with a queue of its own per orchestrator.
+
+RabbitMQ keeps nothing for us across a lost connection that we could rely on (Neutron's queues are not
+durable by default), so every reconnection asks the sink for a full look.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import oslo_messaging
+import structlog
+from oslo_config import cfg
+
+from astara.intake.events import NotANotification
+from astara.intake.tally import Counts, IntakeMetrics, NoIntakeMetrics, Tally
+from astara.model.boundaries import Clock, EventSink
+from astara.model.errors import BadConfiguration
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitFeedOptions:
+    """`transport_url` holds a password and is never shown. `pool` names our queue: one per orchestrator.
+
+    `config_files` are read for [oslo_messaging_rabbit] (TLS, heartbeat, quorum queues).
+    """
+
+    transport_url: str = field(repr=False)
+    pool: str
+    exchange: str = "neutron"
+    topics: tuple[str, ...] = ("notifications",)
+    config_files: tuple[str, ...] = ()
+    #: How often the connection is looked at for a reconnection, in seconds; no traffic.
+    watch_s: float = 1.0
+
+
+class RabbitFeed:
+    """Listens to Neutron's notifications. `start` returns at once, whether or not the broker is there.
+
+    Raises:
+        BadConfiguration: at construction, when the transport URL cannot be understood.
+    """
+
+    name = "rabbit"
+
+    def __init__(self, options: RabbitFeedOptions, clock: Clock, metrics: IntakeMetrics | None = None) -> None:
+        self._options = options
+        self._tally = Tally(self.name, clock, metrics or NoIntakeMetrics())
+        self._transport = _transport(options)
+        self._stopping = threading.Event()
+        self._line: _Line | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, sink: EventSink) -> None:
+        """Connect in the background, for as long as it takes; then deliver, and watch the connection."""
+        self._thread = threading.Thread(target=self._run, args=(sink,), name="intake-rabbit", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening. A thread still waiting for an absent broker is left behind; it ends with the process."""
+        self._stopping.set()
+        if self._thread is not None and self._line is not None:
+            self._thread.join(timeout=10)
+
+    def connected(self) -> bool:
+        """Say whether the broker's connection is up now."""
+        return self._line is not None and self._line.up()
+
+    def counts(self) -> Counts:
+        """Return what was heard so far."""
+        return self._tally.counts()
+
+    def _run(self, sink: EventSink) -> None:
+        listener = _listener(self._transport, self._options, _Endpoint(self._tally, sink))
+        listener.start()  # blocks until the broker answers
+        if self._stopping.is_set():
+            listener.stop()
+            return
+        self._line = line = _Line(listener)
+        _log.info("intake.connected", feed=self.name, exchange=self._options.exchange, queue=self._options.pool)
+        sink.resync("rabbit feed connected")
+        while not self._stopping.wait(self._options.watch_s):
+            if line.replaced():
+                _log.warning("intake.reconnected", feed=self.name)
+                sink.resync("rabbit feed reconnected")
+        listener.stop()
+        listener.wait()
+        self._transport.cleanup()
+
+
+class _Line:
+    """The listener's connection. oslo.messaging tells nobody about reconnections; a new channel object does."""
+
+    def __init__(self, listener: Any) -> None:
+        # Private names of oslo.messaging 17 and 18; tests/contract/test_event_feed_rabbit.py notices a change.
+        self._connection = listener.listener._poll_style_listener.conn
+        self._channel = self._connection.channel
+
+    def up(self) -> bool:
+        return bool(self._connection.connection.connected)
+
+    def replaced(self) -> bool:
+        """Say whether the channel is another one than last time, and the connection is up again."""
+        channel = self._connection.channel
+        if channel is self._channel or not self.up():
+            return False
+        self._channel = channel
+        return True
+
+
+class _Endpoint:
+    """Neutron notifies with priority "info" only (neutron.pecan_wsgi.hooks.notifier)."""
+
+    def __init__(self, tally: Tally, sink: EventSink) -> None:
+        self._tally = tally
+        self._sink = sink
+
+    def info(self, ctxt: Any, publisher_id: Any, event_type: Any, payload: Any, metadata: Any) -> None:
+        """Called by oslo.messaging; the context and the publisher are not looked at (trap W4)."""
+        try:
+            self._tally.deliver({"event_type": event_type, "payload": payload}, self._sink)
+        except NotANotification as error:
+            _log.warning("intake.refused", feed=RabbitFeed.name, reason=str(error))
+
+
+def _transport(options: RabbitFeedOptions) -> Any:
+    conf = cfg.ConfigOpts()
+    conf(args=[], project="astara", default_config_files=list(options.config_files), default_config_dirs=[])
+    try:
+        return oslo_messaging.get_notification_transport(conf, url=options.transport_url)
+    except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure):
+        raise BadConfiguration(
+            "[intake] transport_url cannot be understood",
+            "write rabbit://USER:PASSWORD@HOST:5672/VHOST, as in Neutron's transport_url",
+        ) from None
+
+
+def _listener(transport: Any, options: RabbitFeedOptions, endpoint: _Endpoint) -> Any:
+    targets = [oslo_messaging.Target(topic=topic, exchange=options.exchange) for topic in options.topics]
+    return oslo_messaging.get_notification_listener(
+        transport, targets, [endpoint], executor="threading", pool=options.pool
+    )
