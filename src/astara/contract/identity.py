@@ -1,0 +1,34 @@
+"""Who a peer is: the role its certificate carries, as a URI in the subject's alternative names.
+
+Addresses move and names are shared; a role is what the deployment CA vouched for. One URI per role,
+as SPIFFE does it. The dict read here is what `ssl.SSLSocket.getpeercert()` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_PREFIX = "astara:role/"
+ORCHESTRATOR = _PREFIX + "orchestrator"
+
+
+def node_role(name: str) -> str:
+    """Return the role of the node agent of node `name`."""
+    return f"{_PREFIX}node/{name}"
+
+
+def roles_in(certificate: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the role URIs of a verified peer certificate; empty when there is none."""
+    names = (certificate or {}).get("subjectAltName", ())
+    return frozenset(value for kind, value in names if kind == "URI" and value.startswith(_PREFIX))
+
+
+def parse_role(text: str) -> str:
+    """Turn what an operator types ("orchestrator", "node/NAME") into a role URI; ValueError says the forms."""
+    kind, slash, name = text.partition("/")
+    if kind == "orchestrator" and not slash:
+        return ORCHESTRATOR
+    if kind == "node" and name and "/" not in name:
+        return node_role(name)
+    raise ValueError(f"{text!r} is not a role: write orchestrator, or node/NAME")
