@@ -9,9 +9,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -43,6 +47,22 @@ def entered(netns: Path | None) -> Iterator[None]:
             _return_to(own)
     finally:
         os.close(own)
+
+
+def in_scratch(question: Callable[[], T]) -> T:
+    """Return what `question` answers inside an empty namespace that exists only as long as it is asked.
+
+    Raises what `question` raises, and OSError when no namespace can be made.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scratch-netns") as one_thread:
+        return one_thread.submit(_in_new_namespace, question).result()
+
+
+def _in_new_namespace(question: Callable[[], T]) -> T:
+    if _libc.unshare(_CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return question()
 
 
 def inode(netns: Path | None) -> int:

@@ -24,6 +24,9 @@ _SKIP_STATS = 1 << 3
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_PROTO = 1, 2, 4, 8, 11
 _IFF_UP = 1
 _IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_TENTATIVE, _IFA_F_DADFAILED = 0x02, 0x80, 0x40, 0x08
+_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
+_NDA_DST, _NTF_PROXY, _NUD_PERMANENT = 1, 8, 0x80
+_NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")
 _LINK_HEADER = struct.Struct("=BxHiII")
 _ADDRESS_HEADER = struct.Struct("=BBBBI")
 
@@ -39,6 +42,14 @@ class Link:
     up: bool
     kind: str
     alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A neighbour entry that makes a link answer solicitations for somebody else's address."""
+
+    index: int
+    address: ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,25 @@ def links(kernel: Netlink) -> list[Link]:
 def addresses(kernel: Netlink) -> list[Address]:
     """Return every address of the namespace. Raises NetlinkError."""
     return [_address(answer) for answer in kernel.dump(_GETADDR, _ADDRESS_HEADER.pack(0, 0, 0, 0, 0))]
+
+
+def proxies(kernel: Netlink) -> list[Proxy]:
+    """Return the IPv6 neighbour proxies of the namespace. Raises NetlinkError."""
+    found = []
+    for answer in kernel.dump(_GETNEIGH, _NEIGHBOUR_HEADER.pack(socket.AF_INET6, 0, 0, _NTF_PROXY, 0)):
+        index = _NEIGHBOUR_HEADER.unpack_from(answer)[1]
+        packed = netlink.attributes(answer, 12).get(_NDA_DST)
+        if packed is not None and len(packed) == 16:
+            found.append(Proxy(index, ipaddress.IPv6Address(packed)))
+    return found
+
+
+def add_proxy(proxy: Proxy) -> Request:
+    return Request(_NEWNEIGH, netlink.CREATE | netlink.REPLACE, _proxy_body(proxy))
+
+
+def delete_proxy(proxy: Proxy) -> Request:
+    return Request(_DELNEIGH, 0, _proxy_body(proxy))
 
 
 def by_mac(found: list[Link]) -> dict[str, Link]:
@@ -114,6 +144,11 @@ def _address_body(index: int, interface: Interface) -> bytes:
     packed = interface.ip.packed
     header = _ADDRESS_HEADER.pack(family, interface.network.prefixlen, 0, 0, index)
     return header + netlink.attribute(_IFA_LOCAL, packed) + netlink.attribute(_IFA_ADDRESS, packed)
+
+
+def _proxy_body(proxy: Proxy) -> bytes:
+    header = _NEIGHBOUR_HEADER.pack(socket.AF_INET6, proxy.index, _NUD_PERMANENT, _NTF_PROXY, 0)
+    return header + netlink.attribute(_NDA_DST, proxy.address.packed)
 
 
 def _link(body: bytes) -> Link:

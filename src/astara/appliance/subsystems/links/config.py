@@ -1,0 +1,30 @@
+"""What the links of one instance shall be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface
+
+Interface = IPv4Interface | IPv6Interface
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfig:
+    """One link, found by `mac` (lower case, colons) whatever it is called. `mtu` in bytes.
+
+    `ipv6`: whether it speaks IPv6 at all, link-local included. `proxied`: addresses it answers neighbour
+    solicitations for though they live elsewhere.
+    """
+
+    mac: str
+    mtu: int
+    addresses: tuple[Interface, ...] = ()
+    ipv6: bool = True
+    proxied: tuple[IPv6Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinksConfig:
+    """Links that are not listed lose the addresses we gave them and are otherwise left alone."""
+
+    links: tuple[LinkConfig, ...] = ()

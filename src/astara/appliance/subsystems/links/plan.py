@@ -1,0 +1,158 @@
+"""What differs between the wanted links and the kernel's, as requests. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+
+from astara.appliance.subsystems.links.config import Interface, LinkConfig, LinksConfig
+from astara.appliance.system import rtnetlink
+from astara.appliance.system.netlink import Request
+from astara.appliance.system.rtnetlink import Address, Link, Proxy
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The kernel's answer. `sysctl(path)` reads below /proc/sys/net; None when there is no such file."""
+
+    links: Mapping[str, Link]
+    addresses: Sequence[Address]
+    proxies: Sequence[Proxy]
+    sysctl: Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    path: str  # below /proc/sys/net
+    value: str
+
+
+@dataclass(slots=True)
+class Changes:
+    """What to do, in this order: settings, requests. `details` says it in words, one per change."""
+
+    details: list[str] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    #: (link, address) pairs that are new here: neighbours may know them somewhere else.
+    announce: list[tuple[Link, Interface]] = field(default_factory=list)
+
+    def add(self, detail: str, *requests: Request) -> None:
+        self.details.append(detail)
+        self.requests.extend(requests)
+
+
+def missing(config: LinksConfig, links: Mapping[str, Link]) -> list[str]:
+    """Return the MAC addresses nothing is plugged in for."""
+    return [link.mac for link in config.links if link.mac not in links]
+
+
+def changes(config: LinksConfig, world: World) -> Changes:
+    """Compare. Links that are missing are skipped: see `missing`.
+
+    Additions come before removals, so that a link never is without an address in between, which would take
+    the routes that go through it along.
+    """
+    plan = Changes()
+    present = [(link, world.links[link.mac]) for link in config.links if link.mac in world.links]
+    for wanted, link in present:
+        _settings(plan, wanted, link, world)
+        _link_state(plan, wanted, link)
+    wanted_pairs = {(link.index, address) for wanted, link in present for address in wanted.addresses}
+    _additions(plan, present, world)
+    for address in world.addresses:
+        if address.ours and not _link_local(address) and (address.index, address.interface) not in wanted_pairs:
+            plan.add(
+                f"address {address.interface} is not wanted",
+                rtnetlink.delete_address(address.index, address.interface),
+            )
+    _proxies(plan, present, world)
+    return plan
+
+
+def _settings(plan: Changes, wanted: LinkConfig, link: Link, world: World) -> None:
+    for path, value in link_settings(link.name, ipv6=wanted.ipv6, proxy=bool(wanted.proxied)):
+        found = world.sysctl(path)
+        if found is not None and found != value:
+            plan.details.append(f"link {wanted.mac}: {path.rpartition('/')[2]} is {found}, not {value}")
+            plan.settings.append(Setting(path, value))
+
+
+def link_settings(name: str, *, ipv6: bool, proxy: bool) -> Iterator[tuple[str, str]]:
+    """Yield (path below /proc/sys/net, value) for one link.
+
+    arp_ignore and arp_announce: with several links on one network each answers for its own addresses only.
+    promote_secondaries: removing one address of a subnet must not take the others along.
+    """
+    v4 = f"ipv4/conf/{name}"
+    yield f"{v4}/arp_ignore", "1"
+    yield f"{v4}/arp_announce", "2"
+    yield f"{v4}/rp_filter", "0"
+    yield f"{v4}/accept_redirects", "0"
+    yield f"{v4}/promote_secondaries", "1"
+    v6 = f"ipv6/conf/{name}"
+    if ipv6:
+        yield f"{v6}/accept_ra", "0"
+        yield f"{v6}/autoconf", "0"
+        yield f"{v6}/accept_redirects", "0"
+        yield f"{v6}/accept_dad", "0"
+        yield f"{v6}/dad_transmits", "0"
+        yield f"{v6}/keep_addr_on_down", "1"
+        yield f"{v6}/proxy_ndp", "1" if proxy else "0"
+        if proxy:  # the kernel would wait up to 0.8 s before each answer
+            yield f"ipv6/neigh/{name}/proxy_delay", "0"
+    yield f"{v6}/disable_ipv6", "0" if ipv6 else "1"
+
+
+def _link_state(plan: Changes, wanted: LinkConfig, link: Link) -> None:
+    if link.mtu != wanted.mtu:
+        plan.add(
+            f"link {wanted.mac}: MTU is {link.mtu}, not {wanted.mtu}", rtnetlink.set_link(link.index, mtu=wanted.mtu)
+        )
+    if not link.up:
+        plan.add(f"link {wanted.mac} is down", rtnetlink.set_link(link.index, up=True))
+
+
+def _additions(plan: Changes, present: Sequence[tuple[LinkConfig, Link]], world: World) -> None:
+    found = {(address.index, address.interface): address for address in world.addresses}
+    for wanted, link in present:
+        for interface in wanted.addresses:
+            address = found.get((link.index, interface))
+            if address is None or not address.permanent:
+                plan.add(
+                    f"address {interface} is missing on link {wanted.mac}",
+                    rtnetlink.add_address(link.index, interface),
+                )
+                plan.announce.append((link, interface))
+    for wanted, link in present:
+        if wanted.ipv6:
+            _settle_link_local(plan, link, world)
+
+
+def _settle_link_local(plan: Changes, link: Link, world: World) -> None:
+    """A link that was up before we came may still be asking around for its link-local address: claim it now."""
+    for address in world.addresses:
+        if address.index == link.index and _link_local(address) and address.tentative:
+            plan.add(
+                f"address {address.interface} is tentative",
+                rtnetlink.delete_address(link.index, address.interface),
+                rtnetlink.add_address(link.index, address.interface),
+            )
+
+
+def _proxies(plan: Changes, present: Sequence[tuple[LinkConfig, Link]], world: World) -> None:
+    wanted = {Proxy(link.index, address) for config, link in present for address in config.proxied}
+    found = set(world.proxies)
+    for proxy in sorted(wanted - found, key=_order):
+        plan.add(f"neighbour proxy for {proxy.address} is missing", rtnetlink.add_proxy(proxy))
+    for proxy in sorted(found - wanted, key=_order):
+        plan.add(f"neighbour proxy for {proxy.address} is not wanted", rtnetlink.delete_proxy(proxy))
+
+
+def _order(proxy: Proxy) -> tuple[int, IPv6Address]:
+    return proxy.index, proxy.address
+
+
+def _link_local(address: Address) -> bool:
+    return address.interface.version == 6 and address.interface.ip.is_link_local

@@ -1,0 +1,72 @@
+"""The links subsystem: one dump, one batch of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from astara.appliance.boundaries import Place, SubsystemError
+from astara.appliance.subsystems.links.config import LinksConfig
+from astara.appliance.subsystems.links.plan import Changes, World, changes, missing
+from astara.appliance.system import netns, rtnetlink, sysctl
+from astara.appliance.system.announce import Announcer
+from astara.appliance.system.netlink import Netlink
+from astara.contract.agent import Deviation
+
+
+class LinksSubsystem:
+    """Rendered form: the config itself."""
+
+    name = "links"
+
+    def __init__(self, announcer: Announcer | None = None) -> None:
+        self._announcer = announcer or Announcer()
+
+    def render(self, place: Place, config: LinksConfig) -> LinksConfig:
+        return config
+
+    def check(self, place: Place, rendered: LinksConfig) -> None:
+        with netns.entered(place.netns), Netlink() as kernel:
+            absent = missing(rendered, rtnetlink.by_mac(rtnetlink.links(kernel)))
+        if absent:
+            raise SubsystemError(self.name, "check", f"nothing is plugged in with MAC {', '.join(absent)}")
+
+    def apply(self, place: Place, rendered: LinksConfig, previous: LinksConfig | None) -> bool:
+        with netns.entered(place.netns), Netlink() as kernel:
+            world = _world(kernel)
+            absent = missing(rendered, world.links)
+            plan = changes(rendered, world)
+            _carry_out(kernel, plan)
+        if plan.announce:
+            self._announcer.announce(place.netns, plan.announce)
+        if absent:
+            raise SubsystemError(self.name, "apply", f"nothing is plugged in with MAC {', '.join(absent)}")
+        return bool(plan.details)
+
+    def read_back(self, place: Place, rendered: LinksConfig) -> Sequence[Deviation]:
+        with netns.entered(place.netns), Netlink() as kernel:
+            world = _world(kernel)
+            details = [f"link {mac} is missing" for mac in missing(rendered, world.links)]
+            details += changes(rendered, world).details
+        return [Deviation(subsystem=self.name, detail=detail) for detail in details]
+
+    def remove(self, place: Place) -> None:
+        with netns.entered(place.netns), Netlink() as kernel:
+            _carry_out(kernel, changes(LinksConfig(), _world(kernel)))
+
+
+def _world(kernel: Netlink) -> World:
+    return World(
+        links=rtnetlink.by_mac(rtnetlink.links(kernel)),
+        addresses=rtnetlink.addresses(kernel),
+        proxies=rtnetlink.proxies(kernel),
+        sysctl=sysctl.read,
+    )
+
+
+def _carry_out(kernel: Netlink, plan: Changes) -> None:
+    for setting in plan.settings:
+        sysctl.write(setting.path, setting.value)
+    try:
+        kernel.do(plan.requests)
+    except OSError as error:
+        raise SubsystemError("links", "apply", error.strerror or str(error)) from error

@@ -1,0 +1,51 @@
+"""A ruleset: structure as text that never changes with a tenant's wishes, and typed elements that do.
+
+The text is written by us and constant; everything that comes from a document is a typed element, so nothing
+a tenant can name ever becomes syntax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+TABLE = "inet astara"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOf:
+    """The name of the link with this MAC address, looked up when the ruleset is applied."""
+
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An inclusive range of ports."""
+
+    first: int
+    last: int
+
+
+#: int: a port, a protocol number or a mark, as the set's type says.
+Atom = LinkOf | Span | int | IPv4Address | IPv6Address | IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """`key` has one atom per field of the set's type; `value` is empty for a set, filled for a map."""
+
+    key: tuple[Atom, ...]
+    value: tuple[Atom, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """`structure`: the body of table inet astara, in nft syntax: sets without elements, chains, rules.
+
+    `elements`: name of a set or map -> what is in it. Sets of the structure that are not named are empty.
+    """
+
+    structure: str
+    elements: Mapping[str, frozenset[Element]] = field(default_factory=dict)

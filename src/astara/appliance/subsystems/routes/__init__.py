@@ -1,0 +1,1 @@
+"""Routes and policy rules under our own protocol number."""

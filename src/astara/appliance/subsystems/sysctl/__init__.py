@@ -1,0 +1,1 @@
+"""Settings of the namespace as a whole, below /proc/sys/net."""
