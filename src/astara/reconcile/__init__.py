@@ -1,1 +1,4 @@
-"""The engine: inbox, workers, reconciler (observe -> plan -> apply), resync. It meets the world through boundaries only."""
+"""The engine: inbox, workers, reconciler (observe -> plan -> apply), resync.
+
+It meets drivers, providers and remote APIs through boundaries only.
+"""
