@@ -1,0 +1,93 @@
+"""One daemon in the foreground of one instance: running with what it should have loaded, or not at all.
+
+A restarted agent finds it by its pid file; what it has loaded is written beside it after the fact, so that an agent
+killed half way sees the difference and does it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from astara.appliance.boundaries import Place
+from astara.appliance.subsystems import unprivileged
+from astara.appliance.system import files, processes
+from astara.appliance.system.processes import Process
+
+_STOP_DEADLINE_S = 1.0
+_LOG_BYTES = 262144
+_LAST_WORDS_BYTES = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """`directory` holds everything of the daemon; `argv` is its command line."""
+
+    directory: Path
+    argv: tuple[str, ...]
+
+    @property
+    def pid_file(self) -> Path:
+        return self.directory / "daemon.pid"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "log"
+
+    @property
+    def _loaded_file(self) -> Path:
+        return self.directory / "loaded"
+
+    def prepare(self, place: Place) -> None:
+        """Make the directory, passable for the account the daemon runs under."""
+        for directory in (place.files, self.directory):
+            files.ensure_directory(directory, unprivileged.DIRECTORY_MODE)
+            directory.chmod(unprivileged.DIRECTORY_MODE)
+
+    def running(self, place: Place) -> Process | None:
+        """Return the process if it runs, in this namespace, with this command line."""
+        return processes.find(place.netns, self.pid_file, self.argv)
+
+    def start(self, place: Place) -> Process:
+        """End what runs, start anew. Raises OSError."""
+        self.stop()
+        files.remove(self.log_file)
+        return processes.start(place.netns, self.pid_file, self.argv, log_file=self.log_file)
+
+    def reload(self, process: Process) -> bool:
+        """Let it read its files again; False when it is gone."""
+        return processes.send(process, signal.SIGHUP)
+
+    def stop(self) -> None:
+        """End it; absence is success."""
+        files.remove(self._loaded_file)
+        processes.stop(self.pid_file, _STOP_DEADLINE_S)
+
+    def remove(self) -> None:
+        """End it and take its directory away; absence is success."""
+        self.stop()
+        files.remove_directory(self.directory)
+
+    def has_loaded(self, process: Process, content: str) -> bool:
+        """Whether this very process was told to load `content`."""
+        return files.read(self._loaded_file) == _loaded(process, content)
+
+    def note_loaded(self, process: Process, content: str) -> None:
+        files.replace(self._loaded_file, _loaded(process, content))
+
+    def last_words(self) -> str:
+        """Return the end of what it said, in one line."""
+        said = (files.read(self.log_file) or b"")[-_LAST_WORDS_BYTES:].decode(errors="replace")
+        return "; ".join(line for line in said.splitlines() if line) or "it said nothing"
+
+    def trim_log(self) -> None:
+        """Keep tenants from filling the disk through what their packets make the daemon say."""
+        if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
+            os.truncate(self.log_file, 0)
+
+
+def _loaded(process: Process, content: str) -> bytes:
+    return f"{hashlib.sha256(content.encode()).hexdigest()} {process.pid} {process.started}\n".encode()

@@ -1,0 +1,257 @@
+"""The typed wish -> dnsmasq's four files. Pure.
+
+The main file changes rarely and costs a restart. Ports live in three files that dnsmasq reads again on SIGHUP:
+`hosts` (who is served which address), `options`, and `names` (DNS).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
+
+from astara.appliance.subsystems.dnsmasq.config import (
+    LEASE_S,
+    Address,
+    DnsmasqConfig,
+    Host,
+    Mode,
+    Subnet,
+    is_domain,
+    is_label,
+)
+from astara.appliance.subsystems.dnsmasq.quoting import option_line, option_name
+
+MAIN, HOSTS, OPTIONS, NAMES, LEASES = "dnsmasq.conf", "hosts", "options", "names", "leases"
+#: The hosts file by which every lease is: written last, read to see which address has changed hands.
+SETTLED = "settled-hosts"
+
+_LINK_NAME = re.compile(r"[0-9A-Za-z._-]{1,15}")
+_STATIC_ROUTES = ("classless-static-route", "249")  # RFC 3442, and Windows' older number for the same
+_SHORTEST_V6_PREFIX = 64  # dnsmasq refuses a shorter one
+#: Only a bound: every lease is a known port's.
+_MOST_LEASES = 65536
+#: Documentation address (RFC 5737) that the marker name resolves to.
+_MARKER_ADDRESS = "192.0.2.1"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something of a port that is not served. `what` names the kind of thing, never the tenant's words."""
+
+    port_id: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An address that a MAC address may hold a lease of."""
+
+    mac: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What will be written. `lines` are the main file without what depends on the machine."""
+
+    mac: str
+    lines: tuple[str, ...]
+    hosts: str
+    options: str
+    names: str
+    own_options: str
+    claims: frozenset[Claim]
+    addresses: tuple[Address, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def main(self, link: str, user: str) -> str:
+        """Return the main file for a link's current name and the account to run as."""
+        if not _LINK_NAME.fullmatch(link):
+            raise ValueError("link: not a link name")
+        return _text([*self.lines, f"interface={link}", f"user={user}"])
+
+    def dry_run(self, link: str, user: str) -> str:
+        """Return one file for `dnsmasq --test`, which does not read the others by itself.
+
+        Tenants' options are not in it: a running dnsmasq skips a line of theirs that it does not like.
+        """
+        return self.main(link, user) + _prefixed("dhcp-host=", self.hosts) + _prefixed("dhcp-option=", self.own_options)
+
+    @property
+    def marker(self) -> str:
+        """A DNS name that only a dnsmasq which has read exactly these files knows."""
+        return marker(self.hosts, self.options, self.names)
+
+    @property
+    def names_with_marker(self) -> str:
+        return f"{_MARKER_ADDRESS} {self.marker}\n{self.names}"
+
+
+def render(files: Path, config: DnsmasqConfig) -> Rendered | None:
+    """Return what dnsmasq shall read, below the directory `files`; None when there is nothing to serve."""
+    subnets = tuple(subnet for subnet in config.subnets if _servable(subnet))
+    if not subnets:
+        return None
+    own_options = tuple(line for subnet in subnets for line in _subnet_options(subnet, subnets, config.domain))
+    left_out: list[LeftOut] = [
+        LeftOut(subnet.id, "subnet: prefix shorter than /64") for subnet in config.subnets if not _servable(subnet)
+    ]
+    port_options = tuple(_port_options(config.hosts, left_out))
+    return Rendered(
+        mac=config.mac,
+        lines=tuple(_main(files, config, subnets)),
+        hosts=_text(line for host in config.hosts for line in _host_lines(host, subnets)),
+        options=_text([*own_options, *port_options]),
+        names=_text(line for host in config.hosts for line in _name_lines(host, config.domain, left_out)),
+        own_options=_text(own_options),
+        claims=frozenset(Claim(host.mac, address) for host in config.hosts for address in _leased(host, subnets)),
+        addresses=tuple(subnet.address for subnet in subnets),
+        left_out=tuple(left_out),
+    )
+
+
+def marker(hosts: str, options: str, names: str) -> str:
+    """Return the marker name for the content of the three files."""
+    content = "\0".join((hosts, options, names)).encode()
+    return f"{hashlib.sha256(content).hexdigest()[:32]}.astara.invalid"
+
+
+def _servable(subnet: Subnet) -> bool:
+    return subnet.mode in {Mode.DHCPV4, Mode.NONE} or subnet.network.prefixlen >= _SHORTEST_V6_PREFIX
+
+
+def _main(files: Path, config: DnsmasqConfig, subnets: tuple[Subnet, ...]) -> Iterator[str]:
+    yield from ("no-hosts", "no-resolv", "no-poll", "no-ping", "pid-file", "log-facility=-")
+    # Only the tenant's link: never the node's loopback, resolver or addresses.
+    yield from ("bind-dynamic", "except-interface=lo")
+    yield from ("quiet-dhcp", "quiet-dhcp6", "cache-size=150", "domain-needed", "bogus-priv")
+    yield f"domain={config.domain}"
+    if config.upstream:
+        yield from (f"server={resolver}" for resolver in config.upstream)
+    else:
+        yield f"local=/{config.domain}/"
+    yield f"addn-hosts={files / NAMES}"
+    ranges = [_range(subnet) for subnet in subnets if subnet.mode is not Mode.NONE]
+    if ranges:
+        yield from _dhcp(files, config)
+        yield from ranges
+
+
+def _dhcp(files: Path, config: DnsmasqConfig) -> Iterator[str]:
+    # We are the only server, so a client that we do not remember is answered at once; but only a known port is,
+    # and under the name that we gave it.
+    yield from ("dhcp-authoritative", "dhcp-ignore=tag:!known", "dhcp-ignore-names")
+    yield f"dhcp-lease-max={_MOST_LEASES}"
+    yield f"dhcp-leasefile={files / LEASES}"
+    yield f"dhcp-hostsfile={files / HOSTS}"
+    yield f"dhcp-optsfile={files / OPTIONS}"
+    yield from ("dhcp-match=set:ipxe,175", "dhcp-userclass=set:ipxe6,iPXE")
+    if config.mtu:
+        yield f"dhcp-option-force=option:mtu,{config.mtu}"  # forced: some clients need it and do not ask
+
+
+def _range(subnet: Subnet) -> str:
+    extent = str(subnet.network.netmask) if isinstance(subnet.network, IPv4Network) else str(subnet.network.prefixlen)
+    return f"dhcp-range=set:{_subnet_tag(subnet)},{subnet.network.network_address},static,{extent},{LEASE_S}s"
+
+
+def _subnet_options(subnet: Subnet, subnets: tuple[Subnet, ...], domain: str) -> Iterator[str]:
+    """One line per option; an option without a value is announced by nobody (instead of dnsmasq's default)."""
+    if subnet.mode is Mode.NONE:
+        return
+    version = subnet.network.version
+    servers = [f"[{server}]" if version == 6 else str(server) for server in subnet.dns_servers]
+    yield _option(subnet, "dns-server", servers)
+    if version == 6:
+        yield _option(subnet, "domain-search", [domain])
+        return
+    yield _option(subnet, "router", [str(subnet.gateway)] if subnet.gateway else [])
+    routes = list(_static_routes(subnet, subnets))
+    for name in _STATIC_ROUTES if routes else ():
+        yield _option(subnet, name, routes)
+
+
+def _option(subnet: Subnet, name: str, values: list[str]) -> str:
+    return ",".join([f"tag:{_subnet_tag(subnet)}", option_name(name, subnet.network.version), *values])
+
+
+def _static_routes(subnet: Subnet, subnets: tuple[Subnet, ...]) -> Iterator[str]:
+    """The network's other subnets are on link; a client that takes option 121 ignores option 3, so both say it."""
+    if not subnet.routes:
+        return
+    on_link = IPv4Address(0)
+    for other in subnets:
+        if other.mode is Mode.DHCPV4 and other.id != subnet.id:
+            yield f"{other.network},{on_link}"
+    for route in subnet.routes:
+        yield f"{route.destination},{route.nexthop}"
+    if subnet.gateway:
+        yield f"{IPv4Network('0.0.0.0/0')},{subnet.gateway}"
+
+
+def _port_options(hosts: Iterable[Host], left_out: list[LeftOut]) -> Iterator[str]:
+    for host in hosts:
+        for option in host.options:
+            line = option_line(_port_tag(host), option)
+            if line is None:
+                left_out.append(LeftOut(host.port_id, "extra_dhcp_opts: not expressible"))
+            else:
+                yield line
+
+
+def _host_lines(host: Host, subnets: tuple[Subnet, ...]) -> Iterator[str]:
+    """All IPv6 addresses belong on one line; of IPv4 there is one per line, and each subnet finds its own."""
+    leased = _leased(host, subnets)
+    v4 = [str(address) for address in leased if isinstance(address, IPv4Address)]
+    v6 = [f"[{address}]" for address in leased if isinstance(address, IPv6Address)]
+    if not leased and not _informed(host, subnets):
+        return
+    name = [host.hostname] if is_label(host.hostname) else []
+    yield ",".join([host.mac, f"set:{_port_tag(host)}", *v4[:1], *v6, *name])
+    for address in v4[1:]:
+        yield ",".join([host.mac, f"set:{_port_tag(host)}", address, *name])
+
+
+def _leased(host: Host, subnets: tuple[Subnet, ...]) -> list[Address]:
+    """The addresses of a port that it gets by DHCP."""
+    by_dhcp = [subnet.network for subnet in subnets if subnet.mode in {Mode.DHCPV4, Mode.STATEFUL}]
+    return [address for address in host.addresses if any(address in network for network in by_dhcp)]
+
+
+def _informed(host: Host, subnets: tuple[Subnet, ...]) -> bool:
+    stateless = [subnet.network for subnet in subnets if subnet.mode is Mode.STATELESS]
+    return any(address in network for address in host.addresses for network in stateless)
+
+
+def _name_lines(host: Host, domain: str, left_out: list[LeftOut]) -> Iterator[str]:
+    """The first name of an address is what its PTR record says."""
+    names: list[str] = []
+    for name in (host.hostname, *host.aliases):
+        if is_label(name):
+            names += [f"{name}.{domain}", name]
+        elif is_domain(name.removesuffix(".")):
+            names.append(name.removesuffix("."))
+        elif name:
+            left_out.append(LeftOut(host.port_id, "name: not a host name"))
+    if names:
+        yield from (f"{address} {' '.join(dict.fromkeys(names))}" for address in host.addresses)
+
+
+def _subnet_tag(subnet: Subnet) -> str:
+    return f"subnet-{subnet.id}"
+
+
+def _port_tag(host: Host) -> str:
+    return f"port-{host.port_id}"
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _prefixed(prefix: str, text: str) -> str:
+    return _text(prefix + line for line in text.splitlines())
