@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _PIPE_COLUMNS = 400
-_GOOD = frozenset({"ok", "yes", "healthy", "settled", "serving", "connected", "reachable", "enabled"})
-_BAD = frozenset({"no", "failed", "unreachable", "terminal", "refused", "disconnected", "braked", "blocked"})
+_GOOD = frozenset({"ok", "yes", "healthy", "settled", "configured"})
+_BAD = frozenset({"no", "failed", "unreachable", "terminal", "refused", "retry"})
 
 
 def show_json(value: object) -> None:
