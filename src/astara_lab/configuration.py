@@ -1,0 +1,178 @@
+"""The configuration files of what a lab runs, profile by profile."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from astara_lab import ini
+from astara_lab.ini import Sections
+from astara_lab.places import (
+    ADMIN_SOCKET,
+    EXTERNAL_PHYSNET,
+    INTAKE_PORT,
+    LOOPBACK,
+    METADATA_PORT,
+    METRICS_PORT,
+    NEUTRON_PORT,
+    NEUTRON_URL,
+    NODE_NAME,
+    NODE_PORT,
+    OVSDB_SOCKET,
+    Lab,
+)
+from astara_lab.trust import Trust
+
+#: Names the instances' DNS answers for: HOST.astara.lab. Neutron must have another one than its default for that.
+DNS_DOMAIN = "astara.lab"
+
+ASTARA_PROVIDER = "L3_ROUTER_NAT:astara:astara_neutron.l3_provider.AstaraL3"
+
+_ROUTER_PLUGINS = "port_forwarding,qos,conntrack_helper,ndp_proxy,revisions,timestamp,tag"
+
+
+@dataclass(frozen=True)
+class NeutronChoice:
+    """In what the Neutron of one profile differs from that of another."""
+
+    transport_url: str
+    database_url: str
+    notify_driver: str
+    mechanism_drivers: str
+    tenant_network_type: str
+    service_plugins: str
+    service_providers: tuple[str, ...]
+    further: Sections
+
+
+def neutron(lab: Lab, trust: Trust, choice: NeutronChoice) -> Sections:
+    """neutron.conf: without Keystone, without quotas, everything on loopback."""
+    privsep = {"helper_command": f"{sys.prefix}/bin/privsep-helper --config-file {lab.etc / 'neutron.conf'}"}
+    sections: dict[str, dict[str, ini.Value]] = {
+        "DEFAULT": {
+            "auth_strategy": "noauth",
+            "host": NODE_NAME,
+            "core_plugin": "ml2",
+            "service_plugins": choice.service_plugins,
+            "transport_url": choice.transport_url,
+            "state_path": lab.lib / "neutron",
+            "api_paste_config": Path(sys.prefix) / "etc/neutron/api-paste.ini",
+            "dns_domain": f"{DNS_DOMAIN}.",
+            "api_workers": 1,
+            "rpc_workers": 1,
+            "rpc_state_report_workers": 0,
+            "notify_nova_on_port_status_changes": False,
+            "notify_nova_on_port_data_changes": False,
+            "use_stderr": True,
+        },
+        "database": {"connection": choice.database_url, "sqlite_synchronous": False, "max_retries": -1},
+        "oslo_concurrency": {"lock_path": lab.lib / "neutron/lock"},
+        "oslo_messaging_notifications": {"driver": choice.notify_driver, "topics": "notifications"},
+        "agent": {"root_helper": "", "report_interval": 15},
+        "service_providers": {"service_provider": choice.service_providers},
+        "astara": {
+            "notify_url": f"http://{LOOPBACK}:{INTAKE_PORT}/v1/notifications",
+            "notify_secret_file": trust.notify_secret,
+        },
+        "quotas": {
+            f"quota_{name}": -1
+            for name in ("network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule")
+        },
+    }
+    for context in ("", "_dhcp_release", "_ovs_vsctl", "_namespace", "_conntrack", "_link"):
+        sections[f"privsep{context}"] = dict(privsep)
+    for section, options in choice.further.items():
+        sections.setdefault(section, {}).update(options)
+    return sections
+
+
+def ml2(choice: NeutronChoice) -> dict[str, dict[str, ini.Value]]:
+    return {
+        "ml2": {
+            "type_drivers": f"flat,{choice.tenant_network_type}",
+            "tenant_network_types": choice.tenant_network_type,
+            "mechanism_drivers": choice.mechanism_drivers,
+            "extension_drivers": "port_security,qos,dns_domain_keywords",
+        },
+        "ml2_type_flat": {"flat_networks": EXTERNAL_PHYSNET},
+        "securitygroup": {"enable_security_group": True},
+    }
+
+
+def embedded_neutron(lab: Lab) -> NeutronChoice:
+    """One process: SQLite, no broker, notifications by HTTP, every port bound by our mechanism driver."""
+    return NeutronChoice(
+        transport_url="fake:/",
+        database_url=f"sqlite:///{lab.lib / 'neutron.sqlite'}?timeout=30",
+        notify_driver="noop",
+        mechanism_drivers="astara_bridge",
+        tenant_network_type="local",
+        service_plugins=f"router,{_ROUTER_PLUGINS}",  # TOLERATE
+        service_providers=(ASTARA_PROVIDER,),
+        further={"DEFAULT": {"dhcp_agent_notification": False}},
+    )
+
+
+def api_server(app: str, threads: int) -> str:
+    """uWSGI's ini. Without the Connection header it resets a client's second request on one connection."""
+    return f"""[uwsgi]
+module = {app}
+http-socket = {LOOPBACK}:{NEUTRON_PORT}
+processes = 1
+threads = {threads}
+enable-threads = true
+lazy-apps = true
+need-app = true
+single-interpreter = true
+buffer-size = 65535
+die-on-term = true
+disable-logging = true
+add-header = Connection: close
+"""
+
+
+def orchestrator(lab: Lab, trust: Trust, *, feeds: str, transport_url: str = "") -> Sections:
+    """astara.conf"""
+    intake: dict[str, ini.Value] = {
+        "feeds": feeds,
+        "http_listen": f"{LOOPBACK}:{INTAKE_PORT}",
+        "http_secret_file": trust.notify_secret,
+    }
+    if transport_url:
+        intake.update({"transport_url": transport_url, "topics": "notifications", "exchange": "neutron"})
+    return {
+        "DEFAULT": {"state_dir": lab.lib / "orchestrator"},
+        "neutron": {"url": NEUTRON_URL, "auth_type": "none"},
+        "intake": intake,
+        "nodes": {
+            "node": [f"{NODE_NAME}=https://{LOOPBACK}:{NODE_PORT}"],
+            "ca_file": trust.tls / "ca.crt",
+            "cert_file": trust.tls / "orchestrator.crt",
+            "key_file": trust.tls / "orchestrator.key",
+        },
+        "services": {"drivers": "router,network", "default_provider": "namespace", "domain": DNS_DOMAIN},
+        "admin": {"socket": ADMIN_SOCKET},
+        "metrics": {"listen": f"{LOOPBACK}:{METRICS_PORT}"},
+    }
+
+
+def node(lab: Lab, trust: Trust, *, ovs: bool) -> Sections:
+    """node.conf"""
+    sections: dict[str, dict[str, ini.Value]] = {
+        "DEFAULT": {
+            "name": NODE_NAME,
+            "state_dir": lab.lib / "node",
+            "listen": f"{LOOPBACK}:{NODE_PORT}",
+            "ca_file": trust.tls / "ca.crt",
+            "cert_file": trust.tls / "node.crt",
+            "key_file": trust.tls / "node.key",
+        },
+        "metadata": {
+            "nova_url": f"http://{LOOPBACK}:{METADATA_PORT}",
+            "shared_secret_file": trust.metadata_secret,
+        },
+    }
+    if ovs:
+        sections["ovs"] = {"integration_bridge": "br-int", "ovsdb": f"unix:{OVSDB_SOCKET}", "netdev": True}
+    return sections

@@ -1,0 +1,96 @@
+"""Where a lab keeps its things, and the addresses its services listen on inside the pod.
+
+Everything a lab writes lies below one directory; everything it listens on is the loopback of its own pod, so the
+same port numbers serve any number of labs side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PROFILES = ("embedded", "neutron")
+
+LOOPBACK = "127.0.0.1"
+NEUTRON_PORT = 19696
+NODE_PORT = 19801
+INTAKE_PORT = 19810
+METRICS_PORT = 19811
+METADATA_PORT = 18775
+RABBIT_PORT = 15692
+MARIADB_PORT = 13306
+
+NEUTRON_URL = f"http://{LOOPBACK}:{NEUTRON_PORT}"
+
+#: Name of the only node of a lab: Neutron's `host`, the node agent's name, OVN's chassis host name.
+NODE_NAME = "lab-node"
+
+#: Neutron's name of the provider network that leads outside.
+EXTERNAL_PHYSNET = "public"
+
+#: These live in the pod's private /run: short enough for a unix socket, gone with the pod.
+POD_RUN = Path("/run/astara-lab")
+POD_MARKER = POD_RUN / "root"
+CONTROL_SOCKET = POD_RUN / "control.sock"
+ADMIN_SOCKET = Path("/run/astara/admin.sock")
+OVSDB_SOCKET = Path("/run/openvswitch/db.sock")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab: its directory and its profile ("embedded" or "neutron")."""
+
+    root: Path
+    profile: str
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def etc(self) -> Path:
+        return self.root / "etc"
+
+    @property
+    def lib(self) -> Path:
+        return self.root / "lib"
+
+    @property
+    def hosts(self) -> Path:
+        """One file per simulated tenant machine; they live as long as the pod."""
+        return self.run / "hosts"
+
+    @property
+    def cache(self) -> Path:
+        """The template database: belongs to the installed Neutron, hence below the virtual environment."""
+        return (Path(sys.prefix) if sys.prefix != sys.base_prefix else self.root) / "cache" / "astara-lab"
+
+    def make_directories(self) -> None:
+        for directory in (self.root, self.run, self.log, self.etc, self.lib, self.hosts):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+
+
+def find_lab(profile: str = "embedded", directory: str | None = None) -> Lab:
+    """The lab asked for: `directory`, else ASTARA_LAB_DIR, else `.lab/<profile>` below the current directory."""
+    root = directory or os.environ.get("ASTARA_LAB_DIR") or f".lab/{profile}"
+    return Lab(Path(root).resolve(), profile)
+
+
+def client_environment() -> dict[str, str]:
+    """What `openstack` and openstacksdk need to talk to a lab's Neutron (without Keystone)."""
+    return {
+        "OS_AUTH_TYPE": "none",
+        "OS_ENDPOINT": NEUTRON_URL,
+        "OS_NETWORK_ENDPOINT_OVERRIDE": NEUTRON_URL,
+        "NO_PROXY": "*",
+        "no_proxy": "*",
+        "ASTARA_SOCKET": str(ADMIN_SOCKET),
+        "OVS_RUNDIR": str(OVSDB_SOCKET.parent),
+        "OVN_RUNDIR": "/run/ovn",
+    }

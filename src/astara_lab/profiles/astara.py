@@ -1,0 +1,77 @@
+"""Astara itself in a lab: the node agent, the orchestrator, and what stands in for Nova's metadata service."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from astara_lab import tasks
+from astara_lab.control import Control
+from astara_lab.places import (
+    ADMIN_SOCKET,
+    LOOPBACK,
+    METADATA_PORT,
+    NODE_PORT,
+    Lab,
+    client_environment,
+)
+from astara_lab.supervised import Spec
+from astara_lab.tasks import Task
+from astara_lab.trust import Trust
+
+BIN = Path(sys.prefix) / "bin"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every profile's tasks are made from."""
+
+    lab: Lab
+    control: Control
+    trust: Trust
+    supervise: bool = True
+
+    def spec(self, name: str, *argv: str | Path, env: dict[str, str] | None = None, whole_group: bool = True) -> Spec:
+        return Spec(
+            name=name,
+            argv=tuple(str(word) for word in argv),
+            env=environment(self.lab) | (env or {}),
+            log=str(self.lab.log / f"{name}.log"),
+            restart=self.supervise,
+            whole_group=whole_group,
+        )
+
+
+def environment(lab: Lab) -> dict[str, str]:
+    """A clean one: nothing of the caller's reaches a service, but the paths of programs."""
+    return client_environment() | {
+        "PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(lab.lib),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+        **{name: os.environ[name] for name in ("TZ", "PYTHONPATH") if name in os.environ},
+    }
+
+
+def astara_tasks(setting: Setting, *, node_after: tuple[str, ...] = ()) -> list[Task]:
+    """They need nothing of Neutron to start: each waits for its peers by itself."""
+    lab, control = setting.lab, setting.control
+    python = (sys.executable, "-m")
+    metadata = setting.spec("metadata", *python, "astara_lab.metadata", setting.trust.metadata_secret)
+    node = setting.spec("node", BIN / "astara-node", "--config-file", lab.etc / "node.conf", whole_group=False)
+    orchestrator = setting.spec("orchestrator", BIN / "astara-orchestrator", "--config-file", lab.etc / "astara.conf")
+    found = [
+        Task("node", tasks.service(lab, control, node, tasks.port_open(LOOPBACK, NODE_PORT)), node_after),
+        Task("orchestrator", tasks.service(lab, control, orchestrator, tasks.unix_answers(ADMIN_SOCKET))),
+        Task("metadata", tasks.service(lab, control, metadata, tasks.port_open(LOOPBACK, METADATA_PORT))),
+    ]
+    # TOLERATE
+    from importlib.util import find_spec
+
+    missing = {
+        n for n, m in (("node", "astara.host.main"), ("orchestrator", "astara.runtime.main")) if not find_spec(m)
+    }
+    return [task for task in found if task.name not in missing]
