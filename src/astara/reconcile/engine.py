@@ -1,15 +1,46 @@
-"""The whole engine, wired. This file is the signature the runtime codes against."""
+"""The whole engine, wired: the one object the runtime starts, feeds with events, and asks on behalf of operators."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
 
 from astara.model.boundaries import Clock, Driver, Event, InstanceProvider, NeutronApi
-from astara.model.operator import HistoryLine
-from astara.model.resource import DesiredState, ObservedInstance, ObservedState, ResourceKey
+from astara.model.errors import Gone
+from astara.model.operator import HistoryLine, ResourceLine
+from astara.model.resource import DesiredState, ObservedInstance, ResourceKey
+from astara.planning.brake import Brake
+from astara.planning.classify import Phase
+from astara.planning.steps import words
 from astara.reconcile.boundaries import Metrics, NoMetrics, Records
+from astara.reconcile.brakes import BrakeKeeper
+from astara.reconcile.executor import Executor
+from astara.reconcile.holds import Holds
+from astara.reconcile.inbox import Inbox, Lane
+from astara.reconcile.ledger import Ledger
+from astara.reconcile.observer import Observer
 from astara.reconcile.options import EngineOptions
+from astara.reconcile.reconciler import Planner, Reconciler
+from astara.reconcile.resync import Looks
+from astara.reconcile.schedule import Schedule
+from astara.reconcile.statuses import StatusWriter
+from astara.reconcile.worker import Workers
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One resource, looked at now. `steps` is what would be done, in words; empty while it is held."""
+
+    line: ResourceLine
+    desired: DesiredState
+    instances: tuple[ObservedInstance, ...]
+    unreachable_hosts: frozenset[str]
+    steps: tuple[str, ...]
 
 
 class Engine:
@@ -34,55 +65,182 @@ class Engine:
     ) -> None:
         self.options = options or EngineOptions()
         self.metrics = metrics or NoMetrics()
+        self.term = term
+        self._drivers = drivers
+        self._clock = clock
+        self._records = records
+        policy = self.options.policy
+        self.inbox = Inbox(clock)
+        self.ledger = Ledger(clock, policy)
+        self.holds = Holds(records)
+        self._brake = BrakeKeeper(self.ledger, clock, policy.brake)
+        planner = Planner(self.ledger, self._brake, clock, policy, providers)
+        observer = Observer(neutron, drivers, providers, clock, self.options, self.metrics)
+        statuses = StatusWriter(neutron, clock, self.options, self.metrics)
+        self._reconciler = Reconciler(
+            observer,
+            planner,
+            Executor(neutron, providers, statuses, clock, self.metrics),
+            self.ledger,
+            self.holds,
+            records,
+            clock,
+            self.metrics,
+            term=term,
+            deadline_s=self.options.reconcile_deadline_s,
+            random_value=random_value,
+        )
+        looks = Looks(
+            neutron,
+            drivers,
+            providers,
+            planner,
+            self.ledger,
+            self.inbox,
+            self.holds,
+            clock,
+            self.metrics,
+            page_limit=self.options.page_limit,
+        )
+        self.schedule = Schedule(looks, clock, self.options, random_value, policy.backoff)
+        self.workers = Workers(self.inbox, self._reconciler, self.options.workers)
 
-    # life
+    # Life
+
     def start(self) -> None:
         """Start the workers and the resync thread; the first full look follows at once."""
+        self.holds.load()
+        self.workers.start()
+        self.schedule.start()
 
     def stop(self, drain_s: float = 10.0) -> bool:
         """Take no new work, let running reconciles end; True when all ended within `drain_s`."""
-        return True
+        give_up_at = self._clock.now() + drain_s
+        quiet = self.schedule.stop(drain_s)
+        return self.workers.stop(max(0.0, give_up_at - self._clock.now())) and quiet
 
     # EventSink, and the providers' own change feeds
+
     def notify(self, event: Event) -> None:
         """Mark every resource the event concerns for another look. Never blocks, never raises."""
+        count = 0
+        for name, driver in self._drivers.items():
+            try:
+                keys = tuple(driver.keys_for(event))
+            except Exception:  # noqa: BLE001 - one driver's bug must not cost the others their events; it is logged
+                _log.exception("event-not-understood", driver=name, event_type=event.type)
+                continue
+            for key in keys:
+                self.inbox.add(key, event.type)
+            count += len(keys)
+        self.metrics.event(event.type, count)
 
     def resync(self, reason: str) -> None:
         """Look at everything again through bulk calls (a feed was interrupted, a node agent restarted)."""
+        self.schedule.request_full(reason)
 
     def instance_changed(self, key: ResourceKey, reason: str = "instance") -> None:
         """A provider saw this resource's instance change by itself: look again."""
+        if key.driver in self._drivers:
+            self.inbox.add(key, reason)
 
-    # what an operator may ask; see also `ledger` (lines of every resource) and `brake`
+    # What an operator may ask
+
     def look(self, key: ResourceKey | None) -> int:
-        """Queue one resource (also an unknown one), or all; forgets their back-off. Returns how many were queued."""
-        return 0
+        """Queue one resource (also one nobody knows yet), or all; forgets their back-off. Returns how many."""
+        if key is not None:
+            self._look_eagerly(key, Lane.FRESH)
+            return 1
+        keys = self.ledger.keys()
+        for known in keys:
+            self._look_eagerly(known, Lane.BACKGROUND)
+        self.schedule.request_full("operator")
+        return len(keys)
+
+    def resources(self) -> tuple[ResourceLine, ...]:
+        """Every resource as last seen."""
+        return tuple(self._with_present(line) for line in self.ledger.lines())
 
     def inspect(self, key: ResourceKey) -> Inspection:
-        """Observe now and say what would be done; touches nothing. Raises Gone when nobody knows the resource."""
-        raise NotImplementedError
+        """Observe now and say what would be done; touches nothing.
+
+        Raises Gone when nobody knows the resource, Retry when Neutron or a provider is away.
+        """
+        self._must_have_driver(key)
+        seen = self._reconciler.look(key)
+        lines = self.ledger.lines([key])
+        if not lines and seen.plan.phase is Phase.GONE:
+            raise Gone(f"no resource {key}", "see `astara resource list`")
+        line = lines[0] if lines else ResourceLine(key=str(key), name="", project_id="", phase=seen.plan.phase.value)
+        held = self.holds.reason(key) is not None
+        return Inspection(
+            line=self._with_present(line),
+            desired=seen.desired,
+            instances=seen.observed.instances,
+            unreachable_hosts=seen.observed.unreachable_hosts,
+            steps=() if held else tuple(words(step) for step in seen.plan.steps),
+        )
 
     def history(self, key: ResourceKey) -> tuple[HistoryLine, ...]:
-        """What was done about this resource, oldest first."""
-        return ()
+        """What was done about this resource, oldest first; from the records, or from memory when they fail."""
+        return tuple(self._records.history(key)) or self.ledger.history(key)
 
     def hold(self, key: ResourceKey, reason: str) -> None:
-        """Take our hands off a resource; durable."""
+        """Take our hands off a resource; durable, or raises Retry (and holds until a restart)."""
+        self._must_have_driver(key)
+        self.holds.hold(key, reason)
+        self.inbox.add(key, "operator: hold")
 
     def release(self, key: ResourceKey) -> None:
         """Give it back and look at it at once."""
+        self._must_have_driver(key)
+        self.holds.release(key)
+        self._look_eagerly(key, Lane.FRESH)
 
     def rebuild(self, key: ResourceKey) -> None:
         """Replace every instance of a resource, one at a time; raises Gone when it has none."""
+        inspection = self.inspect(key)
+        if not inspection.instances or not self.ledger.knows(key):
+            raise Gone(f"{key} has no instance to rebuild", "see `astara resource show`")
+        self.ledger.condemn(key, frozenset(instance.id for instance in inspection.instances))
+        self._look_eagerly(key, Lane.FRESH)
+
+    def brake(self) -> Brake:
+        """The brake against mass rebuilds, as of now."""
+        return self._brake.judged()
 
     def release_brake(self) -> None:
         """The operator says: those instances are really dead."""
+        self._brake.release()
+        for key in self.ledger.silent()[0]:
+            self._look_eagerly(key, Lane.BACKGROUND)
 
+    def _look_eagerly(self, key: ResourceKey, lane: Lane) -> None:
+        self.ledger.eager(key)
+        self.inbox.add(key, "operator", lane)
 
-class Inspection:
-    """One resource, looked at now: `plan` is what would be done."""
+    def _must_have_driver(self, key: ResourceKey) -> None:
+        if key.driver not in self._drivers:
+            known = ", ".join(sorted(self._drivers))
+            raise Gone(f"no driver {key.driver!r} is enabled", f"enabled are: {known}")
 
-    desired: DesiredState
-    observed: ObservedState
-    instances: tuple[ObservedInstance, ...]
-    steps: tuple[str, ...]
+    def _with_present(self, line: ResourceLine) -> ResourceLine:
+        """Fill in what the ledger does not know: holds, and when the next look is due."""
+        key = ResourceKey.parse(line.key)
+        reason = self.holds.reason(key)
+        due = self.inbox.next_look_at(key)
+        next_look_in_s = None if due is None else max(0.0, round(due - self._clock.now(), 1))
+        return ResourceLine(
+            key=line.key,
+            name=line.name,
+            project_id=line.project_id,
+            phase=line.phase,
+            host=line.host,
+            because=line.because,
+            held=reason is not None,
+            hold_reason=reason or "",
+            attempts=line.attempts,
+            next_look_in_s=next_look_in_s,
+            last_reconciled_at=line.last_reconciled_at,
+            settled_since=line.settled_since,
+        )

@@ -41,11 +41,11 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a plan went. `failure` is the gravest one; `done` are the steps that got through, in words."""
+    """How a plan went. `failure` is the gravest one; `done` are the steps that got through."""
 
     outcome: Outcome
     failure: Failure | None
-    done: tuple[str, ...]
+    done: tuple[Step, ...]
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class _Run:
     deadline: float
     made: dict[str, ObservedInstance] = field(default_factory=dict)
     undone: list[Step] = field(default_factory=list)
-    done: list[str] = field(default_factory=list)
+    done: list[Step] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     pending: bool = False
 
@@ -112,7 +112,7 @@ class Executor:
             outcome = Outcome.TERMINAL
         self._metrics.step(kind(step), outcome.value, self._clock.now() - began)
         if outcome is Outcome.DONE:
-            run.done.append(words(step))
+            run.done.append(step)
         else:
             run.undone.append(step)
         return outcome is not Outcome.STALE

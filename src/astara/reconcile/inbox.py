@@ -124,6 +124,12 @@ class Inbox:
         with self._changed:
             return key in self._entries
 
+    def working_on(self, key: ResourceKey) -> bool:
+        """Return whether a worker holds the resource."""
+        with self._changed:
+            entry = self._entries.get(key)
+            return entry is not None and entry.working
+
     def next_look_at(self, key: ResourceKey) -> float | None:
         """Return the monotonic time of its next look: now when queued, None when nothing is scheduled."""
         with self._changed:

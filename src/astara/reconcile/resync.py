@@ -1,0 +1,232 @@
+"""The net under the events: three looks at many resources at once, none of which asks Neutron per resource.
+
+full     every page of Neutron's wish beside one listing of every provider; at start, after a feed was
+         interrupted, and rarely besides. A resource that is as wished costs no call of its own.
+changes  Neutron's change journal since the last look: one call of constant cost.
+drift    one listing of every provider beside the remembered wish: drift, orphans, hosts that came back.
+
+Each only *queues* what does not look right; the ordinary reconcile looks again and acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from astara.contract.agent import StateView
+from astara.contract.snapshot import Change, NetworkPage, RouterPage
+from astara.model.boundaries import Clock, Driver, InstanceProvider, NeutronApi, World
+from astara.model.errors import Retry
+from astara.model.resource import Absent, DesiredState, ObservedInstance, ObservedState, Present, ResourceKey
+from astara.planning.plan import Plan
+from astara.reconcile.boundaries import Metrics
+from astara.reconcile.holds import Holds
+from astara.reconcile.inbox import Inbox, Lane
+from astara.reconcile.journal import Journal
+from astara.reconcile.ledger import Ledger, Look, settles
+from astara.reconcile.observer import network_worlds, router_worlds
+from astara.reconcile.reconciler import Planner, Seen
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every instance of every provider, by resource; `strangers` carry no key and are left alone."""
+
+    instances: Mapping[ResourceKey, tuple[ObservedInstance, ...]]
+    unreachable_hosts: frozenset[str]
+    strangers: int
+
+    def of(self, key: ResourceKey) -> ObservedState:
+        return ObservedState(self.instances.get(key, ()), self.unreachable_hosts)
+
+
+class Looks:
+    """The three looks. Each raises Retry when Neutron or a provider is away, having queued what it could."""
+
+    def __init__(
+        self,
+        neutron: NeutronApi,
+        drivers: Mapping[str, Driver],
+        providers: Mapping[str, InstanceProvider],
+        planner: Planner,
+        ledger: Ledger,
+        inbox: Inbox,
+        holds: Holds,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        page_limit: int,
+    ) -> None:
+        self._neutron = neutron
+        self._drivers = drivers
+        self._providers = providers
+        self._planner = planner
+        self._ledger = ledger
+        self._inbox = inbox
+        self._holds = holds
+        self._clock = clock
+        self._metrics = metrics
+        self._page_limit = page_limit
+        self._journal = Journal()
+        self._unreachable: frozenset[str] = frozenset()
+
+    def full(self) -> int:
+        """Look at everything; returns how many resources were queued."""
+        began = self._clock.now()
+        listing = self._list()
+        known: set[ResourceKey] = set()
+        queued = 0
+        revisions: list[int] = []
+        for revision, worlds in self._pages():
+            revisions.append(revision)
+            for key, world in worlds:
+                known.add(key)
+                queued += self._weigh(key, self._drivers[key.driver].desired(key, world), listing, "resync")
+        # Changes that came while the pages were read are in the journal after the first page's revision.
+        self._journal.begin(min(revisions, default=0))
+        forgotten = (set(listing.instances) | set(self._ledger.keys())) - known
+        queued += sum(self._queue_unwished(key) for key in forgotten)
+        self._note_hosts(listing)
+        self._metrics.resynced("full", len(known), queued, self._clock.now() - began)
+        _log.info("resync-full", resources=len(known), queued=queued, strangers=listing.strangers)
+        return queued
+
+    def changes(self) -> int:
+        """Queue what Neutron's journal names; raises JournalTruncated when a full look is needed instead."""
+        began = self._clock.now()
+        page = self._neutron.changes(self._journal.since)
+        if page.truncated:
+            raise JournalTruncated(f"the change journal no longer reaches back to {self._journal.since}")
+        queued = 0
+        for change, late in self._journal.fresh(page):
+            for key in self._keys_of(change):
+                if late or self._ledger.revision(key) < change.revision:
+                    self._inbox.add(key, "journal")
+                    queued += 1
+        self._metrics.resynced("changes", len(page.changes), queued, self._clock.now() - began)
+        return queued
+
+    def drift(self) -> int:
+        """Compare what runs with the remembered wish, without asking Neutron."""
+        began = self._clock.now()
+        listing = self._list()
+        recovered = self._note_hosts(listing)
+        wishes = self._ledger.desired()
+        queued = sum(self._queue_unwished(key) for key in listing.instances if key not in wishes)
+        for key, (desired, attempts) in wishes.items():
+            if attempts.tries and recovered & _hosts(desired):
+                self._ledger.eager(key)
+                self._inbox.add(key, "host is back", Lane.BACKGROUND)
+                queued += 1
+                continue
+            queued += self._weigh(key, desired, listing, "drift")
+        self._metrics.resynced("drift", len(wishes), queued, self._clock.now() - began)
+        return queued
+
+    # What one bulk look finds about one resource
+
+    def _weigh(self, key: ResourceKey, desired: DesiredState, listing: Listing, reason: str) -> int:
+        """Queue the resource when something is to be done about it, else take note of it as it is."""
+        if self._inbox.working_on(key):
+            return 0  # its worker sees more than we do
+        seen = self._planner.seen(key, desired, listing.of(key))
+        must_look = bool(seen.plan.steps) or (seen.plan.requeue_after_s is not None and not self._inbox.knows(key))
+        if self._holds.reason(key) is not None:
+            must_look = not self._ledger.knows(key)  # once, so that operators see it; then hands off
+        elif not must_look:
+            self._ledger.looked(key, _look(seen))
+        if must_look:
+            self._inbox.add(key, reason, Lane.BACKGROUND)
+        return int(must_look)
+
+    def _queue_unwished(self, key: ResourceKey) -> int:
+        if key.driver not in self._drivers:
+            return 0  # a driver that is not enabled: nobody here may judge its instances
+        self._inbox.add(key, "orphan", Lane.BACKGROUND)
+        return 1
+
+    def _keys_of(self, change: Change) -> Iterator[ResourceKey]:
+        for name, driver in self._drivers.items():
+            if driver.reads == change.kind:
+                yield ResourceKey(name, change.id)
+
+    # Bulk reading
+
+    def _list(self) -> Listing:
+        by_key: dict[ResourceKey, list[ObservedInstance]] = {}
+        unreachable: set[str] = set()
+        strangers = 0
+        for name, provider in self._providers.items():
+            try:
+                listing = provider.list()
+            except Retry as error:
+                _log.warning("provider-away", provider=name, error=str(error), remedy=error.remedy)
+                raise
+            unreachable |= listing.unreachable_hosts
+            for instance in listing.instances:
+                if instance.key is None:
+                    strangers += 1
+                else:
+                    by_key.setdefault(instance.key, []).append(instance)
+        return Listing({key: tuple(found) for key, found in by_key.items()}, frozenset(unreachable), strangers)
+
+    def _pages(self) -> Iterator[tuple[int, list[tuple[ResourceKey, World]]]]:
+        kinds = {driver.reads for driver in self._drivers.values()}
+        if "router" in kinds:
+            marker: str | None = None
+            while True:
+                page = self._neutron.routers(marker=marker, limit=self._page_limit)
+                yield page.revision, list(self._worlds(page, dict(router_worlds(page, [r.id for r in page.routers]))))
+                if (marker := page.next) is None:
+                    break
+        if "network" in kinds:
+            marker = None
+            while True:
+                networks = self._neutron.networks(marker=marker, limit=self._page_limit)
+                ids = [network.id for network in networks.networks]
+                yield networks.revision, list(self._worlds(networks, dict(network_worlds(networks, ids))))
+                if (marker := networks.next) is None:
+                    break
+
+    def _worlds(
+        self, page: RouterPage | NetworkPage, worlds: Mapping[str, World]
+    ) -> Iterator[tuple[ResourceKey, World]]:
+        reads = "router" if isinstance(page, RouterPage) else "network"
+        for driver in self._drivers.values():
+            if driver.reads == reads:
+                yield from ((key, worlds[key.id]) for key in driver.keys_in(page) if key.id in worlds)
+
+    def _note_hosts(self, listing: Listing) -> frozenset[str]:
+        """Remember who did not answer; returns the hosts that answer again."""
+        before, self._unreachable = self._unreachable, listing.unreachable_hosts
+        recovered = before - listing.unreachable_hosts
+        for host in sorted(listing.unreachable_hosts - before):
+            _log.warning("host-unreachable", host=host)
+        for host in sorted(recovered):
+            _log.info("host-reachable", host=host)
+        return recovered
+
+
+class JournalTruncated(Exception):
+    """Too much has changed since the last poll: look at everything."""
+
+
+def _look(seen: Seen) -> Look:
+    plan: Plan = seen.plan
+    settled = plan.idle and settles(seen.desired, plan.phase)
+    answered = any(isinstance(instance.state, StateView) for instance in seen.observed.instances)
+    return Look(seen.desired, plan.phase, "" if settled else plan.because, seen.attempts, settled, answered)
+
+
+def _hosts(desired: DesiredState) -> frozenset[str]:
+    match desired:
+        case Present(instances=instances):
+            return frozenset(wanted.host for wanted in instances)
+        case Absent():
+            return frozenset()
+        case _:
+            return frozenset({desired.host})

@@ -1,0 +1,137 @@
+"""When the three looks at everything are due, and the one thread that makes them."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from astara.model.boundaries import Clock
+from astara.model.errors import AstaraError
+from astara.planning.backoff import Failure, FailureKind, delay_s
+from astara.planning.policy import BackoffPolicy
+from astara.reconcile.options import EngineOptions
+from astara.reconcile.resync import JournalTruncated, Looks
+
+_log = structlog.get_logger(__name__)
+
+
+class Kind(enum.StrEnum):
+    FULL = "full"
+    CHANGES = "changes"
+    DRIFT = "drift"
+
+
+class Schedule:
+    """A full look comes first; until one has succeeded there is nothing the others could compare with.
+
+    A look that fails is tried again with back-off and never silences the others.
+    """
+
+    def __init__(
+        self,
+        looks: Looks,
+        clock: Clock,
+        options: EngineOptions,
+        random_value: Callable[[], float],
+        backoff: BackoffPolicy,
+    ) -> None:
+        self._looks = looks
+        self._clock = clock
+        self._random_value = random_value
+        self._jitter = options.jitter
+        self._backoff = backoff
+        self._every_s = {
+            Kind.FULL: options.full_resync_s,
+            Kind.CHANGES: options.changes_poll_s,
+            Kind.DRIFT: options.drift_look_s,
+        }
+        self._changed = threading.Condition()
+        self._due: dict[Kind, float] = {}
+        self._failures: dict[Kind, int] = {}
+        self._based = False
+        self._full_at: float | None = None
+        self._error = ""
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="resync", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, wait_s: float) -> bool:
+        """Return whether the thread ended within `wait_s`."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
+
+    def request_full(self, reason: str) -> None:
+        """Have everything looked at now; several requests before it begins are one."""
+        with self._changed:
+            self._due[Kind.FULL] = self._clock.now()
+            self._changed.notify_all()
+        _log.info("resync-requested", reason=reason)
+
+    def wake(self) -> None:
+        """Have the thread look at the clock again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def full_at(self) -> float | None:
+        """Wall seconds of the last full look that succeeded."""
+        return self._full_at
+
+    @property
+    def error(self) -> str:
+        """Why the last look at Neutron failed; empty when it did not."""
+        return self._error
+
+    def run_due(self) -> float:
+        """Make every look that is due; returns the seconds until the next one."""
+        for kind in Kind:
+            if (kind is Kind.FULL or self._based) and self._due.get(kind, 0.0) <= self._clock.now():
+                self._make(kind)
+        with self._changed:
+            next_at = min(self._due.get(kind, 0.0) for kind in Kind if kind is Kind.FULL or self._based)
+        return max(0.0, next_at - self._clock.now())
+
+    def _make(self, kind: Kind) -> None:
+        with self._changed:
+            # Set before looking, so that a request that arrives meanwhile is not lost.
+            self._due[kind] = self._clock.now() + self._every_s[kind] * (1.0 - self._jitter * self._random_value())
+        try:
+            getattr(self._looks, kind.value)()
+        except JournalTruncated as error:
+            self.request_full(str(error))
+        except AstaraError as error:
+            self._failed(kind, str(error), error.remedy)
+        except Exception:  # noqa: BLE001 - the net under everything must outlive a bug; logged with its traceback
+            _log.exception("resync-crashed", look=kind.value)
+            self._failed(kind, "internal error, see the log", "")
+        else:
+            self._failures.pop(kind, None)
+            if kind is Kind.FULL:
+                self._based, self._full_at = True, self._clock.wall()
+            if kind is not Kind.DRIFT:
+                self._error = ""
+
+    def _failed(self, kind: Kind, message: str, remedy: str) -> None:
+        failures = self._failures.get(kind, 0)
+        self._failures[kind] = failures + 1
+        wait_s = delay_s(failures, Failure(FailureKind.RETRY, message), self._backoff, self._random_value())
+        with self._changed:
+            self._due[kind] = min(self._due[kind], self._clock.now() + wait_s)
+        if kind is not Kind.DRIFT:
+            self._error = message
+        _log.warning("resync-failed", look=kind.value, error=message, remedy=remedy, again_in_s=round(wait_s, 1))
+
+    def _run(self) -> None:
+        while not self._stopping:
+            wait_s = self.run_due()
+            with self._changed:
+                if not self._stopping and wait_s > 0 and min(self._due.values()) > self._clock.now():
+                    self._changed.wait(wait_s)
