@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -34,6 +35,19 @@ class HttpFeedOptions:
     port: int = 19810
 
 
+class _Server(wsgi.Server):
+    """cheroot, except that a socket which cannot be bound is closed at once."""
+
+    @staticmethod
+    def bind_socket(socket_: socket.socket, bind_addr: Any) -> socket.socket:
+        try:
+            socket_.bind(bind_addr)
+        except OSError:
+            socket_.close()
+            raise
+        return socket_
+
+
 class HttpFeed:
     """Listens for signed notifications.
 
@@ -55,7 +69,7 @@ class HttpFeed:
         """Bind and listen; events flow into `sink` from threads of this feed."""
         self._sink = sink
         address = (self._options.host, self._options.port)
-        server = wsgi.Server(address, self._wsgi, numthreads=_THREADS, server_name="astara", timeout=30)
+        server = _Server(address, self._wsgi, numthreads=_THREADS, server_name="astara", timeout=30)
         server.max_request_body_size = MAX_BODY_BYTES
         try:
             server.prepare()
