@@ -87,7 +87,7 @@ class Host:
 
     def __post_init__(self) -> None:
         _must(_TAG.fullmatch(self.port_id), "port_id", "letters, digits and dashes")
-        _must(_MAC.fullmatch(self.mac), "mac", "a MAC address in lower case")
+        _must(is_mac(self.mac), "mac", "a MAC address in lower case")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class DnsmasqConfig:
     upstream: tuple[Address, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        _must(_MAC.fullmatch(self.mac), "mac", "a MAC address in lower case")
+        _must(is_mac(self.mac), "mac", "a MAC address in lower case")
         _must(is_domain(self.domain), "domain", "a domain name of letters, digits and dashes")
 
 
@@ -118,6 +118,11 @@ def is_label(text: str) -> bool:
 def is_domain(text: str) -> bool:
     """Whether `text` is labels joined by dots, short enough, without a dot at the end (RFC 1123 2.1)."""
     return len(text) <= _LONGEST_NAME and all(is_label(label) for label in text.split("."))
+
+
+def is_mac(text: str) -> bool:
+    """Whether `text` is a MAC address, lower case, with colons."""
+    return _MAC.fullmatch(text) is not None
 
 
 def _must(holds: object, name: str, wanted: str) -> None:

@@ -181,15 +181,12 @@ def _option(subnet: Subnet, name: str, values: list[str]) -> str:
 
 def _static_routes(subnet: Subnet, subnets: tuple[Subnet, ...]) -> Iterator[str]:
     """The network's other subnets are on link; a client that takes option 121 ignores option 3, so both say it."""
-    if not subnet.routes:
-        return
     on_link = IPv4Address(0)
-    for other in subnets:
-        if other.mode is Mode.DHCPV4 and other.id != subnet.id:
-            yield f"{other.network},{on_link}"
-    for route in subnet.routes:
-        yield f"{route.destination},{route.nexthop}"
-    if subnet.gateway:
+    others = [other.network for other in subnets if other.mode is Mode.DHCPV4 and other.id != subnet.id]
+    routes = [f"{network},{on_link}" for network in others]
+    routes += [f"{route.destination},{route.nexthop}" for route in subnet.routes]
+    yield from routes
+    if routes and subnet.gateway:
         yield f"{IPv4Network('0.0.0.0/0')},{subnet.gateway}"
 
 
