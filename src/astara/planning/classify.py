@@ -100,17 +100,19 @@ def _present(desired: Present, observed: ObservedState) -> Finding:
     slots = tuple(_slot(wanted, observed) for wanted in desired.instances)
     taken = {slot.seen.id for slot in slots if slot.seen is not None}
     surplus = tuple(instance for instance in observed.instances if instance.id not in taken)
-    if desired.unmet is not None:
-        return Finding(Phase.WAITING, desired.unmet, slots, surplus)
+    if desired.unmet is not None and not slots:
+        return Finding(Phase.WAITING, desired.unmet, (), surplus)
     unsettled = [slot for slot in slots if slot.phase is not Phase.CONFIGURED]
     if unsettled:
         worst = min(unsettled, key=lambda slot: _ORDER[slot.phase])
-        because = "; ".join(f"{slot.wanted.slot}: {slot.because}" for slot in unsettled)
+        parts = [desired.unmet or "", *(f"{slot.wanted.slot}: {slot.because}" for slot in unsettled)]
+        because = "; ".join(filter(None, parts))
         return Finding(worst.phase, because, slots, surplus)
     if surplus:
         where = ", ".join(f"{instance.id} on {instance.host}" for instance in surplus)
         return Finding(Phase.SURPLUS, f"not wanted: {where}", slots, surplus)
-    return Finding(Phase.CONFIGURED, "", slots)
+    # With `unmet` it is configured as far as it can be; the reason stays in sight.
+    return Finding(Phase.CONFIGURED, desired.unmet or "", slots)
 
 
 def _slot(wanted: DesiredInstance, observed: ObservedState) -> Slot:

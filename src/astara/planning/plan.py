@@ -124,6 +124,8 @@ def _present(
     first = _first_report(desired, shows)
     last = _last_report(desired, first) if complete and acting and shows is not Shows.ACTIVE else []
     look_again_s = _sooner(_courses_look_s(chosen), _left_behind_s(finding, observed, policy))
+    if desired.unmet is not None:
+        look_again_s = _sooner(look_again_s, policy.waiting_look_s)
     notes = "; ".join(filter(None, (finding.because, *(course.note for course in chosen))))
     return Plan(
         phase=finding.phase,

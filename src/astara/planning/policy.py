@@ -44,7 +44,7 @@ class Policy:
     rebuild_spacing_s: float = 5.0
     #: How soon to look again at a booting or silent instance, at an unreachable host, at an unmet wish.
     silent_look_s: float = 5.0
-    unreachable_look_s: float = 15.0
+    unreachable_look_s: float = 120.0
     waiting_look_s: float = 600.0
     backoff: BackoffPolicy = field(default_factory=BackoffPolicy)
     brake: BrakePolicy = field(default_factory=BrakePolicy)

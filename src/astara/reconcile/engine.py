@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
+from msgspec import structs
 
 from astara.model.boundaries import Clock, Driver, Event, InstanceProvider, NeutronApi
 from astara.model.errors import Gone
@@ -102,7 +103,7 @@ class Engine:
             self.metrics,
             page_limit=self.options.page_limit,
         )
-        self.schedule = Schedule(looks, clock, self.options, random_value, policy.backoff)
+        self.schedule = Schedule(looks, clock, self.options, random_value)
         self.workers = Workers(self.inbox, self._reconciler, self.options.workers)
 
     # Life
@@ -230,17 +231,4 @@ class Engine:
         reason = self.holds.reason(key)
         due = self.inbox.next_look_at(key)
         next_look_in_s = None if due is None else max(0.0, round(due - self._clock.now(), 1))
-        return ResourceLine(
-            key=line.key,
-            name=line.name,
-            project_id=line.project_id,
-            phase=line.phase,
-            host=line.host,
-            because=line.because,
-            held=reason is not None,
-            hold_reason=reason or "",
-            attempts=line.attempts,
-            next_look_in_s=next_look_in_s,
-            last_reconciled_at=line.last_reconciled_at,
-            settled_since=line.settled_since,
-        )
+        return structs.replace(line, held=reason is not None, hold_reason=reason or "", next_look_in_s=next_look_in_s)

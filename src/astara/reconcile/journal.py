@@ -1,7 +1,8 @@
 """Following Neutron's change journal without losing a row that was committed late.
 
 A transaction may take revision 10, another take 11 and commit first; whoever asks "since 11" never
-sees 10. So each poll asks from one poll further back, and rows already seen are recognised.
+sees 10. So each poll asks from one poll further back (the plug-in adds an overlap of its own), and rows
+of the poll before are recognised.
 """
 
 from __future__ import annotations
@@ -36,4 +37,4 @@ class Journal:
             if row not in self._seen:
                 yield change, change.revision <= horizon
         self._since, self._horizon = horizon, max(horizon, page.revision)
-        self._seen = {row for row in rows if row[0] > self._since}
+        self._seen = set(rows)

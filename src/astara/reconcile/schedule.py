@@ -11,7 +11,6 @@ import structlog
 from astara.model.boundaries import Clock
 from astara.model.errors import AstaraError
 from astara.planning.backoff import Failure, FailureKind, delay_s
-from astara.planning.policy import BackoffPolicy
 from astara.reconcile.options import EngineOptions
 from astara.reconcile.resync import JournalTruncated, Looks
 
@@ -36,13 +35,12 @@ class Schedule:
         clock: Clock,
         options: EngineOptions,
         random_value: Callable[[], float],
-        backoff: BackoffPolicy,
     ) -> None:
         self._looks = looks
         self._clock = clock
         self._random_value = random_value
         self._jitter = options.jitter
-        self._backoff = backoff
+        self._backoff = options.policy.backoff
         self._every_s = {
             Kind.FULL: options.full_resync_s,
             Kind.CHANGES: options.changes_poll_s,
