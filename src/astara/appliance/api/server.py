@@ -1,0 +1,209 @@
+"""HTTPS with mutual TLS, by cheroot.
+
+The handshake runs in a worker and only once the peer has sent something: cheroot itself would run it in the
+thread that accepts, where one silent peer stops everybody.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import structlog
+from cheroot import server as cheroot_server
+from cheroot import wsgi
+from cheroot.makefile import MakeFile
+from cheroot.ssl import Adapter
+
+from astara.appliance.api.routing import Request, Response, Router
+from astara.contract.identity import roles_in
+
+_log = structlog.get_logger(__name__)
+_MAX_HEADER_BYTES = 16 * 1024
+_MAX_CONNECTIONS = 256
+_HANDSHAKE_TIMEOUT_S = 5.0
+_IDLE_TIMEOUT_S = 60
+_BACKLOG = 128
+
+
+class CannotServe(Exception):
+    """The server cannot start; names the option at fault and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """`role` is the one a client's certificate must carry."""
+
+    host: str
+    port: int
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+    role: str
+    threads: int = 24
+    max_body_bytes: int = 16 * 1024 * 1024
+
+
+class _Tls(Adapter):
+    """Wraps accepted sockets without talking to the peer yet."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+
+    def bind(self, sock: Any) -> Any:
+        return sock
+
+    def wrap(self, sock: Any) -> tuple[ssl.SSLSocket, dict[str, Any]]:
+        return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {}
+
+    def get_environ(self) -> dict[str, Any]:
+        return {}
+
+    def makefile(self, sock: Any, mode: str = "r", bufsize: int = -1) -> Any:
+        return MakeFile(sock, mode, bufsize)
+
+
+class _Connection(cheroot_server.HTTPConnection):
+    """One peer: shakes hands and checks its role before the first request is read."""
+
+    greeted = False
+    waited = False
+
+    def communicate(self) -> bool:
+        if not self.greeted and not self._greet():
+            return False
+        return bool(super().communicate())  # type: ignore[no-untyped-call]  # cheroot's stubs name no types
+
+    def _greet(self) -> bool:
+        self.greeted = True
+        try:
+            self.socket.settimeout(_HANDSHAKE_TIMEOUT_S)
+            self.socket.do_handshake()
+            self.socket.settimeout(self.server.timeout)
+        except (OSError, ValueError) as error:
+            _log.warning("tls.refused", peer=self.remote_addr, reason=_reason(error))
+            return False
+        roles = roles_in(self.socket.getpeercert())
+        if self.server.role not in roles:
+            _log.warning("tls.wrong_role", peer=self.remote_addr, wanted=self.server.role, roles=sorted(roles))
+        self.ssl_env = {"astara.roles": roles}
+        return True
+
+
+class _Server(wsgi.Server):
+    ConnectionClass = _Connection
+    max_request_header_size = _MAX_HEADER_BYTES
+    keep_alive_conn_limit = _MAX_CONNECTIONS
+    role = ""
+
+    def process_conn(self, conn: Any) -> None:
+        """Give a peer a worker only when it has said something."""
+        if not conn.waited:
+            conn.waited = True
+            self._connections.put(conn)  # type: ignore[attr-defined]  # set in prepare()
+            return
+        super().process_conn(conn)
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        _log.warning("http.connection", detail=str(msg), exc_info=traceback)
+
+
+class HttpsServer:
+    """Serves one `Router` until `stop`.
+
+    Raises:
+        CannotServe: from `start`, when a certificate cannot be used or the address cannot be bound.
+    """
+
+    def __init__(self, options: ServerOptions, router: Router) -> None:
+        self._options = options
+        self._router = router
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port really bound (options may say 0)."""
+        assert self._server is not None
+        return int(self._server.socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Bind and serve in threads of our own; returns once requests are accepted."""
+        options = self._options
+        server = _Server(
+            (options.host, options.port),
+            self._wsgi,
+            numthreads=options.threads,
+            server_name="astara",
+            timeout=_IDLE_TIMEOUT_S,
+            request_queue_size=_BACKLOG,
+        )
+        server.role = options.role
+        server.max_request_body_size = options.max_body_bytes
+        server.ssl_adapter = _Tls(_context(options))
+        try:
+            server.prepare()
+        except OSError as error:
+            where = f"{options.host}:{options.port}"
+            raise CannotServe(f"listen: {where} cannot be bound: {error}; choose another, or end who has it") from None
+        self._server = server
+        self._thread = threading.Thread(target=server.serve, name="https", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let running requests finish, then close."""
+        if self._server is not None:
+            self._server.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        response = self._router.answer(
+            Request(
+                method=environ["REQUEST_METHOD"],
+                path=environ["PATH_INFO"],
+                query=environ["QUERY_STRING"],
+                body=environ["wsgi.input"].read(),
+                roles=environ.get("astara.roles", frozenset()),
+            )
+        )
+        start_response(_status_line(response), [("Content-Length", str(len(response.body))), *_type(response)])
+        return (response.body,)
+
+
+def _status_line(response: Response) -> str:
+    return f"{int(response.status)} {HTTPStatus(response.status).phrase}"
+
+
+def _type(response: Response) -> list[tuple[str, str]]:
+    return [("Content-Type", response.content_type)] if response.body else []
+
+
+def _context(options: ServerOptions) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_verify_locations(options.ca_file)
+    except OSError as error:
+        raise _unusable("ca_file", str(options.ca_file), error) from None
+    try:
+        context.load_cert_chain(options.cert_file, options.key_file)
+    except OSError as error:
+        raise _unusable("cert_file/key_file", f"{options.cert_file}, {options.key_file}", error) from None
+    return context
+
+
+def _unusable(option: str, path: str, error: OSError) -> CannotServe:
+    remedy = "make it with `astara ca issue`"
+    return CannotServe(f"{option}: {path} cannot be used: {error.strerror or error}; {remedy}")
+
+
+def _reason(error: Exception) -> str:
+    """OpenSSL's words without its source line: "certificate has expired"."""
+    return getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error) or type(error).__name__

@@ -1,0 +1,53 @@
+"""What it takes to plug an instance's link into a network of this node. Entry points `astara.attach`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeAlias
+
+from astara.contract.agent import PortAttachment
+from astara.host.links import Link
+from astara.host.options import NodeOptions
+
+
+class AttachRefused(Exception):
+    """The port cannot be plugged here. `field` is a path below the port; `remedy` says what to change."""
+
+    def __init__(self, field: str, message: str, remedy: str) -> None:
+        self.field = field
+        self.remedy = remedy
+        super().__init__(message)
+
+
+class Attachment(Protocol):
+    """One kind of layer-2 plug. Called from many threads; calls for one port take turns."""
+
+    kind: str
+
+    def prepare(self) -> None:
+        """Called once at start, before anything is plugged. May raise nothing that keeps the agent from starting."""
+        ...
+
+    def plug(self, port: PortAttachment, host_link: Link) -> None:
+        """Connect `host_link` to the network of `port` and set it up; idempotent, also after a restart.
+
+        Raises:
+            AttachRefused: this node cannot serve the port.
+            LinkError: the kernel refused.
+        """
+        ...
+
+    def unplug(self, port: PortAttachment) -> None:
+        """Disconnect and clear what is no longer needed; absence is success. The link itself is removed after this."""
+        ...
+
+    def plugged(self) -> Mapping[str, str]:
+        """Return host link name -> port id of everything plugged by this kind: one bulk look at the world."""
+        ...
+
+    def in_place(self, port: PortAttachment) -> bool:
+        """Whether this port is plugged as it should be: a look at one port."""
+        ...
+
+
+AttachmentFactory: TypeAlias = Callable[[NodeOptions], Attachment]

@@ -1,0 +1,318 @@
+"""One namespace instance: its namespace, its plugs, its configuration. Every method takes the instance's own turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from msgspec.structs import replace
+
+from astara.appliance.api import refusals
+from astara.appliance.boundaries import Place
+from astara.appliance.system.netns import NetnsGone
+from astara.contract.agent import (
+    ApplyReport,
+    Health,
+    InstanceSpec,
+    InstanceView,
+    PortAttachment,
+    StateView,
+)
+from astara.contract.document import Document
+from astara.contract.generation import Generation
+from astara.host import links, namespaces
+from astara.host.attach.boundary import Attachment, AttachRefused
+from astara.host.links import LinkError
+from astara.host.records import Record, Records, Tombstone
+
+_log = structlog.get_logger(__name__)
+
+
+class ApplyEngine(Protocol):
+    """What a node agent needs of the appliance engine (appliance.apply.engine.Engine)."""
+
+    def apply(self, place: Place, document: Document) -> ApplyReport: ...
+
+    def state(self, place: Place) -> StateView: ...
+
+    def repair(self, place: Place) -> StateView: ...
+
+    def remove(self, place: Place) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all instances of a node share."""
+
+    engine: ApplyEngine
+    records: Records
+    attachments: Mapping[str, Attachment]
+    wall: Callable[[], float]
+
+
+class Instance:
+    """Lives as long as its record, or a request for it. `record` is None while there is no such instance."""
+
+    def __init__(self, instance_id: str, surroundings: Surroundings, record: Record | None = None) -> None:
+        self.id = instance_id
+        self.record = record
+        self._around = surroundings
+        self._turn = threading.RLock()
+        self._rebuilds = 0
+        self._seen: StateView | None = None
+        self._failure: str | None = None
+        self.place = Place(instance_id, namespaces.path_of(instance_id), surroundings.records.files_of(instance_id))
+
+    # What orchestrators ask
+
+    def put(self, spec: InstanceSpec) -> InstanceView:
+        """Create the instance, or make its ports those of `spec`. Idempotent; refused as a whole or done."""
+        with self._turn:
+            self._refuse_other(spec)
+            self._fence(spec.generation)
+            self._check_kinds(spec.ports)
+            before = self.record
+            created = before.created_at if before is not None else self._around.wall()
+            self._become(Record.of(spec, created))
+            self._around.records.exhume(self.id)
+            return self.view()
+
+    def attach(self, port: PortAttachment, generation: Generation) -> InstanceView:
+        with self._turn:
+            record = self._existing()
+            self._fence(generation)
+            self._check_kinds((port,))
+            ports = record.ports
+            if port not in ports:
+                ports = (*(one for one in ports if one.port_id != port.port_id), port)
+            self._become(replace(record, ports=ports, generation=generation))
+            return self.view()
+
+    def detach(self, port_id: str, generation: Generation) -> InstanceView:
+        with self._turn:
+            record = self._existing()
+            self._fence(generation)
+            remaining = tuple(port for port in record.ports if port.port_id != port_id)
+            self._become(replace(record, ports=remaining, generation=generation))
+            return self.view()
+
+    def configure(self, document: Document) -> ApplyReport:
+        with self._turn:
+            record = self._existing()
+            self._fence(document.generation)
+            if not self._whole(record):
+                self._build(record)
+            self._seen = None
+            try:
+                return self._around.engine.apply(self.place, document)
+            finally:
+                self._failure = None
+
+    def delete(self, generation: Generation) -> None:
+        """Absence is success; the tombstone keeps a late create of an older owner out."""
+        with self._turn:
+            self._fence(generation)
+            self._around.records.bury(self.id, Tombstone(generation=generation, at=self._around.wall()))
+            self._clear()
+
+    def state(self) -> StateView:
+        """Read back now."""
+        with self._turn:
+            self._existing()
+            return self._read_back()
+
+    def view(self) -> InstanceView:
+        """Read back now."""
+        with self._turn:
+            record = self._existing()
+            return _view(record, self._read_back())
+
+    def recent_view(self) -> InstanceView | None:
+        """Return the last read-back if nothing was heard of a change since, else read back now.
+
+        Whoever is busy with this instance is not waited for: then the last one has to do. None: no such instance.
+        """
+        if not self._turn.acquire(blocking=False):
+            record = self.record
+            return None if record is None else _view(record, self._seen or _BUSY)
+        try:
+            if self.record is None:
+                return None
+            return _view(self.record, self._seen or self._read_back())
+        finally:
+            self._turn.release()
+
+    # What the node itself does
+
+    def doubt(self) -> None:
+        """Something about this instance may have changed: the next look reads back."""
+        self._seen = None
+
+    def verify(self) -> bool:
+        """Look at everything and mend what differs; return whether anything was found wrong.
+
+        Raises what building and repairing raise; the caller decides when to come again.
+        """
+        with self._turn:
+            if self.record is None:
+                return False
+            self._seen = None
+            if not self._whole(self.record):
+                self._rebuilds += 1
+                self._build(self.record)
+                self._around.engine.repair(self.place)
+                self._read_back()
+                return True
+            before = self._read_back()
+            if before.health is not Health.DEGRADED:
+                return False
+            self._around.engine.repair(self.place)
+            self._read_back()
+            return True
+
+    def failed(self, reason: str) -> None:
+        """Remember why the last attempt to mend it failed, for StateView."""
+        self._failure = reason
+        self._seen = None
+
+    def clear_orphan(self) -> None:
+        """Take away what is left of an instance without a record."""
+        with self._turn:
+            self._clear()
+
+    @property
+    def exists(self) -> bool:
+        return self.record is not None
+
+    # How
+
+    def _existing(self) -> Record:
+        if self.record is None:
+            raise refusals.not_found(f"instance {self.id}", "create it first")
+        return self.record
+
+    def _refuse_other(self, spec: InstanceSpec) -> None:
+        record = self.record
+        if record is not None and (record.key, record.slot) != (spec.key, spec.slot):
+            owner = f"{record.key.driver}/{record.key.id} slot {record.slot}"
+            raise refusals.invalid("$.key", f"the instance exists and belongs to {owner}", "use another id")
+
+    def _fence(self, generation: Generation) -> None:
+        newest = self._newest()
+        if newest is not None and generation < newest:
+            raise refusals.stale(generation, newest)
+
+    def _newest(self) -> Generation | None:
+        known = []
+        if self.record is not None:
+            known.append(self.record.generation)
+            applied = (self._seen or self._around.engine.state(self.place)).generation
+            known.extend([applied] if applied is not None else [])
+        tombstone = self._around.records.tombstone(self.id)
+        known.extend([tombstone.generation] if tombstone is not None else [])
+        return max(known, default=None)
+
+    def _check_kinds(self, ports: tuple[PortAttachment, ...]) -> None:
+        for index, port in enumerate(ports):
+            if port.attach not in self._around.attachments:
+                known = ", ".join(sorted(self._around.attachments))
+                raise refusals.invalid(
+                    f"$.ports[{index}].attach", "no such attachment kind on this node", f"use one of: {known}"
+                )
+
+    def _become(self, wanted: Record) -> None:
+        """Make the ports those of `wanted`; put the old ones back when that is refused."""
+        before = self.record
+        self._around.records.save(wanted)
+        self.record = wanted
+        self._seen = None
+        try:
+            if before is not None:
+                self._unplug(port for port in before.ports if wanted.port(port.port_id) != port)
+            self._build(wanted)
+        except Exception:
+            self._back_to(before, wanted)
+            raise
+
+    def _back_to(self, before: Record | None, wanted: Record) -> None:
+        try:
+            if before is None:
+                self._clear()
+                return
+            self._unplug(port for port in wanted.ports if before.port(port.port_id) != port)
+            self._around.records.save(before)
+            self.record = before
+            self._build(before)
+        except Exception as error:  # noqa: BLE001  # the refusal itself is reported; the sweep finishes this
+            _log.warning("instance.undo_failed", instance=self.id, reason=str(error))
+
+    def _build(self, record: Record) -> None:
+        """Ensure namespace and plugs. Raises Refusal naming the port's field."""
+        namespaces.ensure(self.id)
+        inside = links.inner_macs(self.place.netns or namespaces.path_of(self.id))
+        for index, port in enumerate(record.ports):
+            attachment = self._around.attachments[port.attach]
+            try:
+                if port.mac not in inside or not attachment.in_place(port):
+                    self._plug(port, attachment, inside)
+            except AttachRefused as refused:
+                raise refusals.invalid(f"$.ports[{index}].{refused.field}", str(refused), refused.remedy) from None
+            except (LinkError, OSError) as error:
+                known = refusals.from_os_error(error) if isinstance(error, OSError) else None
+                raise known or refusals.apply_failed(f"port {port.port_id}: {error}", "see the agent's log") from error
+
+    def _plug(self, port: PortAttachment, attachment: Attachment, inside: frozenset[str]) -> None:
+        link = links.find(links.host_name(port.port_id)) if port.mac in inside else None
+        if link is None or (link.ours and link.owner != port.port_id):
+            link = links.create_pair(port, namespaces.path_of(self.id))
+        attachment.plug(port, link)
+
+    def _unplug(self, ports: Iterable[PortAttachment]) -> None:
+        for port in ports:
+            attachment = self._around.attachments.get(port.attach)
+            if attachment is not None:
+                attachment.unplug(port)
+            links.remove(links.host_name(port.port_id))
+
+    def _whole(self, record: Record) -> bool:
+        """Whether the namespace lives and every port is where it belongs."""
+        try:
+            inside = links.inner_macs(namespaces.path_of(self.id))
+        except NetnsGone:
+            return False
+        return all(port.mac in inside and self._around.attachments[port.attach].in_place(port) for port in record.ports)
+
+    def _clear(self) -> None:
+        self._around.engine.remove(self.place)
+        if self.record is not None:
+            self._unplug(self.record.ports)
+        namespaces.remove(self.id)
+        self._around.records.remove(self.id)
+        self.record = None
+        self._seen = None
+
+    def _read_back(self) -> StateView:
+        state = self._around.engine.state(self.place)
+        if self._rebuilds or self._failure:
+            last_error = self._failure or state.last_error
+            state = replace(state, repairs=state.repairs + self._rebuilds, last_error=last_error)
+        self._seen = state
+        return state
+
+
+_BUSY = StateView(health=Health.UNCONFIGURED, last_error="busy: being worked on right now")
+
+
+def _view(record: Record, state: StateView) -> InstanceView:
+    return InstanceView(
+        id=record.id,
+        key=record.key,
+        slot=record.slot,
+        ports=record.ports,
+        state=state,
+        created_at=record.created_at,
+        labels=record.labels,
+    )

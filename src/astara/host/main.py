@@ -1,0 +1,107 @@
+"""astara-node: one process serves every namespace instance of a node. What it set up goes on without it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+import structlog
+
+from astara.appliance.api.server import CannotServe
+from astara.appliance.apply.engine import Engine
+from astara.host import namespaces, wiring
+from astara.host.changes import Changes
+from astara.host.links import LinkError
+from astara.host.node import Node
+from astara.host.options import NodeOptions, load
+from astara.model.errors import BadConfiguration
+
+_log = structlog.get_logger(__name__)
+_ADOPTION_THREADS = 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Returns 2 for a bad configuration, with the reason and remedy on stderr."""
+    try:
+        options = load(sys.argv[1:] if arguments is None else arguments)
+        _configure_logging(options)
+        Agent(options).run()
+    except BadConfiguration as error:
+        sys.stderr.write(f"astara-node: {error}\n  remedy: {error.remedy}\n")
+        return 2
+    except (CannotServe, LinkError, OSError) as error:
+        sys.stderr.write(f"astara-node: {error}\n")
+        return 1
+    return 0
+
+
+class Agent:
+    """The running parts, started in order and stopped in reverse; the data plane is left alone."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        self._options = options
+        self._proxy = wiring.metadata_proxy(options.metadata)
+        appliances = wiring.appliances()
+        engine = Engine(wiring.subsystems(self._proxy), appliances)
+        self._around = wiring.build_surroundings(options, engine)
+        self._changes = Changes()
+        self.node = Node(self._around, self._changes)
+        self.server = wiring.build_server(options, self.node, self._around, tuple(appliances))
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Start, wait for a signal, stop."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: self._ended.set())
+        self.start()
+        self._ended.wait()
+        self.stop()
+
+    def start(self) -> None:
+        """Serve at once; requests about everything wait until what was found has been looked at."""
+        namespaces.prepare_directory()
+        for attachment in self._around.attachments.values():
+            attachment.prepare()
+        if self._proxy is not None:
+            self._proxy.start()
+        self.node.load()
+        self.server.start()
+        _log.info("agent.serving", node=self._options.name, port=self.server.port, records=self.node.count())
+        adoption = self.node.adopt(_ADOPTION_THREADS)
+        _log.info(
+            "agent.adopted",
+            found=adoption.found,
+            mended=adoption.mended,
+            failed=adoption.failed,
+            orphans=adoption.orphans,
+            seconds=adoption.seconds,
+        )
+
+    def stop(self) -> None:
+        """Finish running requests; instances keep forwarding."""
+        self._changes.close()
+        self.server.stop()
+        if self._proxy is not None:
+            self._proxy.stop()
+        _log.info("agent.stopped", node=self._options.name)
+
+
+def _configure_logging(options: NodeOptions) -> None:
+    level = logging.DEBUG if options.debug else logging.INFO
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

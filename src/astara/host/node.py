@@ -1,0 +1,194 @@
+"""All namespace instances of one node: the registry, adoption after a restart, and what belongs to nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from astara.appliance.api import refusals
+from astara.appliance.system import netns
+from astara.contract.agent import InstanceList, InstanceSpec, InstanceView
+from astara.contract.generation import Generation
+from astara.host import links, namespaces
+from astara.host.changes import Changes
+from astara.host.instance import Instance, Surroundings
+
+_log = structlog.get_logger(__name__)
+_ADOPTION_PATIENCE_S = 30.0
+_TOMBSTONE_LIFE_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What a start found: `mended` needed a repair, `failed` is left to the sweep."""
+
+    found: int
+    mended: int
+    failed: int
+    orphans: int
+    seconds: float
+
+
+class Node:
+    """Its lock guards the registry only; all work happens under the turn of one instance."""
+
+    def __init__(self, around: Surroundings, changes: Changes) -> None:
+        self._around = around
+        self._mutex = threading.Lock()
+        self._instances: dict[str, Instance] = {}
+        self._adopted = threading.Event()
+        self.changes = changes
+
+    # Requests
+
+    def put(self, spec: InstanceSpec) -> InstanceView:
+        return self._slot(spec.id).put(spec)
+
+    def delete(self, instance_id: str, generation: Generation) -> None:
+        """Absence is success."""
+        instance = self._slot(instance_id)
+        record = instance.record
+        instance.delete(generation)
+        with self._mutex:
+            if not instance.exists:
+                self._instances.pop(instance_id, None)
+        if record is not None:
+            self.changes.forget(record.key)
+
+    def get(self, instance_id: str) -> Instance:
+        """Return an instance that exists; raises Refusal (404)."""
+        with self._mutex:
+            instance = self._instances.get(instance_id)
+        if instance is None or not instance.exists:
+            raise refusals.not_found(f"instance {instance_id}", "create it first")
+        return instance
+
+    def listing(self, driver: str | None = None, identifier: str | None = None) -> InstanceList:
+        """Every instance, with read-backs that nothing was heard to have outdated."""
+        self.wait_adopted(_ADOPTION_PATIENCE_S)
+        cursor = self.changes.cursor
+        wanted = [one for one in self.instances() if _matches(one, driver, identifier)]
+        views = (instance.recent_view() for instance in wanted)
+        return InstanceList(instances=tuple(view for view in views if view is not None), cursor=cursor)
+
+    def instances(self) -> list[Instance]:
+        with self._mutex:
+            return [instance for instance in self._instances.values() if instance.exists]
+
+    def count(self) -> int:
+        return len(self.instances())
+
+    # Start
+
+    def load(self) -> None:
+        """Read the records; nothing is touched yet."""
+        for record in self._around.records.load():
+            self._instances[record.id] = Instance(record.id, self._around, record)
+
+    def adopt(self, threads: int) -> Adoption:
+        """Verify every recorded instance in parallel, rebuild what is gone, clear what belongs to nobody."""
+        began = time.monotonic()
+        instances = self.instances()
+        try:
+            with ThreadPoolExecutor(threads, thread_name_prefix="adopt") as pool:
+                outcomes = list(pool.map(self._adopt, instances))
+        finally:
+            self._adopted.set()
+        orphans = self._clear_orphans()
+        self._around.records.purge_tombstones(self._around.wall() - _TOMBSTONE_LIFE_S)
+        return Adoption(
+            found=len(instances),
+            mended=outcomes.count("mended"),
+            failed=outcomes.count("failed"),
+            orphans=orphans,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+    def wait_adopted(self, timeout_s: float) -> None:
+        """Raises Refusal (503) when the start takes longer than that."""
+        if not self._adopted.wait(timeout_s):
+            raise refusals.unavailable("the agent is still looking at what it found at its start", "ask again")
+
+    def _adopt(self, instance: Instance) -> str:
+        tombstone = self._around.records.tombstone(instance.id)
+        try:
+            record = instance.record
+            if record is not None and tombstone is not None and tombstone.generation >= record.generation:
+                instance.clear_orphan()  # its deletion was interrupted
+                return "mended"
+            return "mended" if instance.verify() else "kept"
+        except Exception as error:  # noqa: BLE001  # one instance must not keep the others from being adopted
+            _log.warning("instance.adoption_failed", instance=instance.id, reason=str(error))
+            instance.failed(str(error))
+            return "failed"
+
+    def _clear_orphans(self) -> int:
+        known = {instance.id for instance in self.instances()}
+        strays = (namespaces.ids_present() | self._around.records.directories()) - known
+        for stray in sorted(strays):
+            self._clear_stray(stray)
+        return len(strays) + self._clear_links()
+
+    def _clear_stray(self, instance_id: str) -> None:
+        instance = self._slot(instance_id)
+        if instance.exists:
+            return  # created while we looked
+        try:
+            end_processes_inside(namespaces.path_of(instance_id))
+            instance.clear_orphan()
+            _log.info("orphan.cleared", instance=instance_id)
+        except Exception as error:  # noqa: BLE001  # it is tried again at the next start
+            _log.warning("orphan.stays", instance=instance_id, reason=str(error))
+        with self._mutex:
+            if not instance.exists:
+                self._instances.pop(instance_id, None)
+
+    def _clear_links(self) -> int:
+        """Remove host-side links of ours that belong to no recorded port."""
+        before = [link for link in links.every() if link.ours and link.name.startswith(links.HOST_PREFIX)]
+        ports = {port.port_id for one in self.instances() if one.record is not None for port in one.record.ports}
+        strays = [link for link in before if link.kind == "veth" and link.owner not in ports]
+        for link in strays:
+            links.remove(link.name)
+            _log.info("orphan.link_removed", link=link.name, port=link.owner)
+        return len(strays)
+
+    def _slot(self, instance_id: str) -> Instance:
+        with self._mutex:
+            instance = self._instances.get(instance_id)
+            if instance is None:
+                instance = self._instances[instance_id] = Instance(instance_id, self._around)
+            return instance
+
+
+def _matches(instance: Instance, driver: str | None, identifier: str | None) -> bool:
+    record = instance.record
+    if record is None:
+        return False
+    return (driver is None or record.key.driver == driver) and (identifier is None or record.key.id == identifier)
+
+
+def end_processes_inside(path: Path) -> None:
+    """Kill what still runs in the namespace of an instance nobody knows: it would keep the namespace alive."""
+    try:
+        wanted = netns.inode(path)
+    except netns.NetnsGone:
+        return
+    for pid in _pids():
+        try:
+            if Path(f"/proc/{pid}/ns/net").stat().st_ino == wanted:
+                os.kill(pid, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+
+
+def _pids() -> Iterable[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]

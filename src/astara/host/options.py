@@ -1,0 +1,144 @@
+"""node.conf: read once at start, handed in as frozen values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from astara.model.errors import BadConfiguration
+
+_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeOptions:
+    """`mappings`: Neutron's physical network -> the device of this node that reaches it."""
+
+    mappings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OvsOptions:
+    """`netdev`: the integration bridge uses the userspace datapath, which completes no checksums."""
+
+    integration_bridge: str = "br-int"
+    ovsdb: str = "unix:/run/openvswitch/db.sock"
+    netdev: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataOptions:
+    """Where Nova's metadata API is; the secret signs instance identities towards it."""
+
+    nova_url: str | None = None
+    shared_secret_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    name: str
+    state_dir: Path
+    host: str
+    port: int
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+    debug: bool = False
+    bridge: BridgeOptions = BridgeOptions()
+    ovs: OvsOptions = OvsOptions()
+    metadata: MetadataOptions = MetadataOptions()
+
+
+def load(arguments: Sequence[str]) -> NodeOptions:
+    """Read the files named by `--config-file` in `arguments`.
+
+    Raises:
+        BadConfiguration: naming the option and the remedy.
+    """
+    from oslo_config import cfg  # slow to import: only a start needs it
+
+    conf = cfg.ConfigOpts()
+    _register(conf, cfg)
+    try:
+        conf(list(arguments), project="astara-node", prog="astara-node")
+        return _options(conf)
+    except cfg.Error as error:
+        raise BadConfiguration(str(error), "correct the file given with --config-file") from None
+
+
+def _register(conf: Any, cfg: Any) -> None:
+    conf.register_opts(
+        [
+            cfg.StrOpt("name", help="name of this node, as Neutron's binding:host_id says it"),
+            cfg.StrOpt("state_dir", default="/var/lib/astara/node"),
+            cfg.StrOpt("listen", default="127.0.0.1:19801"),
+            cfg.StrOpt("ca_file"),
+            cfg.StrOpt("cert_file"),
+            cfg.StrOpt("key_file"),
+            cfg.BoolOpt("debug", default=False),
+        ]
+    )
+    conf.register_opts([cfg.MultiStrOpt("mappings", default=[])], group="bridge")
+    conf.register_opts(
+        [
+            cfg.StrOpt("integration_bridge", default="br-int"),
+            cfg.StrOpt("ovsdb", default="unix:/run/openvswitch/db.sock"),
+            cfg.BoolOpt("netdev", default=False),
+        ],
+        group="ovs",
+    )
+    conf.register_opts([cfg.StrOpt("nova_url"), cfg.StrOpt("shared_secret_file")], group="metadata")
+
+
+def _options(conf: Any) -> NodeOptions:
+    host, port = _listen(conf.listen)
+    secret = conf.metadata.shared_secret_file
+    return NodeOptions(
+        name=_name(conf.name),
+        state_dir=Path(conf.state_dir).absolute(),
+        host=host,
+        port=port,
+        ca_file=Path(_required("ca_file", conf.ca_file)),
+        cert_file=Path(_required("cert_file", conf.cert_file)),
+        key_file=Path(_required("key_file", conf.key_file)),
+        debug=conf.debug,
+        bridge=BridgeOptions(tuple(_mapping(text) for text in conf.bridge.mappings)),
+        ovs=OvsOptions(conf.ovs.integration_bridge, _ovsdb(conf.ovs.ovsdb), conf.ovs.netdev),
+        metadata=MetadataOptions(conf.metadata.nova_url, Path(secret) if secret else None),
+    )
+
+
+def _required(option: str, value: str | None) -> str:
+    if not value:
+        raise BadConfiguration(f"[DEFAULT] {option} is not set", "make certificates with `astara ca issue`, name them")
+    return value
+
+
+def _name(text: str | None) -> str:
+    if not text or not _NODE_NAME.fullmatch(text):
+        raise BadConfiguration("[DEFAULT] name is missing or no host name", "write the node's name as Neutron knows it")
+    return text
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise BadConfiguration(f"[DEFAULT] listen: {text!r} is not ADDRESS:PORT", "write e.g. 192.0.2.7:19801")
+    return host, int(port)
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    network, _, device = text.partition(":")
+    if not network or not device:
+        raise BadConfiguration(f"[bridge] mappings: {text!r} is not PHYSNET:DEVICE", "write e.g. public:eth1")
+    return network, device
+
+
+def _ovsdb(text: str) -> str:
+    if not text.startswith(("unix:/", "tcp:")):
+        raise BadConfiguration(f"[ovs] ovsdb: {text!r} is not understood", "write unix:/PATH or tcp:ADDRESS:PORT")
+    return text

@@ -1,0 +1,119 @@
+"""What the node agent remembers of an instance, one directory each, so that a restart finds everything again.
+
+<state_dir>/instances/<id>/instance.json    the record
+<state_dir>/instances/<id>/appliance/       Place.files: the engine's and the daemons' own
+<state_dir>/tombstones/<id>.json            the generation that deleted an instance, for a while
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from astara.appliance.system import files
+from astara.contract.agent import InstanceSpec, Key, PortAttachment
+from astara.contract.codec import ContractError, Wire, decode, encode
+from astara.contract.generation import Generation
+
+_log = structlog.get_logger(__name__)
+_RECORD = "instance.json"
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def is_instance_id(text: str) -> bool:
+    """Whether `text` may name an instance: it becomes part of paths and names."""
+    return _ID.fullmatch(text) is not None
+
+
+class Record(Wire, frozen=True):
+    """The wish for one instance as last accepted. `key` and `slot` are metadata, never parsed out of a name."""
+
+    id: str
+    key: Key = msgspec.field(name="astara:key")
+    slot: str = msgspec.field(name="astara:slot")
+    generation: Generation
+    ports: tuple[PortAttachment, ...]
+    created_at: float
+    labels: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, spec: InstanceSpec, created_at: float) -> Record:
+        return cls(
+            id=spec.id,
+            key=spec.key,
+            slot=spec.slot,
+            generation=spec.generation,
+            ports=spec.ports,
+            created_at=created_at,
+            labels=spec.labels,
+        )
+
+    def port(self, port_id: str) -> PortAttachment | None:
+        return next((port for port in self.ports if port.port_id == port_id), None)
+
+
+class Tombstone(Wire, frozen=True):
+    generation: Generation
+    at: float  # seconds since the epoch
+
+
+class Records:
+    """The files. No lock: callers hold the instance's own. Methods raise OSError (a full disk among others)."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._instances = state_dir / "instances"
+        self._tombstones = state_dir / "tombstones"
+        files.ensure_directory(self._instances)
+        files.ensure_directory(self._tombstones)
+
+    def files_of(self, instance_id: str) -> Path:
+        return self._instances / instance_id / "appliance"
+
+    def save(self, record: Record) -> None:
+        """Write atomically; an equal record is left alone."""
+        files.replace_if_different(self._instances / record.id / _RECORD, encode(record))
+
+    def load(self) -> Iterator[Record]:
+        """Yield every record; a damaged one is set aside with a log line, and counts as an orphan then."""
+        for directory in sorted(self._instances.iterdir()):
+            content = files.read(directory / _RECORD)
+            if content is None or not is_instance_id(directory.name):
+                continue
+            try:
+                yield decode(content, Record)
+            except ContractError as error:
+                _log.error("record.damaged", instance=directory.name, field=error.field, reason=error.reason)
+
+    def directories(self) -> set[str]:
+        """Return the ids of everything kept below instances/, damaged or half removed ones too."""
+        return {path.name for path in self._instances.iterdir() if is_instance_id(path.name)}
+
+    def remove(self, instance_id: str) -> None:
+        """Forget the instance, the record first: what is left then is an orphan, cleared at the next start."""
+        files.remove(self._instances / instance_id / _RECORD)
+        files.remove_directory(self._instances / instance_id)
+
+    def bury(self, instance_id: str, tombstone: Tombstone) -> None:
+        files.replace(self._tombstones / f"{instance_id}.json", encode(tombstone))
+
+    def tombstone(self, instance_id: str) -> Tombstone | None:
+        content = files.read(self._tombstones / f"{instance_id}.json")
+        if content is None:
+            return None
+        try:
+            return decode(content, Tombstone)
+        except ContractError:
+            return None
+
+    def exhume(self, instance_id: str) -> None:
+        files.remove(self._tombstones / f"{instance_id}.json")
+
+    def purge_tombstones(self, older_than: float) -> None:
+        """Remove tombstones set before `older_than` (seconds since the epoch, the file's own time)."""
+        for path in self._tombstones.iterdir():
+            if path.stat().st_mtime < older_than:
+                files.remove(path)

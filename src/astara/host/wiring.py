@@ -1,0 +1,141 @@
+"""Puts a node agent together: the only module of this room that knows every part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points, version
+from typing import Any
+
+import structlog
+
+from astara.appliance.api.routing import Router
+from astara.appliance.api.server import HttpsServer, ServerOptions
+from astara.appliance.apply.engine import Engine
+from astara.appliance.boundaries import Appliance, Subsystem
+from astara.contract.agent import NodeView
+from astara.contract.codec import SUPPORTED_VERSIONS
+from astara.contract.identity import ORCHESTRATOR
+from astara.host.attach.boundary import Attachment
+from astara.host.instance import Surroundings
+from astara.host.node import Node
+from astara.host.options import MetadataOptions, NodeOptions
+from astara.host.records import Records
+from astara.host.routes import node_routes
+from astara.model.errors import BadConfiguration
+
+_log = structlog.get_logger(__name__)
+
+
+class Description:
+    """Answers GET /v1/node."""
+
+    def __init__(self, options: NodeOptions, node: Node, around: Surroundings, drivers: Sequence[str]) -> None:
+        self._name = options.name
+        self._node = node
+        self._kinds = tuple(sorted(around.attachments))
+        self._drivers = tuple(sorted(drivers))
+        self._version = version("astara")
+        self._started_at = around.wall()
+
+    def __call__(self) -> NodeView:
+        return NodeView(
+            name=self._name,
+            agent_version=self._version,
+            contracts=tuple(sorted(SUPPORTED_VERSIONS)),
+            attach_kinds=self._kinds,
+            drivers=self._drivers,
+            started_at=self._started_at,
+            instances=self._node.count(),
+            boot_id=self._node.changes.boot_id,
+        )
+
+
+def build_server(options: NodeOptions, node: Node, around: Surroundings, drivers: Sequence[str]) -> HttpsServer:
+    """Return the HTTPS server of a node, not started."""
+    router = Router(node_routes(node, Description(options, node, around, drivers)), ORCHESTRATOR)
+    return HttpsServer(
+        ServerOptions(
+            host=options.host,
+            port=options.port,
+            ca_file=options.ca_file,
+            cert_file=options.cert_file,
+            key_file=options.key_file,
+            role=ORCHESTRATOR,
+        ),
+        router,
+    )
+
+
+def build_surroundings(options: NodeOptions, engine: Engine) -> Surroundings:
+    """Return what the instances share; raises BadConfiguration for a state directory that cannot be used."""
+    try:
+        records = Records(options.state_dir)
+    except OSError as error:
+        raise BadConfiguration(
+            f"[DEFAULT] state_dir: {options.state_dir} cannot be used: {error.strerror}", "make it writable for root"
+        ) from None
+    return Surroundings(engine, records, attachments(options), time.time)
+
+
+def attachments(options: NodeOptions) -> Mapping[str, Attachment]:
+    """Return every installed attachment kind, made for this node."""
+    found: dict[str, Attachment] = {}
+    for point in entry_points(group="astara.attach"):
+        try:
+            found[point.name] = point.load()(options)
+        except ImportError as error:
+            _log.error("attachment.unusable", kind=point.name, reason=str(error))
+    return found
+
+
+def appliances() -> Mapping[str, Appliance]:
+    """Return the agent's side of every installed driver."""
+    found: dict[str, Appliance] = {}
+    for point in entry_points(group="astara.appliances"):
+        try:
+            found[point.name] = point.load()()
+        except ImportError as error:
+            _log.error("driver.unusable", driver=point.name, reason=str(error))
+    return found
+
+
+def subsystems(metadata_proxy: Any | None) -> list[Subsystem]:
+    """Return what documents can configure, in dependency order."""
+    from astara.appliance.subsystems.dnsmasq.subsystem import DnsmasqSubsystem
+    from astara.appliance.subsystems.links.subsystem import LinksSubsystem
+    from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
+    from astara.appliance.subsystems.nftables.subsystem import NftablesSubsystem
+    from astara.appliance.subsystems.routes.subsystem import RoutesSubsystem
+    from astara.appliance.subsystems.sysctl.subsystem import SysctlSubsystem
+
+    found: list[Subsystem] = [
+        SysctlSubsystem(),
+        NftablesSubsystem(),
+        LinksSubsystem(),
+        RoutesSubsystem(),
+        DnsmasqSubsystem(),
+    ]
+    if metadata_proxy is not None:
+        found.append(MetadataSubsystem(metadata_proxy))
+    return found
+
+
+def metadata_proxy(options: MetadataOptions) -> Any | None:
+    """Return the node's metadata proxy, not started; None when none is configured.
+
+    Raises:
+        BadConfiguration: the secret cannot be read.
+    """
+    from astara.appliance.subsystems.metadata.proxy import MetadataProxy
+
+    if options.nova_url is None:
+        return None
+    try:
+        secret = options.shared_secret_file.read_bytes().strip() if options.shared_secret_file is not None else b""
+    except OSError as error:
+        raise BadConfiguration(
+            f"[metadata] shared_secret_file: {options.shared_secret_file} cannot be read: {error.strerror}",
+            "put Nova's metadata_proxy_shared_secret there",
+        ) from None
+    return MetadataProxy(options.nova_url, secret)
