@@ -1,0 +1,239 @@
+"""One node agent, spoken to over HTTPS with mutual TLS (paths in contract/agent.py)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeVar
+
+import httpx
+
+from astara.clients.identity import Identity, context_for_node
+from astara.contract.agent import (
+    ApplyReport,
+    AttachRequest,
+    ChangeFeed,
+    Fence,
+    InstanceList,
+    InstanceSpec,
+    InstanceView,
+    NodeView,
+    PortAttachment,
+    Problem,
+)
+from astara.contract.codec import ContractError, Wire, decode, encode
+from astara.contract.document import Document
+from astara.contract.generation import Generation
+from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
+
+T = TypeVar("T", bound=Wire)
+#: The server gave an idle connection up in the moment we used it; every call is idempotent, so ask again, once.
+_LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEndpoint:
+    """Where a node's agent is; `url` e.g. https://192.0.2.7:19801."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTimeouts:
+    """Seconds. `list_s` covers a bulk answer; `quiet_s` bounds how long a dead node is left alone between tries."""
+
+    connect_s: float = 2.0
+    read_s: float = 20.0
+    list_s: float = 30.0
+    quiet_s: float = 10.0
+
+
+class NodeClient:
+    """Speaks to one node; safe to use from many threads.
+
+    Every method raises Retry (away, busy, or failed half way), Stale, Gone or Terminal, with a remedy. A node that
+    did not answer is not asked again for a moment that grows to `quiet_s`: callers get Retry at once meanwhile.
+    """
+
+    def __init__(
+        self,
+        endpoint: NodeEndpoint,
+        identity: Identity,
+        timeouts: NodeTimeouts | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.endpoint = endpoint
+        self._timeouts = timeouts or NodeTimeouts()
+        self._silence = _Silence(self._timeouts.quiet_s, monotonic)
+        self._http = httpx.Client(
+            base_url=endpoint.url.rstrip("/"),
+            verify=context_for_node(identity, endpoint.name),
+            timeout=httpx.Timeout(self._timeouts.read_s, connect=self._timeouts.connect_s),
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=30.0),
+            trust_env=False,
+        )
+
+    @property
+    def name(self) -> str:
+        return self.endpoint.name
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the node did not answer the last time; None when it did."""
+        return self._silence.reason
+
+    def close(self) -> None:
+        self._http.close()
+
+    def node(self) -> NodeView:
+        return self._ask("GET", "/v1/node", NodeView)
+
+    def instances(self, driver: str | None = None, identifier: str | None = None) -> InstanceList:
+        asked = {"driver": driver, "id": identifier}
+        params = {name: value for name, value in asked.items() if value is not None}
+        return self._ask("GET", "/v1/instances", InstanceList, params=params, read_s=self._timeouts.list_s)
+
+    def put_instance(self, spec: InstanceSpec) -> InstanceView:
+        return self._ask("PUT", f"/v1/instances/{spec.id}", InstanceView, spec)
+
+    def delete_instance(self, instance_id: str, generation: Generation) -> None:
+        """Absence is success."""
+        self._call("DELETE", f"/v1/instances/{instance_id}", Fence(generation=generation))
+
+    def attach(self, instance_id: str, port: PortAttachment, generation: Generation) -> InstanceView:
+        request = AttachRequest(generation=generation, port=port)
+        return self._ask("PUT", f"/v1/instances/{instance_id}/ports/{port.port_id}", InstanceView, request)
+
+    def detach(self, instance_id: str, port_id: str, generation: Generation) -> InstanceView:
+        """Absence of the port is success."""
+        path = f"/v1/instances/{instance_id}/ports/{port_id}"
+        return self._ask("DELETE", path, InstanceView, Fence(generation=generation))
+
+    def configure(self, instance_id: str, document: Document) -> ApplyReport:
+        return self._ask("PUT", f"/v1/instances/{instance_id}/config", ApplyReport, document)
+
+    def console_log(self, instance_id: str) -> str:
+        return self._call("GET", f"/v1/instances/{instance_id}/console-log").text
+
+    def changes(self, since: int, wait_s: float) -> ChangeFeed:
+        """Wait up to `wait_s` for the first change after `since`."""
+        params = {"since": str(since), "wait_s": str(wait_s)}
+        read_s = wait_s + self._timeouts.read_s
+        return self._ask("GET", "/v1/changes", ChangeFeed, params=params, read_s=read_s)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        body: Wire | None = None,
+        params: dict[str, str] | None = None,
+        read_s: float | None = None,
+    ) -> T:
+        response = self._call(method, path, body, params, read_s)
+        try:
+            return decode(response.content, kind)
+        except ContractError as error:
+            remedy = "run node agents and orchestrators of neighbouring versions"
+            raise Terminal(f"node {self.name} answers what this version does not know: {error.field}", remedy) from None
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Wire | None = None,
+        params: dict[str, str] | None = None,
+        read_s: float | None = None,
+    ) -> httpx.Response:
+        self._silence.refuse_early(self.name)
+        timeout = httpx.Timeout(read_s or self._timeouts.read_s, connect=self._timeouts.connect_s)
+        request = self._http.build_request(
+            method, path, content=None if body is None else encode(body), params=params, timeout=timeout
+        )
+        response = self._send(request)
+        self._silence.end()
+        if response.is_success:
+            return response
+        raise _refused(self.name, response)
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            try:
+                return self._http.send(request)
+            except _LOST:
+                return self._http.send(request)
+        except httpx.ReadTimeout:
+            # It is there: slow on one instance is no reason to leave the others alone.
+            raise Retry(f"node {self.name} did not answer in time", "see the agent's log on the node") from None
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            self._silence.begin(reason)
+            raise _away(self.name, reason) from None
+
+
+class _Silence:
+    """How long to leave a node alone that did not answer."""
+
+    def __init__(self, longest_s: float, monotonic: Callable[[], float]) -> None:
+        self._longest_s = longest_s
+        self._monotonic = monotonic
+        self._mutex = threading.Lock()
+        self._until = 0.0
+        self._length_s = 0.0
+        self.reason: str | None = None
+
+    def refuse_early(self, node: str) -> None:
+        """Raises Retry while the node is left alone."""
+        with self._mutex:
+            left_s = self._until - self._monotonic()
+            reason = self.reason
+        if reason is not None and left_s > 0:
+            raise _away(node, reason, after_s=left_s)
+
+    def begin(self, reason: str) -> None:
+        with self._mutex:
+            now = self._monotonic()
+            if now >= self._until:  # many callers may fail together: that is one silence, not many
+                self._length_s = min(max(self._length_s * 2, 0.5), self._longest_s)
+                self._until = now + self._length_s
+            self.reason = reason
+
+    def end(self) -> None:
+        with self._mutex:
+            self._until, self._length_s, self.reason = 0.0, 0.0, None
+
+
+def _away(node: str, reason: str, after_s: float | None = None) -> Retry:
+    if "certificate" in reason.lower():
+        remedy = "check both sides' certificates: same CA, not expired, the node's name in its role"
+    else:
+        remedy = "start astara-node there, or check the way to it"
+    return Retry(f"node {node} cannot be reached: {reason}", remedy, after_s)
+
+
+def _refused(node: str, response: httpx.Response) -> AstaraError:
+    problem = _problem(response)
+    where = f"{problem.field}: " if problem.field else ""
+    message = f"node {node}: {where}{problem.message}"
+    remedy = problem.remedy or ""
+    match response.status_code:
+        case HTTPStatus.CONFLICT:
+            return Stale(message, remedy)
+        case HTTPStatus.NOT_FOUND:
+            return Gone(message, remedy)
+        case HTTPStatus.BAD_REQUEST | HTTPStatus.UNPROCESSABLE_ENTITY | HTTPStatus.METHOD_NOT_ALLOWED:
+            return Terminal(message, remedy)
+        case _:
+            details = "; ".join(f"{one.subsystem}: {one.detail}" for one in problem.deviations)
+            return Retry(f"{message} ({details})" if details else message, remedy)
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        return decode(response.content, Problem)
+    except ContractError:
+        return Problem(error="unknown", message=f"HTTP {response.status_code} without a reason")

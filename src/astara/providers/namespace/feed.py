@@ -1,0 +1,69 @@
+"""Hearing at once what changes by itself on a node: one long-polling thread per node.
+
+A hint only, like every event: what it missed, the next resync finds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Protocol
+
+import structlog
+
+from astara.clients.appliance import NodeClient
+from astara.contract.agent import ChangeFeed
+from astara.model.errors import AstaraError
+from astara.model.resource import ResourceKey
+
+_log = structlog.get_logger(__name__)
+_WAIT_S = 25.0
+_PAUSE_S = 2.0
+
+
+class OnChange(Protocol):
+    """Called from a feed's thread; must not block."""
+
+    def __call__(self, host: str, keys: tuple[ResourceKey, ...] | None) -> None:
+        """`keys` changed on `host`; None: the agent is new or was away, look at everything there."""
+        ...
+
+
+class Feed:
+    """Runs until `stop`."""
+
+    def __init__(self, clients: Iterable[NodeClient], on_change: OnChange) -> None:
+        self._on_change = on_change
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._follow, args=(client,), name=f"feed-{client.name}", daemon=True)
+            for client in clients
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End without waiting: a thread may sit in a long poll, whose answer it will then ignore."""
+        self._ended.set()
+
+    def _follow(self, client: NodeClient) -> None:
+        last: ChangeFeed | None = None
+        while not self._ended.is_set():
+            try:
+                heard = client.changes(0 if last is None else last.cursor, 0.0 if last is None else _WAIT_S)
+            except AstaraError as error:
+                if last is not None:
+                    _log.warning("feed.lost", node=client.name, reason=str(error))
+                last = None
+                self._ended.wait(_PAUSE_S)
+                continue
+            self._tell(client.name, last, heard)
+            last = heard
+
+    def _tell(self, host: str, last: ChangeFeed | None, heard: ChangeFeed) -> None:
+        if self._ended.is_set():
+            return
+        if last is None or last.boot_id != heard.boot_id:
+            self._on_change(host, None)
+        elif heard.keys:
+            self._on_change(host, tuple(ResourceKey(key.driver, key.id) for key in heard.keys))
