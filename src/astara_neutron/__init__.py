@@ -1,1 +1,1 @@
-"""The half of Astara that lives inside neutron-server."""
+"""Astara inside neutron-server: loaded by configuration alone, imports `astara.contract` and nothing else of Astara."""

@@ -220,6 +220,26 @@ class NodeReport(Wire, frozen=True):
     nodes: tuple[NodeItem, ...]
 
 
+class PlacementItem(Wire, frozen=True):
+    """From now on this router or network is served by this node."""
+
+    kind: str  # "router" | "network"
+    id: str
+    host: str
+
+
+class PlacementReport(Wire, frozen=True):
+    """Body of PUT /v2.0/astara/placements."""
+
+    placements: tuple[PlacementItem, ...]
+
+
+class IdQuery(Wire, frozen=True):
+    """Body of POST /v2.0/astara/routers and /v2.0/astara/networks: the same as GET with many `id=`."""
+
+    ids: tuple[str, ...]
+
+
 class DhcpPortRequest(Wire, frozen=True):
     """Body of PUT /v2.0/astara/dhcp_ports: make or mend the DHCP port of one network on one node. Idempotent."""
 

@@ -1,0 +1,151 @@
+"""Which node serves which router or network, and Neutron's port bindings that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from neutron.db import models_v2
+from neutron.plugins.ml2 import models as ml2
+from neutron_lib import constants
+from neutron_lib import exceptions as n_exc
+from neutron_lib.api.definitions import portbindings
+from neutron_lib.db import api as db_api
+from neutron_lib.plugins import directory
+from oslo_db import exception as db_exc
+from oslo_log import log as logging
+
+from astara_neutron import journal, models, nodes, ownership
+from astara_neutron.models import KIND_ROUTER
+from astara_neutron.watch import ROUTER_OWNERS
+
+LOG = logging.getLogger(__name__)
+
+_PLACEMENTS = models.AstaraPlacement.__table__
+_PORT = models_v2.Port.__table__
+_BINDING = ml2.PortBinding.__table__
+NOT_BOUND = (portbindings.VIF_TYPE_UNBOUND, portbindings.VIF_TYPE_BINDING_FAILED)
+#: Ports bound by one announcement of nodes; the next one goes on. Binding is a few ms to some 100 ms for each.
+REBIND_AT_ONCE = 100
+
+
+def placed(session: Any, kind: str, resource_id: str) -> str | None:
+    """Return the host a resource was placed on."""
+    query = sa.select(_PLACEMENTS.c.host).where(_PLACEMENTS.c.kind == kind, _PLACEMENTS.c.resource_id == resource_id)
+    host: str | None = session.execute(query).scalar()
+    return host
+
+
+def place(context: Any, kind: str, resource_id: str) -> str | None:
+    """Return the host of a resource, choosing and storing one at the first time; None while no node is available."""
+    with db_api.CONTEXT_READER.using(context):
+        host = placed(context.session, kind, resource_id)
+    if host:
+        return host
+    host = nodes.choose(resource_id, nodes.available(context))
+    if host:
+        store(context, kind, resource_id, host, replace=False)
+    return host
+
+
+def store(context: Any, kind: str, resource_id: str, host: str, *, replace: bool) -> None:
+    """Remember the host of a resource; without `replace`, whoever was first stays."""
+    row = {"kind": kind, "resource_id": resource_id}
+    with db_api.CONTEXT_WRITER.using(context):
+        before = placed(context.session, kind, resource_id)
+        if before == host or (before and not replace):
+            return
+        if before:
+            where = (_PLACEMENTS.c.kind == kind) & (_PLACEMENTS.c.resource_id == resource_id)
+            context.session.execute(sa.update(_PLACEMENTS).where(where).values(host=host))
+        else:
+            try:
+                with db_api.CONTEXT_WRITER.savepoint.using(context):
+                    context.session.execute(sa.insert(_PLACEMENTS).values(host=host, **row))
+            except db_exc.DBDuplicateEntry:
+                return  # another call placed it at the same moment: by the same hash on the same node
+        journal.mark(context.session, [(kind, resource_id)])
+
+
+def forget(context: Any, kind: str, resource_id: str) -> None:
+    """Drop the placement of a deleted resource, in the transaction that deletes it."""
+    with db_api.CONTEXT_WRITER.using(context):
+        where = (_PLACEMENTS.c.kind == kind) & (_PLACEMENTS.c.resource_id == resource_id)
+        context.session.execute(sa.delete(_PLACEMENTS).where(where))
+
+
+def bind_at_creation(context: Any, port: dict[str, Any]) -> None:
+    """Put the host into a port that Neutron is about to make for one of our routers: it is then made bound."""
+    host = port.get(portbindings.HOST_ID)
+    # An attribute the caller left out is a sentinel object here, and true.
+    if port.get("device_owner") not in ROUTER_OWNERS or (isinstance(host, str) and host):
+        return
+    router_id = port["device_id"]
+    with db_api.CONTEXT_READER.using(context):
+        ours = ownership.owned(context.session, [router_id])
+    if ours:
+        chosen = place(context, KIND_ROUTER, router_id)
+        if chosen:
+            port[portbindings.HOST_ID] = chosen
+
+
+def bind_attached(context: Any, router_id: str, port_ids: Iterable[str]) -> None:
+    """Bind ports a user made and attached to one of our routers by their id: they were made before we knew."""
+    with db_api.CONTEXT_READER.using(context):
+        if not ownership.owned(context.session, [router_id]):
+            return
+    host = place(context, KIND_ROUTER, router_id)
+    if host:
+        for port_id in _unbound(context, _PORT.c.id.in_(list(port_ids))):
+            bind(context, port_id, host)
+
+
+def bind(context: Any, port_id: str, host: str) -> None:
+    """Bind one port; one that is deleted meanwhile is no error."""
+    try:
+        directory.get_plugin().update_port(context.elevated(), port_id, {"port": {portbindings.HOST_ID: host}})
+    except n_exc.PortNotFound:
+        LOG.debug("Port %s was deleted before it was bound", port_id)
+
+
+def bind_what_waits(context: Any) -> tuple[int, int]:
+    """Bind our routers' ports that have no working binding. Return how many were tried and how many are left."""
+    owners = _PORT.c.device_owner.in_(ROUTER_OWNERS) & _PORT.c.device_id.in_(ownership.our_routers())
+    waiting = _unbound(context, owners)
+    tried = 0
+    for port_id in waiting[:REBIND_AT_ONCE]:
+        with db_api.CONTEXT_READER.using(context):
+            router_id = context.session.execute(sa.select(_PORT.c.device_id).where(_PORT.c.id == port_id)).scalar()
+        host = place(context, KIND_ROUTER, router_id) if router_id else None
+        if host:
+            bind(context, port_id, host)
+            tried += 1
+    return tried, len(waiting) - tried
+
+
+def move_router(context: Any, router_id: str, host: str) -> None:
+    """Serve a router from another node from now on: its ports are bound there.
+
+    Raises:
+        RouterNotFound: (404) no router of ours has this id.
+    """
+    with db_api.CONTEXT_READER.using(context):
+        if not ownership.owned(context.session, [router_id]):
+            raise n_exc.NotFound(message=f"router {router_id} does not exist or is not served by Astara")
+        query = sa.select(_PORT.c.id).where(_PORT.c.device_owner.in_(ROUTER_OWNERS), _PORT.c.device_id == router_id)
+        ports = list(context.session.execute(query.order_by(_PORT.c.id)).scalars())
+    store(context, KIND_ROUTER, router_id, host, replace=True)
+    for port_id in ports:
+        bind(context, port_id, host)
+
+
+def _unbound(context: Any, which: sa.ColumnElement[bool]) -> list[str]:
+    with db_api.CONTEXT_READER.using(context):
+        query = (
+            sa.select(_PORT.c.id)
+            .join(_BINDING, _BINDING.c.port_id == _PORT.c.id)
+            .where(which, _BINDING.c.status == constants.ACTIVE, _BINDING.c.vif_type.in_(NOT_BOUND))
+            .order_by(_PORT.c.id)
+        )
+        return list(context.session.execute(query).scalars())

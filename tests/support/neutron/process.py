@@ -1,0 +1,54 @@
+"""The process side: loads neutron.wsgi.api and serves it; `python -m support.neutron.process PORT_FILE`.
+
+Each answer carries X-Test-Queries, the number of SQL statements it took, so that tests can count them.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import sqlalchemy as sa
+from cheroot import wsgi
+
+_counter = threading.local()
+
+
+def main(port_file: str) -> None:
+    sys.argv = ["neutron-api"]
+    from sqlalchemy import event
+
+    event.listen(sa.engine.Engine, "before_cursor_execute", _count)
+    from neutron.wsgi.api import application
+
+    server = wsgi.Server(("127.0.0.1", 0), _counting(application), numthreads=4)
+    server.prepare()
+    part = Path(port_file + ".part")
+    part.write_text(str(server.bind_addr[1]))
+    part.rename(port_file)
+    server.serve()
+
+
+def _count(_connection, _cursor, statement, _parameters, _context, _many):
+    _counter.statements = [*getattr(_counter, "statements", []), statement]
+
+
+def _counting(application):
+    def serve(environ, start_response):
+        _counter.statements = []
+
+        def start(status, headers, exc_info=None):
+            shown = " | ".join(" ".join(text.split())[:100] for text in _counter.statements)
+            extra = [("X-Test-Queries", str(len(_counter.statements)))]
+            if environ.get("HTTP_X_TEST_SHOW"):
+                extra.append(("X-Test-Statements", shown[:60000]))
+            return start_response(status, [*headers, *extra], exc_info)
+
+        return application(environ, start)
+
+    return serve
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
