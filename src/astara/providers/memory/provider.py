@@ -1,0 +1,133 @@
+"""The provider of simulated instances: the same contract as every other, at no latency."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from astara.contract.agent import ApplyReport, Health, Outcome, PortAttachment
+from astara.contract.codec import Wire
+from astara.contract.codec import digest as digest_of
+from astara.contract.generation import Generation
+from astara.model.boundaries import ProviderListing
+from astara.model.errors import Gone, Retry
+from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey
+from astara.providers.memory.cloud import MemoryCloud, Simulated
+
+
+class MemoryProvider:
+    """Implements model.boundaries.InstanceProvider. Several providers may look at one cloud (rival orchestrators)."""
+
+    name = "memory"
+
+    def __init__(self, cloud: MemoryCloud | None = None, wall: Callable[[], float] = time.time) -> None:
+        self.cloud = cloud if cloud is not None else MemoryCloud()
+        self._wall = wall
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset({"hotplug", "console-log"})
+
+    def list(self, key: ResourceKey | None = None) -> ProviderListing:
+        """Return the instances on hosts that answer; the others are named."""
+        cloud = self.cloud
+        with cloud.lock, self._call("list" if key is None else "list-one"):
+            found = cloud.instances.values() if key is None else cloud.of(key)
+            return ProviderListing(
+                tuple(cloud.observed(i, self.name) for i in found if i.host not in cloud.unreachable),
+                frozenset(cloud.unreachable),
+            )
+
+    def create(self, key: ResourceKey, wanted: DesiredInstance, generation: Generation) -> ObservedInstance:
+        """Make the instance of this slot on this host, or find it; asking twice makes one."""
+        cloud = self.cloud
+        with cloud.lock, self._call("create"):
+            cloud.admit(key, wanted.host, generation)
+            same = [i for i in cloud.of(key) if (i.slot, i.host) == (wanted.slot, wanted.host)]
+            instance = same[0] if same else self._make(key, wanted)
+            for port in wanted.ports:
+                instance.ports[port.port_id] = port
+            return cloud.observed(instance, self.name)
+
+    def delete(self, instance: ObservedInstance, generation: Generation) -> None:
+        """Remove it; absence is success."""
+        cloud = self.cloud
+        with cloud.lock, self._call("delete"):
+            found = cloud.instances.get(instance.id)
+            if found is None and instance.host in cloud.unreachable:
+                raise Retry(f"host {instance.host} does not answer")
+            if found is None:
+                return
+            cloud.admit(found.key, found.host, generation)
+            del cloud.instances[found.id]
+            cloud.changes += 1
+
+    def attach_port(self, instance: ObservedInstance, port: PortAttachment, generation: Generation) -> ObservedInstance:
+        cloud = self.cloud
+        with cloud.lock, self._call("attach_port"):
+            found = self._find(instance, generation)
+            if found.ports.get(port.port_id) != port:
+                found.ports[port.port_id] = port
+                cloud.changes += 1
+            return cloud.observed(found, self.name)
+
+    def detach_port(self, instance: ObservedInstance, port_id: str, generation: Generation) -> ObservedInstance:
+        cloud = self.cloud
+        with cloud.lock, self._call("detach_port"):
+            found = self._find(instance, generation)
+            if found.ports.pop(port_id, None) is not None:
+                cloud.changes += 1
+            return cloud.observed(found, self.name)
+
+    def push(self, instance: ObservedInstance, driver: str, section: Wire, generation: Generation) -> ApplyReport:
+        """Apply the section; raises Stale, Terminal (refused), Retry (hung, broken), Gone."""
+        cloud = self.cloud
+        with cloud.lock, self._call("push"):
+            found = self._find(instance, generation)
+            if found.hung or found.health is Health.FAILED:
+                raise Retry(f"instance {found.id} does not answer")
+            digest = digest_of(section)
+            cloud.check(found, digest)
+            if found.digest == digest and found.health is Health.HEALTHY:
+                found.generation = generation
+                return ApplyReport(outcome=Outcome.UNCHANGED, digest=digest, generation=generation)
+            self._apply(found, driver, digest, generation)
+            return ApplyReport(outcome=Outcome.APPLIED, digest=digest, generation=generation, touched=("memory",))
+
+    def console_log(self, instance: ObservedInstance) -> str:
+        """Say what a simulated console would."""
+        with self.cloud.lock:
+            found = self.cloud.instances.get(instance.id)
+            if found is None:
+                raise Gone(f"instance {instance.id} does not exist")
+            return f"simulated instance {found.id}: {found.pushes} configurations applied\n"
+
+    def _make(self, key: ResourceKey, wanted: DesiredInstance) -> Simulated:
+        cloud = self.cloud
+        instance = Simulated(cloud.next_id(), key, wanted.slot, wanted.host, self._wall(), {}, hung=cloud.boots_slowly)
+        cloud.instances[instance.id] = instance
+        cloud.changes += 1
+        return instance
+
+    def _find(self, instance: ObservedInstance, generation: Generation) -> Simulated:
+        found = self.cloud.instances.get(instance.id)
+        if found is None:
+            if instance.host in self.cloud.unreachable:
+                raise Retry(f"host {instance.host} does not answer")
+            raise Gone(f"instance {instance.id} does not exist")
+        self.cloud.admit(found.key, found.host, generation)
+        return found
+
+    def _apply(self, found: Simulated, driver: str, digest: str, generation: Generation) -> None:
+        self.cloud.changes += 1
+        found.pushes += 1
+        found.driver, found.digest, found.generation = driver, digest, generation
+        if not found.stuck:
+            found.health, found.deviations, found.last_error = Health.HEALTHY, (), None
+
+    @contextmanager
+    def _call(self, operation: str) -> Iterator[None]:
+        fault = self.cloud.begin(operation)
+        yield
+        self.cloud.end(operation, fault)
