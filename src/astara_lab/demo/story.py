@@ -1,0 +1,182 @@
+"""The demo from beginning to end: a cloud, two tenants, packets, accidents, and the table of what was proved."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from astara_lab.demo import healing, proofs, wounds
+from astara_lab.demo.cloud import DB_V4, SAME_ADDRESS, WEB_V4, WEB_V6, Cloud, Tenant
+from astara_lab.demo.machines import boot, lead_back, open_outside
+from astara_lab.demo.proofs import Stage
+from astara_lab.demo.screen import Proof, Result, Screen, proof_table
+from astara_lab.demo.traffic import Voices
+from astara_lab.places import Lab, client_environment
+from astara_lab.pod import PodError
+from astara_lab.tasks import BringUpError
+from astara_lab.up import bring_up
+from astara_lab.waiting import NotInTime
+
+FIRST_PACKET_BUDGET_S = 15.0
+MEMORY_BUDGET_BYTES = 1 << 30
+_MEBIBYTE = 1 << 20
+_Scene = Callable[[Screen, Stage], Iterator[Proof]]
+
+
+def play(lab: Lab, as_json: bool, began: float) -> int:
+    """Play everything inside the pod; returns the exit status: 0 only when every claim was proved.
+
+    `began` is the monotonic time at which the user's command started.
+    """
+    console = Console(stderr=as_json, highlight=False)
+    screen = Screen(console, began)
+    try:
+        result = _story(lab, screen)
+    except (BringUpError, PodError, NotInTime) as error:
+        console.print(f"[bold red]the demo failed:[/] {error}", markup=True)
+        return 1
+    _closing(screen, lab, result)
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(result)).decode() + "\n")
+    sys.stdout.flush()
+    return 0 if result.ok else 1
+
+
+def _story(lab: Lab, screen: Screen) -> Result:
+    threading.Thread(target=_load_sdk, name="load-sdk", daemon=True).start()
+    screen.chapter("A cloud: real Neutron, Astara's orchestrator and node agent, in namespaces of their own")
+    bring_up(lab, screen.console)
+    screen.chapter("A tenant asks Neutron for networks and a router")
+    stage, first, first_packet_s = _first_packet(screen, lab)
+    shown = [first]
+    for title, scene in (
+        ("Packets", _packets),
+        ("From outside", _from_outside),
+        ("Another tenant with the same addresses", _second_tenant),
+        ("Accidents", _accidents),
+    ):
+        screen.chapter(title)
+        shown.extend(screen.proved(proof) for proof in scene(screen, stage))
+    memory = wounds.memory_bytes()
+    shown.extend(screen.proved(proof) for proof in _budgets(first_packet_s, memory))
+    stage.voices.close()
+    return Result.of(shown, first_packet_s=first_packet_s, memory_bytes=memory, total_s=screen.since())
+
+
+def _first_packet(screen: Screen, lab: Lab) -> tuple[Stage, Proof, float]:
+    """The shortest way from nothing to a forwarded packet; what else there is comes afterwards."""
+    cloud = screen.done("openstacksdk connects", Cloud)
+    outside = screen.done("the world outside: an external network, IPv4 and IPv6", cloud.outside)
+    world = open_outside(lab, outside)
+    stage = Stage(lab, cloud, Voices(), outside, world.netns)
+    stage.voices.speak(stage.outside_netns, "outside")
+    with screen.doing(f"blue's networks: web {WEB_V4} and {WEB_V6}, db {DB_V4}"):
+        cloud.tenant_network(stage.blue, "web", WEB_V4, WEB_V6)
+        cloud.tenant_network(stage.blue, "db", DB_V4)
+    with screen.doing("blue's router: a gateway outside, interfaces in both networks"):
+        cloud.router(stage.blue, outside)
+        lead_back(world, stage.blue)
+    _boot(screen, stage, stage.blue, "web", SAME_ADDRESS)
+    proof = screen.proved(proofs.tenant_to_outside(stage))
+    return stage, proof, screen.since()
+
+
+def _boot(screen: Screen, stage: Stage, tenant: Tenant, network: str, v4: str | None = None) -> None:
+    name = f"{tenant.name}-{network}"
+    with screen.doing(f"machine {name} asks for an address by DHCP"):
+        machine = boot(stage.lab, tenant, network, v4)
+    stage.machines[name] = machine
+    stage.voices.speak(machine.netns, name)
+
+
+def _packets(screen: Screen, stage: Stage) -> Iterator[Proof]:
+    _boot(screen, stage, stage.blue, "db")
+    yield proofs.leases(stage)
+    yield proofs.across_subnets(stage)
+    yield proofs.ipv6(stage)
+    yield proofs.metadata(stage)
+
+
+def _from_outside(screen: Screen, stage: Stage) -> Iterator[Proof]:
+    web, db = stage.web, stage.db
+    address = stage.cloud.floating_ip(stage.blue, stage.outside, web.port_id, web.v4)
+    yield from proofs.floating_ip(stage, address)
+    forwarded = stage.cloud.port_forwarding(stage.blue, stage.outside, db.port_id, db.v4)
+    yield proofs.port_forwarding(stage, forwarded)
+    yield _command_line(screen)
+
+
+def _second_tenant(screen: Screen, stage: Stage) -> Iterator[Proof]:
+    with screen.doing(f"green's network {WEB_V4}, router and floating IP"):
+        stage.cloud.tenant_network(stage.green, "web", WEB_V4)
+        stage.cloud.router(stage.green, stage.outside)
+    _boot(screen, stage, stage.green, "web", SAME_ADDRESS)
+    rival = stage.rival
+    address = stage.cloud.floating_ip(stage.green, stage.outside, rival.port_id, rival.v4)
+    yield from proofs.isolation(stage, address)
+
+
+def _accidents(_: Screen, stage: Stage) -> Iterator[Proof]:
+    yield healing.killed_dhcp(stage)
+    yield healing.flushed_ruleset(stage)
+    yield healing.destroyed_namespace(stage)
+    yield healing.still_ipv6(stage)
+
+
+def _budgets(first_packet_s: float, memory: int) -> Iterator[Proof]:
+    yield Proof(
+        claim=f"first forwarded packet within {FIRST_PACKET_BUDGET_S:.0f} s",
+        ok=first_packet_s <= FIRST_PACKET_BUDGET_S,
+        evidence="from the start of this program",
+        took_s=first_packet_s,
+    )
+    yield Proof(
+        claim="the whole lab in 1 GB of memory",
+        ok=memory <= MEMORY_BUDGET_BYTES,
+        evidence=f"{memory / _MEBIBYTE:.0f} MB, proportional set sizes of all its processes",
+    )
+
+
+def _closing(screen: Screen, lab: Lab, result: Result) -> None:
+    console = screen.console
+    console.print()
+    console.print(proof_table(result.proofs))
+    failed = [proof for proof in result.proofs if not proof.ok]
+    for proof in failed:
+        console.print(f"[bold red]not proved:[/] {proof.claim}: {proof.evidence}")
+    verdict = "[bold green]every claim was proved[/]" if not failed else f"[bold red]{len(failed)} claims failed[/]"
+    console.print(f"{verdict} in {result.total_s:.0f} s")
+    where = Path(os.path.relpath(lab.root))
+    console.print("\nLook around:")
+    for command in ("astara status", "astara resource list", "astara resource history blue"):
+        console.print(f"  .venv/bin/{command}", markup=False)
+    console.print(f"  .venv/bin/astara lab exec --dir {where} -- openstack router list", markup=False)
+    console.print("End it:\n  make demo-down")
+
+
+def _command_line(screen: Screen) -> Proof:
+    """One call of the ordinary command line, shown as the user would see it."""
+    words = ("router", "list", "-c", "ID", "-c", "Name", "-c", "Status")
+    with screen.doing("$ openstack " + " ".join(words)):
+        done = subprocess.run(
+            [Path(sys.prefix) / "bin" / "openstack", *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=dict(os.environ) | client_environment(),
+        )
+    screen.console.print(done.stdout + done.stderr, markup=False)
+    status = next((line.split("|")[3].strip() for line in done.stdout.splitlines() if " blue " in line), "absent")
+    return Proof(claim="the router is ACTIVE in Neutron", ok=status == "ACTIVE", evidence=f"openstack says {status}")
+
+
+def _load_sdk() -> None:
+    """Import what is slow to import while the services start."""
+    import openstack  # noqa: F401

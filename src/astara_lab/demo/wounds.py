@@ -1,0 +1,97 @@
+"""Three ways to hurt a running instance, each as brutal as an accident: a daemon, the rule set, the namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from astara_lab.namespaces import NETNS_DIRECTORY
+
+
+def netns_of(instance_id: str) -> str:
+    """Return the name of the network namespace an instance of the namespace provider lives in."""
+    return f"astara-{instance_id}"
+
+
+def identity(netns: str) -> int | None:
+    """Return what tells one namespace from its successor of the same name (the inode); None when it is gone."""
+    try:
+        return (NETNS_DIRECTORY / netns).stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def daemons(netns: str, name: str | None = None) -> tuple[int, ...]:
+    """Return the process ids in a namespace, all or those whose program is called `name`."""
+    wanted = identity(netns)
+    if wanted is None:
+        return ()
+    return tuple(pid for pid in _processes() if _lives_in(pid, wanted) and (name is None or _program(pid) == name))
+
+
+def kill_daemon(netns: str, name: str) -> tuple[int, ...]:
+    """SIGKILL every process called `name` in the namespace; returns their ids."""
+    victims = daemons(netns, name)
+    for pid in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return victims
+
+
+def has_ruleset(netns: str) -> bool:
+    return "table inet astara" in _inside(netns, "nft", "list", "tables")
+
+
+def flush_ruleset(netns: str) -> None:
+    """Delete every nftables table, chain and rule in the namespace."""
+    _inside(netns, "nft", "flush", "ruleset")
+
+
+def destroy_namespace(netns: str) -> None:
+    """Kill every process in the namespace, delete its links, take its name away: nothing of it can forward any more."""
+    for pid in daemons(netns):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for link in _inside(netns, "ls", "/sys/class/net").split():
+        if link != "lo":
+            subprocess.run(["ip", "-n", netns, "link", "delete", link], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run(["ip", "netns", "delete", netns], check=False, stderr=subprocess.DEVNULL)
+
+
+def _inside(netns: str, *argv: str) -> str:
+    done = subprocess.run(["ip", "netns", "exec", netns, *argv], check=False, capture_output=True, text=True)
+    return done.stdout
+
+
+def _processes() -> tuple[int, ...]:
+    return tuple(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _lives_in(pid: int, inode: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino == inode
+    except OSError:
+        return False
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def memory_bytes() -> int:
+    """Return what all processes of the pod but this one use: proportional set sizes added up."""
+    return sum(_pss(pid) for pid in _processes() if pid != os.getpid())
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
