@@ -214,6 +214,24 @@ def kill(place: Lab, name: str) -> None:
     _change(place, "kill", name)
 
 
+class _Machines(click.Group):
+    """`host`, imported when it is called."""
+
+    def _group(self) -> click.Group:
+        from astara_lab.host_commands import host
+
+        return host
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return self._group().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self._group().get_command(ctx, cmd_name)
+
+
+lab.add_command(_Machines("host", help="Simulated tenant machines on the lab's networks."))
+
+
 @lab.command()
 @lab_options
 def prepare(place: Lab) -> None:

@@ -105,10 +105,10 @@ def embedded_neutron(lab: Lab) -> NeutronChoice:
     return NeutronChoice(
         transport_url="fake:/",
         database_url=f"sqlite:///{lab.lib / 'neutron.sqlite'}?timeout=30",
-        notify_driver="noop",
+        notify_driver="astara_http",
         mechanism_drivers="astara_bridge",
         tenant_network_type="local",
-        service_plugins=f"router,{_ROUTER_PLUGINS}",  # TOLERATE
+        service_plugins=f"router,astara,{_ROUTER_PLUGINS}",
         service_providers=(ASTARA_PROVIDER,),
         further={"DEFAULT": {"dhcp_agent_notification": False}},
     )

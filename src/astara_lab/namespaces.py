@@ -9,7 +9,7 @@ import ctypes
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ CLONE_NEWUTS = 0x04000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+
 NETNS_DIRECTORY = Path("/run/netns")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,9 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def setns(fd: int, kind: int) -> None:
     """Moves the calling thread (for CLONE_NEWPID: its future children) into a namespace. Raises OSError."""
-    if _libc.setns(fd, kind) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"setns: {os.strerror(error)}")
+    _check(_libc.setns(fd, kind), "setns")
 
 
 def enter_process(pid: int, kinds: Iterable[tuple[str, int]]) -> None:
@@ -43,10 +43,11 @@ def enter_process(pid: int, kinds: Iterable[tuple[str, int]]) -> None:
             os.close(fd)
 
 
-def within(netns: str, work: Callable[[], T]) -> T:
+def within(netns: str, work: Callable[[], T], *, binds: Mapping[Path, Path] | None = None) -> T:
     """Runs `work` in the named network namespace and returns its result; sockets made there stay there.
 
-    A thread of its own changes over and ends afterwards, so the caller's namespace never changes.
+    A thread of its own changes over and ends afterwards, so the caller's namespace never changes. With `binds`
+    (file to show -> where) it gets mounts of its own too, among them a /sys that fits; processes inherit them.
     """
     outcome: list[T] = []
     failure: list[BaseException] = []
@@ -58,6 +59,8 @@ def within(netns: str, work: Callable[[], T]) -> T:
                 setns(fd, CLONE_NEWNET)
             finally:
                 os.close(fd)
+            if binds is not None:
+                _private_mounts(binds)
             outcome.append(work())
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
             failure.append(error)
@@ -68,6 +71,25 @@ def within(netns: str, work: Callable[[], T]) -> T:
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+def _private_mounts(binds: Mapping[Path, Path]) -> None:
+    """For the calling thread only: unshare(2) with CLONE_NEWNS parts it from the process's root and mounts."""
+    _check(_libc.unshare(CLONE_NEWNS), "unshare")
+    _mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE)
+    _mount(b"sysfs", b"/sys", b"sysfs", 0)
+    for source, target in binds.items():
+        _mount(os.fsencode(source), os.fsencode(target), None, _MS_BIND)
+
+
+def _mount(source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
+    _check(_libc.mount(source, target, kind, ctypes.c_ulong(flags), None), f"mount {target.decode()}")
+
+
+def _check(status: int, what: str) -> None:
+    if status != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
 
 
 def socket_within(netns: str, family: socket.AddressFamily, kind: socket.SocketKind) -> socket.socket:
