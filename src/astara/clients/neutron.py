@@ -18,6 +18,7 @@ from astara.contract.snapshot import (
     ChangePage,
     DhcpPortReply,
     DhcpPortRequest,
+    IdQuery,
     NetworkPage,
     NodeItem,
     NodeReport,
@@ -33,6 +34,22 @@ Params: TypeAlias = Sequence[tuple[str, str]]
 _PREFIX = "/v2.0/astara"
 #: An answer that never came over a connection the server had already given up: nothing was refused, ask again.
 _LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+#: More ids than this go into a body: proxies and servers limit the length of a URL.
+_IDS_IN_A_URL = 50
+
+
+class _Bound(Wire, frozen=True):
+    """Answer of PUT nodes: ports bound now, and ports that still wait."""
+
+    bound: int
+    waiting: int
+
+    @property
+    def unfinished(self) -> bool:
+        # Without progress, waiting is for a node that can take them: the next announcement tries again.
+        return self.waiting > 0 and self.bound > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +103,11 @@ class NeutronClient:
 
     def routers(self, ids: Sequence[str] | None = None, marker: str | None = None, limit: int = 200) -> RouterPage:
         """Return everything about these routers, or one page of all."""
-        return self._read("routers", RouterPage, _paging(ids, marker, limit))
+        return self._page("routers", RouterPage, ids, marker, limit)
 
     def networks(self, ids: Sequence[str] | None = None, marker: str | None = None, limit: int = 200) -> NetworkPage:
         """Return everything about these networks, or one page of all."""
-        return self._read("networks", NetworkPage, _paging(ids, marker, limit))
+        return self._page("networks", NetworkPage, ids, marker, limit)
 
     def changes(self, since: int) -> ChangePage:
         """Return what may have changed since journal position `since`."""
@@ -107,7 +124,18 @@ class NeutronClient:
     def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> None:
         """Tell which nodes there are, and whether each can take instances."""
         nodes = tuple(NodeItem(host=host, available=available) for host, available in sorted(hosts))
-        self._write("nodes", NodeReport(nodes=nodes))
+        report = NodeReport(nodes=nodes)
+        # The plug-in binds what waited for a node in portions, so that no single request lasts long.
+        while self._read("nodes", _Bound, method="PUT", body=report).unfinished:
+            continue
+
+    def _page(self, what: str, kind: type[T], ids: Sequence[str] | None, marker: str | None, limit: int) -> T:
+        if ids is None:
+            page = [("limit", str(limit))]
+            return self._read(what, kind, page if marker is None else [*page, ("marker", marker)])
+        if len(ids) > _IDS_IN_A_URL:
+            return self._read(what, kind, method="POST", body=IdQuery(ids=tuple(ids)))
+        return self._read(what, kind, [("id", identifier) for identifier in ids])
 
     def _read(
         self, what: str, kind: type[T], params: Params = (), *, method: str = "GET", body: Wire | None = None
@@ -169,16 +197,9 @@ def _decoded(what: str, kind: type[T], response: httpx.Response) -> T:
         ) from None
 
 
-def _paging(ids: Sequence[str] | None, marker: str | None, limit: int) -> list[tuple[str, str]]:
-    if ids is not None:
-        return [("id", identifier) for identifier in ids]
-    page = [("limit", str(limit))]
-    return page if marker is None else [*page, ("marker", marker)]
-
-
 _REMEDIES = {
     401: "check the credentials in [neutron]",
-    403: "grant the service role to the user of [neutron], or adapt Neutron's policy get_astara_*, update_astara_*",
+    403: "grant the service role to the user of [neutron], or adapt the astara rules of Neutron's policy",
     404: "add `astara` to service_plugins in neutron.conf and restart Neutron",
 }
 #: Busy, in conflict with another writer, or broken for the moment: the same call may work later.

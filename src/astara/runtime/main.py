@@ -1,0 +1,160 @@
+"""astara-orchestrator: starts the parts in order, waits for a signal, stops them in reverse."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from astara.admin.server import AdminServer
+from astara.clients.neutron import NeutronClient
+from astara.model.errors import BadConfiguration
+from astara.model.resource import ResourceKey
+from astara.providers.namespace.feed import Feed
+from astara.providers.namespace.provider import NamespaceProvider
+from astara.reconcile.clock import SystemClock
+from astara.reconcile.engine import Engine
+from astara.records.store import SqliteRecords
+from astara.runtime import doctor, logs, wiring
+from astara.runtime.metrics import MetricsServer, OrchestratorMetrics
+from astara.runtime.nodes import NodeDirectory, NodeWatch, NodeWatchOptions
+from astara.runtime.operator import Parts, RunningOperator
+from astara.runtime.options import Options, load
+from astara.runtime.version import astara_version
+
+_log = structlog.get_logger(__name__)
+#: How long running reconciles may take to end after SIGTERM, in seconds.
+DRAIN_S = 10.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Returns 2 for a bad configuration, with the reason and remedy on stderr."""
+    try:
+        options = load(sys.argv[1:] if arguments is None else arguments)
+        logs.configure(debug=options.debug)
+        orchestrator = Orchestrator(options)
+        orchestrator.run()
+    except BadConfiguration as error:
+        sys.stderr.write(f"astara-orchestrator: {error}\n  remedy: {error.remedy}\n")
+        return 2
+    return 0
+
+
+class Orchestrator:
+    """The running parts. Neutron, the broker or a node being away stops none of them from starting.
+
+    Raises:
+        BadConfiguration: at construction or `start`, naming the option and the remedy.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        clock = SystemClock()
+        self._metrics = OrchestratorMetrics()
+        self._neutron = NeutronClient(options.neutron, options.credentials, self._metrics.neutron_call)
+        self._providers = wiring.providers(options)
+        drivers = wiring.drivers(options)
+        self._records = SqliteRecords(_records_file(options.state_dir), clock.wall)
+        self._records.open()
+        self.engine = Engine(
+            neutron=self._neutron,
+            drivers=drivers,
+            providers=self._providers,
+            records=self._records,
+            clock=clock,
+            term=self._records.next_term(),
+            options=options.engine,
+            metrics=self._metrics,
+        )
+        self._feeds = wiring.feeds(options, clock, self._metrics)
+        agents = next((p for p in self._providers.values() if isinstance(p, NamespaceProvider)), None)
+        self._agents = agents
+        directory = NodeDirectory(agents, {node.name: node.url for node in options.nodes})
+        self._watch = NodeWatch(directory, self._neutron, clock, NodeWatchOptions())
+        self.operator = RunningOperator(
+            Parts(
+                engine=self.engine,
+                feeds=self._feeds,
+                providers=self._providers,
+                drivers=tuple(drivers),
+                nodes=self._watch.lines,
+                trouble=lambda: self._neutron.trouble,
+                checks=lambda: doctor.examine(options, self._neutron, self._feeds, directory.nodes),
+                started_at=clock.wall(),
+            )
+        )
+        self._metrics.observe_state(wiring.state(self.engine, self._feeds, self._watch.lines))
+        self._admin = AdminServer(self.operator, options.admin_socket)
+        self._metrics_server = MetricsServer(self._metrics, options.metrics_listen) if options.metrics_listen else None
+        self._changes: Feed | None = None
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Start, wait for a signal, stop."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: self._ended.set())
+        self.start()
+        try:
+            self._ended.wait()
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        """Start. Feeds come before the first full look, so that nothing falls between the two."""
+        _log.info("orchestrator.starting", version=astara_version(), term=self.engine.term, name=self._options.name)
+        if self._metrics_server is not None:
+            self._metrics_server.start()
+        for feed in self._feeds:
+            feed.start(self.engine)
+        # Neutron places by what is announced: said before the first look, the look finds everything placed.
+        self._watch.look()
+        self._watch.start()
+        self.engine.start()
+        if self._agents is not None:
+            self._changes = self._agents.watch(self._node_changed)
+        # Last: whoever finds the socket finds a running orchestrator behind it.
+        self._admin.start()
+        _log.info("orchestrator.started")
+
+    def stop(self) -> None:
+        """Take in no more, let running reconciles end, close."""
+        _log.info("orchestrator.stopping")
+        for feed in self._feeds:
+            feed.stop()
+        if self._changes is not None:
+            self._changes.stop()
+        self._watch.stop()
+        drained = self.engine.stop(DRAIN_S)
+        self._records.close()
+        self._admin.stop()
+        if self._metrics_server is not None:
+            self._metrics_server.stop()
+        if self._agents is not None:
+            self._agents.close()
+        self._neutron.close()
+        _log.info("orchestrator.stopped", drained=drained)
+
+    def _node_changed(self, host: str, keys: tuple[ResourceKey, ...] | None) -> None:
+        if keys is None:
+            self.engine.resync(f"node {host} is here (again)")
+            return
+        for key in keys:
+            self.engine.instance_changed(key, f"node {host}")
+
+
+def _records_file(state_dir: Path) -> Path:
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise BadConfiguration(
+            f"[DEFAULT] state_dir={state_dir}: {error.strerror}", "name a directory this process may write to"
+        ) from None
+    return state_dir / "records.sqlite"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""The nodes as the orchestrator knows them: asked now and then, and announced to Neutron, which places by it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from astara.contract.agent import NodeView
+from astara.contract.codec import SUPPORTED_VERSIONS
+from astara.model.boundaries import Clock, NeutronApi
+from astara.model.errors import AstaraError
+from astara.model.operator import NodeLine
+
+_log = structlog.get_logger(__name__)
+
+
+class Agents(Protocol):
+    """The node agents, as the namespace provider knows them."""
+
+    @property
+    def hosts(self) -> Sequence[str]: ...
+
+    def node(self, host: str) -> NodeView: ...
+
+
+class NodeDirectory:
+    """Asks every node about itself; one that does not answer is a line too, never an exception. `urls` by name."""
+
+    def __init__(self, agents: Agents | None, urls: Mapping[str, str]) -> None:
+        self._agents = agents
+        self._urls = urls
+
+    def nodes(self) -> tuple[NodeLine, ...]:
+        """Ask all at once."""
+        if self._agents is None or not self._agents.hosts:
+            return ()
+        with ThreadPoolExecutor(min(32, len(self._agents.hosts)), thread_name_prefix="node-views") as pool:
+            return tuple(pool.map(self._line, sorted(self._agents.hosts)))
+
+    def _line(self, host: str) -> NodeLine:
+        assert self._agents is not None
+        url = self._urls.get(host, "")
+        try:
+            view = self._agents.node(host)
+        except AstaraError as error:
+            return NodeLine(name=host, url=url, reachable=False, error=f"{error} ({error.remedy})")
+        if SUPPORTED_VERSIONS.isdisjoint(view.contracts):
+            spoken = ", ".join(map(str, view.contracts))
+            error_text = f"its agent {view.agent_version} speaks contract {spoken} only: upgrade the older side"
+            return NodeLine(name=host, url=url, reachable=False, agent_version=view.agent_version, error=error_text)
+        return NodeLine(name=host, url=url, reachable=True, agent_version=view.agent_version, instances=view.instances)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeWatchOptions:
+    """Seconds. A node silent for less than `grace_s` keeps getting new work: a restart of its agent is no loss."""
+
+    ask_every_s: float = 10.0
+    grace_s: float = 30.0
+    announce_every_s: float = 300.0
+    retry_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What Neutron was told, and when (monotonic)."""
+
+    nodes: tuple[tuple[str, bool], ...]
+    at: float
+
+
+def judged(
+    lines: Sequence[NodeLine], last_seen: dict[str, float], now: float, grace_s: float
+) -> tuple[tuple[str, bool], ...]:
+    """Return each node with whether it may get new work; `last_seen` maps names to when they last answered."""
+    return tuple(
+        (line.name, line.reachable or now - last_seen.get(line.name, float("-inf")) < grace_s)
+        for line in sorted(lines, key=lambda line: line.name)
+    )
+
+
+class NodeWatch:
+    """Asks the nodes and keeps Neutron informed, in a thread of its own. Neutron being away is waited for."""
+
+    def __init__(
+        self,
+        directory: NodeDirectory,
+        neutron: NeutronApi,
+        clock: Clock,
+        options: NodeWatchOptions,
+    ) -> None:
+        self._directory = directory
+        self._neutron = neutron
+        self._clock = clock
+        self._options = options
+        self._lines: tuple[NodeLine, ...] = ()
+        self._last_seen: dict[str, float] = {}
+        self._told: Announcement | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
+
+    def lines(self) -> tuple[NodeLine, ...]:
+        """Return what the nodes said last."""
+        return self._lines
+
+    def start(self) -> None:
+        """Ask and announce from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopping.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        while not self._stopping.wait(wait_s):
+            wait_s = self.look()
+
+    def look(self) -> float:
+        """Ask all nodes once and tell Neutron what changed; returns the seconds until the next look."""
+        before = {line.name: line.reachable for line in self._lines}
+        self._lines = tuple(self._directory.nodes())
+        now = self._clock.now()
+        self._last_seen.update((line.name, now) for line in self._lines if line.reachable)
+        for line in self._lines:
+            self._note(line, before.get(line.name))
+        try:
+            self._announce(judged(self._lines, self._last_seen, now, self._options.grace_s), now)
+        except AstaraError as error:
+            _log.warning("nodes.not-announced", error=str(error), remedy=error.remedy)
+            return self._options.retry_s
+        # A node that is not there yet is about to be: at a start everything starts at once.
+        return self._options.ask_every_s if all(line.reachable for line in self._lines) else self._options.retry_s
+
+    def _note(self, line: NodeLine, was_reachable: bool | None) -> None:
+        if line.reachable == was_reachable:
+            return
+        _log.info("node.reachable" if line.reachable else "node.unreachable", node=line.name, error=line.error)
+
+    def _announce(self, nodes: tuple[tuple[str, bool], ...], now: float) -> None:
+        told = self._told
+        if told is not None and told.nodes == nodes and now - told.at < self._options.announce_every_s:
+            return
+        self._neutron.announce_nodes(nodes)
+        self._told = Announcement(nodes, now)

@@ -1,0 +1,43 @@
+"""Drivers and providers by name: the entry points `astara.drivers` and `astara.providers`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from astara.model.errors import BadConfiguration
+from astara.model.operator import PluginLine
+
+DRIVERS = "astara.drivers"
+PROVIDERS = "astara.providers"
+
+
+def load(group: str, name: str, option: str) -> Any:
+    """Return the object a name stands for.
+
+    Raises:
+        BadConfiguration: naming the option and the known names, or what its import lacks.
+    """
+    known = {point.name: point for point in entry_points(group=group)}
+    if name not in known:
+        raise BadConfiguration(f"{option}: {name!r} is not known", f"installed are: {', '.join(sorted(known))}")
+    try:
+        return known[name].load()
+    except (ImportError, AttributeError) as error:
+        raise BadConfiguration(f"{option}: {name!r} cannot be loaded: {error}", "install what it needs") from None
+
+
+def lines(group: str, enabled: Iterable[str]) -> tuple[PluginLine, ...]:
+    """Return every installed plug-in of a group, with its first line of documentation."""
+    wanted = frozenset(enabled)
+    points = sorted(entry_points(group=group), key=lambda point: point.name)
+    return tuple(PluginLine(name=p.name, enabled=p.name in wanted, description=_description(p)) for p in points)
+
+
+def _description(point: EntryPoint) -> str:
+    try:
+        documentation = point.load().__doc__
+    except (ImportError, AttributeError) as error:
+        return f"cannot be loaded: {error}"
+    return (documentation or "").strip().partition("\n")[0]
