@@ -152,7 +152,7 @@ class Engine:
         if key is not None:
             self._look_eagerly(key, Lane.FRESH)
             return 1
-        keys = self.ledger.keys()
+        keys = self.ledger.known()
         for known in keys:
             self._look_eagerly(known, Lane.BACKGROUND)
         self.schedule.request_full("operator")

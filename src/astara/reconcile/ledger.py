@@ -161,7 +161,7 @@ class Ledger:
 
     # Reading
 
-    def keys(self) -> tuple[ResourceKey, ...]:
+    def known(self) -> tuple[ResourceKey, ...]:
         with self._lock:
             return tuple(self._entries)
 

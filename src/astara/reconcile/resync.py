@@ -88,7 +88,7 @@ class Looks:
                 queued += self._weigh(key, self._drivers[key.driver].desired(key, world), listing, "resync")
         # Changes that came while the pages were read are in the journal after the first page's revision.
         self._journal.begin(min(revisions, default=0))
-        forgotten = (set(listing.instances) | set(self._ledger.keys())) - known
+        forgotten = (set(listing.instances) | set(self._ledger.known())) - known
         queued += sum(self._queue_unwished(key) for key in forgotten)
         self._note_hosts(listing)
         self._metrics.resynced("full", len(known), queued, self._clock.now() - began)
