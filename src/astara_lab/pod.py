@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from astara_lab.namespaces import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, enter_process
-from astara_lab.places import CONTROL_SOCKET, POD_MARKER, Lab
+from astara_lab.places import ADMIN_SOCKET, CONTROL_SOCKET, POD_MARKER, Lab
 from astara_lab.waiting import NotInTime, until
 
 _KINDS = (("net", CLONE_NEWNET), ("uts", CLONE_NEWUTS), ("pid", CLONE_NEWPID), ("mnt", CLONE_NEWNS))
@@ -69,6 +69,7 @@ class Pod:
         try:
             pid = until("the pod's init process", lambda: _only_child(outer.pid), 10.0, 0.01)
             self._record.write_bytes(msgspec.json.encode(Identity(pid, _start_time(pid) or 0)))
+            self._show_admin_socket(pid)
             control = Path(f"/proc/{pid}/root{CONTROL_SOCKET}")
             until("the pod's control socket", lambda: control.exists() or outer.poll() is not None, 10.0, 0.01)
         except NotInTime as slow:
@@ -86,6 +87,12 @@ class Pod:
             return subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
             )
+
+    def _show_admin_socket(self, pid: int) -> None:
+        """Where `astara` looks for a lab from outside: the socket itself lies in the pod's private /run."""
+        link = self.lab.run / ADMIN_SOCKET.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"/proc/{pid}/root{ADMIN_SOCKET}")
 
     def enter(self) -> None:
         """Continues the calling program inside the pod.

@@ -67,6 +67,11 @@ def tinted(word: str) -> Text:
 
 
 def show(*parts: RenderableType) -> None:
+    """Print; what a program reads gets no padding at the ends of lines."""
     out = console()
-    for part in parts:
-        out.print(part)
+    if out.is_terminal:
+        out.print(*parts, sep="\n")
+        return
+    with out.capture() as captured:
+        out.print(*parts, sep="\n")
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
