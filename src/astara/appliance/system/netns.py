@@ -9,13 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
-
-T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,20 +46,35 @@ def entered(netns: Path | None) -> Iterator[None]:
         os.close(own)
 
 
-def in_scratch(question: Callable[[], T]) -> T:
-    """Return what `question` answers inside an empty namespace that exists only as long as it is asked.
+class Scratch:
+    """An empty namespace without a name, for asking the kernel questions. It goes with this object."""
 
-    Raises what `question` raises, and OSError when no namespace can be made.
-    """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scratch-netns") as one_thread:
-        return one_thread.submit(_in_new_namespace, question).result()
+    def __init__(self) -> None:
+        """Raises OSError when no namespace can be made."""
+        handles: list[int | OSError] = []
+        maker = threading.Thread(target=_make_namespace, args=(handles,), name="scratch-netns")
+        maker.start()
+        maker.join()
+        made = handles[0]
+        if isinstance(made, OSError):
+            raise made
+        self._handle = made
+
+    def entered(self) -> AbstractContextManager[None]:
+        """Like `entered`, for this namespace."""
+        return entered(Path(f"/proc/self/fd/{self._handle}"))
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):
+            os.close(self._handle)
 
 
-def _in_new_namespace(question: Callable[[], T]) -> T:
+def _make_namespace(handles: list[int | OSError]) -> None:
     if _libc.unshare(_CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return question()
+        handles.append(OSError(code, os.strerror(code)))
+        return
+    handles.append(os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def inode(netns: Path | None) -> int:

@@ -1,7 +1,7 @@
 """libnftables in process.
 
 A context belongs to the namespace it was made in and costs 0.03 ms, so one is made per use and none is kept.
-`check` sends the transaction to the kernel, which validates and then drops it (nft --check).
+There is no dry run here: an aborted transaction waits for the kernel's grace period; see subsystems/nftables/reference.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 _JSON = 1 << 4
-_TERSE = 1 << 11
-_NUMERIC = (1 << 5) | (1 << 7) | (1 << 9)  # protocols, priorities, times as numbers
+_STATELESS = 1 << 2
+_NUMERIC = (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10)  # protocols, priorities, symbols, times as numbers
 _OPEN = threading.Lock()
 _library: ctypes.CDLL | None = None
 
@@ -49,23 +49,11 @@ class Nft:
         """Run `commands` (nft syntax) as one transaction and return what they print. Raises NftError."""
         return self._run(commands, flags=_NUMERIC)
 
-    def check(self, commands: str) -> None:
-        """Let libnftables and the kernel judge `commands` without doing them. Raises NftError."""
-        self._lib.nft_ctx_set_dry_run(self._context, True)
-        try:
-            self._run(commands, flags=0)
-        finally:
-            self._lib.nft_ctx_set_dry_run(self._context, False)
-
     def listing(self, command: str) -> list[dict[str, Any]]:
         """Run a `list ...` command and return libnftables' JSON objects, without the metainfo. Raises NftError."""
-        answer = msgspec.json.decode(self._run(command, flags=_JSON | _NUMERIC))
+        answer = msgspec.json.decode(self._run(command, flags=_JSON | _STATELESS | _NUMERIC))
         objects: list[dict[str, Any]] = answer["nftables"]
         return objects[1:]
-
-    def terse(self, command: str) -> str:
-        """Run a `list ...` command and return the text without set elements. Raises NftError."""
-        return self._run(command, flags=_TERSE)
 
     def _run(self, commands: str, flags: int) -> str:
         self._lib.nft_ctx_output_set_flags(self._context, flags)
@@ -73,13 +61,15 @@ class Nft:
         output: bytes = self._lib.nft_ctx_get_output_buffer(self._context)
         errors: bytes = self._lib.nft_ctx_get_error_buffer(self._context)
         if status != 0:
-            raise NftError(_first_line(errors.decode(errors="replace")))
+            raise NftError(_first_complaint(errors.decode(errors="replace")))
         return output.decode()
 
 
-def _first_line(errors: str) -> str:
-    lines = [line for line in errors.splitlines() if line.strip()]
-    return lines[0].strip() if lines else "refused without a reason"
+def _first_complaint(errors: str) -> str:
+    """libnftables writes the complaint, the command it is about, and a line of carets."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    about = [line for line in lines[1:2] if not line.startswith("^")]
+    return " in: ".join(lines[:1] + [line[:200] for line in about]) or "refused without a reason"
 
 
 def _load() -> ctypes.CDLL:
@@ -103,7 +93,5 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
         getattr(lib, name).argtypes = [context]
     lib.nft_ctx_output_set_flags.restype = None
     lib.nft_ctx_output_set_flags.argtypes = [context, ctypes.c_uint]
-    lib.nft_ctx_set_dry_run.restype = None
-    lib.nft_ctx_set_dry_run.argtypes = [context, ctypes.c_bool]
     lib.nft_run_cmd_from_buffer.argtypes = [context, ctypes.c_char_p]
     return lib

@@ -15,7 +15,7 @@ OURS = 91
 
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
-_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK = 1, 3, 4, 18, 20, 29
 _IFLA_TXQLEN = 13
@@ -109,13 +109,18 @@ def set_link(index: int, *, mtu: int | None = None, up: bool | None = None, alia
     return Request(_NEWLINK, 0, body)
 
 
-def new_ifb(name: str, alias: str, queue_packets: int) -> Request:
-    """Return the request that makes an intermediate functional block device, up."""
-    body = _LINK_HEADER.pack(0, 0, 0, _IFF_UP, _IFF_UP)
-    body += netlink.text(_IFLA_IFNAME, name) + netlink.attribute(_IFLA_IFALIAS, alias.encode())
-    body += netlink.u32(_IFLA_TXQLEN, queue_packets)
-    body += netlink.nested(_IFLA_LINKINFO, netlink.text(_IFLA_INFO_KIND, "ifb"))
-    return Request(_NEWLINK, netlink.CREATE | netlink.EXCLUSIVE, body)
+def new_ifb(name: str, alias: str, queue_packets: int) -> tuple[Request, Request]:
+    """Return the requests that make an intermediate functional block device, and name its purpose and raise it.
+
+    Two, because the kernel ignores an alias at creation; a device without one is completed by the second alone.
+    """
+    named = _LINK_HEADER.pack(0, 0, 0, 0, 0) + netlink.text(_IFLA_IFNAME, name)
+    kind = netlink.nested(_IFLA_LINKINFO, netlink.text(_IFLA_INFO_KIND, "ifb"))
+    raised = _LINK_HEADER.pack(0, 0, 0, _IFF_UP, _IFF_UP) + netlink.text(_IFLA_IFNAME, name)
+    return (
+        Request(_NEWLINK, netlink.CREATE, named + netlink.u32(_IFLA_TXQLEN, queue_packets) + kind),
+        Request(_SETLINK, 0, raised + netlink.attribute(_IFLA_IFALIAS, alias.encode())),
+    )
 
 
 def delete_link(index: int) -> Request:

@@ -21,6 +21,13 @@ class LinkOf:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkIndexOf:
+    """The same link by index, for sets of type iface_index."""
+
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """An inclusive range of ports."""
 
@@ -29,7 +36,7 @@ class Span:
 
 
 #: int: a port, a protocol number or a mark, as the set's type says.
-Atom = LinkOf | Span | int | IPv4Address | IPv6Address | IPv4Network | IPv6Network
+Atom = LinkOf | LinkIndexOf | Span | int | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,18 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A part of the structure that not every kernel has, whose absence is explained by naming `field`.
+
+    `structure` must load on its own; `remedy` says what to do when it does not.
+    """
+
+    field: str
+    structure: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ruleset:
     """`structure`: the body of table inet astara, in nft syntax: sets without elements, chains, rules.
 
@@ -49,3 +68,4 @@ class Ruleset:
 
     structure: str
     elements: Mapping[str, frozenset[Element]] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from astara.appliance.subsystems.nftables.config import Atom, Element, LinkOf, Span
+import msgspec
+
+from astara.appliance.subsystems.nftables.config import Atom, Element, LinkIndexOf, LinkOf, Span
 
 #: (key fields, value fields), each as nft writes it.
 Pair = tuple[tuple[str, ...], tuple[str, ...]]
@@ -33,6 +35,35 @@ def found(listing: Iterable[dict[str, Any]]) -> dict[str, frozenset[Pair]]:
         if body is not None:
             contents[body["name"]] = frozenset(_pair(element, "map" in item) for element in body.get("elem", ()))
     return contents
+
+
+def structure(listing: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Return everything of libnftables' JSON objects that is not an element, in order, one line per object."""
+    lines = []
+    for item in listing:
+        ((kind, body),) = item.items()
+        kept = {name: value for name, value in body.items() if name not in ("handle", "elem")}
+        lines.append(f"{kind} {msgspec.json.encode(kept, order='sorted').decode()}")
+    return tuple(lines)
+
+
+def links_of(elements: Mapping[str, Iterable[Element]]) -> Iterator[LinkOf]:
+    """Yield every link that is named."""
+    for members in elements.values():
+        for element in members:
+            for atom in (*element.key, *element.value):
+                if isinstance(atom, LinkOf):
+                    yield atom
+
+
+def without_indices(elements: Mapping[str, Iterable[Element]]) -> dict[str, frozenset[Element]]:
+    """Return the elements that mean something in a namespace without the links."""
+    return {
+        name: frozenset(
+            element for element in members if not any(isinstance(atom, LinkIndexOf) for atom in element.key)
+        )
+        for name, members in elements.items()
+    }
 
 
 def updates(table: str, current: Contents, target: Contents) -> list[str]:
@@ -71,7 +102,7 @@ def _fields(atoms: tuple[Atom, ...], links: Mapping[str, str]) -> tuple[str, ...
 
 
 def _atom(atom: Atom, links: Mapping[str, str]) -> str:
-    if isinstance(atom, LinkOf):
+    if isinstance(atom, LinkOf | LinkIndexOf):
         name = links.get(atom.mac)
         if name is None:
             raise UnknownLink(atom.mac)

@@ -19,10 +19,10 @@ def forwarding(*, ipv4: bool, ipv6: bool) -> SysctlConfig:
     """Return a router's settings: what is forwarded at all, and nothing learnt from what others send."""
     return SysctlConfig(
         (
+            ("ipv4/ip_forward", "1" if ipv4 else "0"),  # first: the kernel resets accept_redirects with it
+            ("ipv6/conf/all/forwarding", "1" if ipv6 else "0"),
             ("ipv4/conf/all/rp_filter", "0"),
             ("ipv4/conf/all/accept_redirects", "0"),
             ("ipv4/conf/all/send_redirects", "0"),
-            ("ipv4/ip_forward", "1" if ipv4 else "0"),
-            ("ipv6/conf/all/forwarding", "1" if ipv6 else "0"),
         )
     )

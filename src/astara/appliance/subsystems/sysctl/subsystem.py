@@ -28,14 +28,17 @@ class SysctlSubsystem:
                     raise SubsystemError(self.name, "check", f"this kernel has no net/{path}")
 
     def apply(self, place: Place, rendered: SysctlConfig, previous: SysctlConfig | None) -> bool:
+        touched = False
         with netns.entered(place.netns):
-            differing = _differing(rendered)
-            for path, value, _ in differing:
+            for path, value in rendered.settings:  # one by one: writing one may change the next
+                if sysctl.read(path) == value:
+                    continue
+                touched = True
                 try:
                     sysctl.write(path, value)
                 except OSError as error:
                     raise SubsystemError(self.name, "apply", f"net/{path}: {error.strerror}") from error
-        return bool(differing)
+        return touched
 
     def read_back(self, place: Place, rendered: SysctlConfig) -> Sequence[Deviation]:
         with netns.entered(place.netns):

@@ -1,0 +1,1 @@
+"""Connections end when the translation they came in by is taken away."""

@@ -1,0 +1,1 @@
+"""Bandwidth limits per link and per address, by HTB."""

@@ -1,0 +1,143 @@
+"""A router's packet filter and address translation: the structure of table inet astara. Pure.
+
+The text is the same for every router; what differs between routers is in the sets and maps:
+
+    internal, external   links this router forwards between (both empty while it is administratively down)
+    inside_index         the same as internal, by index: fib lookups of nftables 1.0.6 compare with nothing else
+    unfiltered           external links whose IPv4 hosts are reachable without translation (SNAT off)
+    reachable_v6         IPv6 prefixes that may be reached from outside
+    arriving             external link . address that is translated when it comes in there
+    floating_to_fixed, forward_port, forward_span, forward_icmp      destination translation
+    fixed_to_floating    external link . fixed address -> source for what leaves there
+    hairpin_source       fixed address -> source when it visits a floating address from inside
+    gateway_source       link -> source for everything else (internal links: for hairpins)
+    link_mark, fixed_mark    which gateway a connection belongs to, when there are several
+"""
+
+from __future__ import annotations
+
+_SETS = """
+  set internal { type ifname; }
+  set inside_index { type iface_index; }
+  set external { type ifname; }
+  set unfiltered { type ifname; }
+  set reachable_v6 { type ipv6_addr; flags interval; }
+  set arriving { type ifname . ipv4_addr; }
+  map floating_to_fixed { type ipv4_addr : ipv4_addr; }
+  map forward_port { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+  map forward_span { type ipv4_addr . inet_proto . inet_service : ipv4_addr; flags interval; }
+  map forward_icmp { type ipv4_addr : ipv4_addr; }
+  map fixed_to_floating { type ifname . ipv4_addr : ipv4_addr; }
+  map hairpin_source { type ipv4_addr : ipv4_addr; }
+  map gateway_source { type ifname : ipv4_addr; }
+  map link_mark { type ifname : mark; }
+  map fixed_mark { type ipv4_addr : mark; }
+"""
+
+# A source that belongs inside cannot come from outside. Link-local sources are everywhere at once.
+_SPOOF = """
+  chain spoofed {
+    type filter hook prerouting priority -300; policy accept;
+    iifname @external ip6 saddr fe80::/10 accept
+    iifname @external fib saddr oif @inside_index drop
+  }
+"""
+
+# After connection tracking (-200), before routing: replies leave through the gateway their connection came in by,
+# and a host with a floating address leaves where that address is.
+_MARK = """
+  chain steer {
+    type filter hook prerouting priority -150; policy accept;
+    ct state new iifname @external ct mark set iifname map @link_mark
+    ct state new iifname @internal ct mark set ip saddr map @fixed_mark
+    iifname @internal ct mark != 0 meta mark set ct mark
+{helpers}
+  }
+"""
+
+_TRANSLATE = """
+  chain prerouting {
+    type nat hook prerouting priority -100; policy accept;
+    iifname @internal jump destination
+    iifname . ip daddr @arriving jump destination
+  }
+  chain destination {
+    dnat ip to ip daddr map @floating_to_fixed
+    meta l4proto { tcp, udp, sctp, dccp } dnat ip to ip daddr . meta l4proto . th dport map @forward_port
+    meta l4proto { tcp, udp, sctp, dccp } dnat ip to ip daddr . meta l4proto . th dport map @forward_span
+    icmp type echo-request dnat ip to ip daddr map @forward_icmp
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    iifname != @internal accept
+    snat ip to oifname . ip saddr map @fixed_to_floating
+    oifname @external snat ip to oifname map @gateway_source fully-random
+    oifname @internal ct status dnat jump hairpin
+  }
+  chain hairpin {
+    snat ip to ip saddr map @hairpin_source
+    snat ip to oifname map @gateway_source
+    masquerade
+  }
+"""
+
+# Neighbour discovery (RFC 4890 4.4.1) and echo; everything else addressed to the router itself is refused silently.
+_FILTER = """
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iifname "lo" accept
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    iifname @internal jump to_router
+    iifname @external jump to_router
+  }
+  chain to_router {
+    icmp type echo-request accept
+    icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert } accept
+    icmpv6 type { mld-listener-query, mld-listener-report, mld2-listener-report } accept
+    iifname @internal icmpv6 type nd-router-solicit ip6 hoplimit 255 accept
+  }
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    iifname @internal oifname @internal jump inside
+    iifname @internal oifname @external jump inside
+    iifname @external oifname @internal jump inward
+  }
+  chain inside {
+    ct state invalid drop
+    accept
+  }
+  chain inward {
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    ct status dnat accept
+    ip6 daddr @reachable_v6 accept
+    meta nfproto ipv4 iifname @unfiltered accept
+  }
+"""
+
+
+def structure(helpers: tuple[tuple[str, str, int], ...] = ()) -> str:
+    """Return the body of table inet astara. `helpers`: (helper, protocol, port) triples; all from closed sets.
+
+    Raises ValueError for a helper or protocol whose name is not a plain word.
+    """
+    for helper, protocol, _ in helpers:
+        if not (helper.replace("-", "").isalnum() and helper.isascii() and protocol.isalpha()):
+            raise ValueError("not a plain word")
+    objects = "\n".join(
+        f"  {helper_object(helper, protocol)}"
+        for helper, protocol in sorted({(helper, protocol) for helper, protocol, _ in helpers})
+    )
+    rules = "\n".join(
+        f'    ct state new {protocol} dport {port:d} ct helper set "{_name(helper, protocol)}"'
+        for helper, protocol, port in sorted(helpers)
+    )
+    return _SETS + objects + _SPOOF + _MARK.replace("{helpers}", rules) + _TRANSLATE + _FILTER
+
+
+def helper_object(helper: str, protocol: str) -> str:
+    """Return the declaration of one conntrack helper; it loads on its own where the kernel has that helper."""
+    return f'ct helper {_name(helper, protocol)} {{ type "{helper}" protocol {protocol}; }}'
+
+
+def _name(helper: str, protocol: str) -> str:
+    return f"{helper}-{protocol}"
