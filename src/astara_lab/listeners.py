@@ -36,6 +36,8 @@ def udp_echo(machine: Machine, port: int) -> Iterator[None]:
         with contextlib.suppress(OSError):
             while True:
                 data, peer = server.recvfrom(65536)
+                if peer is None:  # shut down
+                    return
                 server.sendto(peer[0].encode() + b" " + data, peer)
 
     with contextlib.ExitStack() as stack:

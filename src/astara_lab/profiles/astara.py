@@ -63,15 +63,8 @@ def astara_tasks(setting: Setting, *, node_after: tuple[str, ...] = ()) -> list[
     metadata = setting.spec("metadata", *python, "astara_lab.metadata", setting.trust.metadata_secret)
     node = setting.spec("node", BIN / "astara-node", "--config-file", lab.etc / "node.conf", whole_group=False)
     orchestrator = setting.spec("orchestrator", BIN / "astara-orchestrator", "--config-file", lab.etc / "astara.conf")
-    found = [
+    return [
         Task("node", tasks.service(lab, control, node, tasks.port_open(LOOPBACK, NODE_PORT)), node_after),
         Task("orchestrator", tasks.service(lab, control, orchestrator, tasks.unix_answers(ADMIN_SOCKET))),
         Task("metadata", tasks.service(lab, control, metadata, tasks.port_open(LOOPBACK, METADATA_PORT))),
     ]
-    # TOLERATE
-    from importlib.util import find_spec
-
-    missing = {
-        n for n, m in (("node", "astara.host.main"), ("orchestrator", "astara.runtime.main")) if not find_spec(m)
-    }
-    return [task for task in found if task.name not in missing]

@@ -1,0 +1,95 @@
+# Everything runs as root on Debian 12 or later with nothing prepared: `make demo`, `make test`. `make help` lists it all.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PROFILE ?= embedded
+MECH ?= ovs
+L3_AGENT ?= 0
+# For one test or a few: make unit ARGS='-k lease -x'
+ARGS ?=
+
+# Kernel tests make links, addresses and rules: they get a machine of their own, which goes with them.
+ISOLATED := unshare --net --mount --pid --uts --fork --mount-proc --kill-child -- sh -c '\
+	mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock && \
+	mount -t sysfs sysfs /sys && ip link set lo up && exec "$$@"' isolated
+# The embedded cloud, started for one command and taken down after it, however that ends.
+IN_LAB = $(BIN)/astara lab run --dir .lab/test-$$$$ --
+PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
+
+.PHONY: help demo demo-down test lint unit kernel e2e lab lab-down bench install install-neutron clean
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
+
+demo: install ## a small cloud, routers, machines, packets and accidents, in namespaces of its own
+	@$(BIN)/python -m astara_lab.demo
+
+demo-down: ## end the demonstration; leaves nothing
+	@if [ -x $(BIN)/astara ]; then $(BIN)/astara lab down --dir .lab/demo --purge; fi
+
+test: install ## every check and every test, real packets included
+	@$(MAKE) --no-print-directory lint
+	@mkdir -p .lab && rm -f .lab/tally
+	@failed=0; \
+	PYTHONPATH=tests $(ISOLATED) $(PYTEST) --tally-to .lab/tally tests/unit tests/contract tests/scenario tests/kernel || failed=1; \
+	PYTHONPATH=tests $(IN_LAB) $(PYTEST) --tally-from .lab/tally tests/e2e || failed=1; \
+	rm -f .lab/tally; rmdir .lab 2>/dev/null; exit $$failed
+
+lint: install ## style, types, and which room may import which
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+unit: install ## the tests that need no kernel and no root
+	@PYTHONPATH=tests $(PYTEST) tests/unit tests/contract tests/scenario
+
+kernel: install ## real nftables, routes and daemons, in a network namespace of their own
+	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/kernel
+
+e2e: install ## real Neutron, real instances, real packets, in a lab that is taken down afterwards
+	@PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e
+
+lab: install $(if $(filter neutron,$(PROFILE)),install-neutron) ## a cloud to play with: PROFILE=embedded|neutron MECH=ovs|ovn L3_AGENT=0|1
+	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
+
+lab-down: ## end the labs of both profiles and delete their files
+	@if [ -x $(BIN)/astara ]; then for profile in embedded neutron; do $(BIN)/astara lab down --profile $$profile --purge; done; fi
+
+bench: install install-neutron ## the measurements of docs/benchmarks.md
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean: demo-down lab-down ## end every lab and delete what was installed here
+	@rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# -- installation: stamps say what is done
+
+install: $(STAMPS)/lab
+
+install-neutron: $(STAMPS)/debian-neutron
+
+$(STAMPS)/debian: requirements/debian.txt requirements/install-debian
+	@requirements/install-debian requirements/debian.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/debian-neutron: requirements/debian-neutron.txt requirements/install-debian $(STAMPS)/debian
+	@requirements/install-debian requirements/debian-neutron.txt
+	@touch $@
+
+$(STAMPS)/python: requirements-lab.lock $(STAMPS)/debian
+	@echo "installing Python packages into $(VENV) (some 160, a minute or two)"
+	@test -x $(BIN)/pip || python3 -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-lab.lock
+	@touch $@
+
+$(STAMPS)/astara: pyproject.toml $(STAMPS)/python
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(STAMPS)/lab: $(STAMPS)/astara
+	@$(BIN)/astara lab prepare >/dev/null
+	@touch $@
