@@ -2,6 +2,10 @@
 
 The main file changes rarely and costs a restart. Ports live in three files that dnsmasq reads again on SIGHUP:
 `hosts` (who is served which address), `options`, and `names` (DNS).
+
+A port with options of its own is tagged by `dhcp-mac` in the main file, so it costs a restart (its leases stay).
+`set:` in the hosts file would not, but dnsmasq 2.86 to 2.90 at least crashes on the next SIGHUP once a client was
+served by such a line: it frees a list into which it linked tags of its own stack (dhcp_netid_free).
 """
 
 from __future__ import annotations
@@ -100,12 +104,13 @@ def render(files: Path, config: DnsmasqConfig) -> Rendered | None:
     left_out: list[LeftOut] = [
         LeftOut(subnet.id, "subnet: prefix shorter than /64") for subnet in config.subnets if not _servable(subnet)
     ]
-    port_options = tuple(_port_options(config.hosts, left_out))
+    port_options = {host: tuple(_port_options(host, left_out)) for host in config.hosts}
+    tagged = tuple(_tag_line(host) for host, lines in port_options.items() if lines)
     return Rendered(
         mac=config.mac,
-        lines=tuple(_main(files, config, subnets)),
+        lines=(*_main(files, config, subnets), *tagged),
         hosts=_text(line for host in config.hosts for line in _host_lines(host, subnets)),
-        options=_text([*own_options, *port_options]),
+        options=_text([*own_options, *(line for lines in port_options.values() for line in lines)]),
         names=_text(line for host in config.hosts for line in _name_lines(host, config.domain, left_out)),
         own_options=_text(own_options),
         claims=frozenset(Claim(host.mac, address) for host in config.hosts for address in _leased(host, subnets)),
@@ -190,14 +195,17 @@ def _static_routes(subnet: Subnet, subnets: tuple[Subnet, ...]) -> Iterator[str]
         yield f"{IPv4Network('0.0.0.0/0')},{subnet.gateway}"
 
 
-def _port_options(hosts: Iterable[Host], left_out: list[LeftOut]) -> Iterator[str]:
-    for host in hosts:
-        for option in host.options:
-            line = option_line(_port_tag(host), option)
-            if line is None:
-                left_out.append(LeftOut(host.port_id, "extra_dhcp_opts: not expressible"))
-            else:
-                yield line
+def _port_options(host: Host, left_out: list[LeftOut]) -> Iterator[str]:
+    for option in host.options:
+        line = option_line(_port_tag(host), option)
+        if line is None:
+            left_out.append(LeftOut(host.port_id, "extra_dhcp_opts: not expressible"))
+        else:
+            yield line
+
+
+def _tag_line(host: Host) -> str:
+    return f"dhcp-mac=set:{_port_tag(host)},{host.mac}"
 
 
 def _host_lines(host: Host, subnets: tuple[Subnet, ...]) -> Iterator[str]:
@@ -208,9 +216,9 @@ def _host_lines(host: Host, subnets: tuple[Subnet, ...]) -> Iterator[str]:
     if not leased and not _informed(host, subnets):
         return
     name = [host.hostname] if is_label(host.hostname) else []
-    yield ",".join([host.mac, f"set:{_port_tag(host)}", *v4[:1], *v6, *name])
+    yield ",".join([host.mac, *v4[:1], *v6, *name])
     for address in v4[1:]:
-        yield ",".join([host.mac, f"set:{_port_tag(host)}", address, *name])
+        yield ",".join([host.mac, address, *name])
 
 
 def _leased(host: Host, subnets: tuple[Subnet, ...]) -> list[Address]:

@@ -219,7 +219,7 @@ def _claims(place: Place) -> frozenset[Claim]:
     found: set[Claim] = set()
     for line in _text(place, SETTLED).splitlines():
         mac, *words = line.split(",")
-        for word in words[1:]:
+        for word in words:
             try:
                 found.add(Claim(mac, ip_address(word.strip("[]"))))
             except ValueError:
