@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +44,16 @@ class ApplyEngine(Protocol):
     def remove(self, place: Place) -> None: ...
 
 
+class Watching(Protocol):
+    """Who is told when we work on an instance ourselves (host.watch.Watch)."""
+
+    def working(self, place: Place) -> None: ...
+
+    def settled(self, place: Place, port_ids: frozenset[str]) -> None: ...
+
+    def forget(self, place: Place) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all instances of a node share."""
@@ -50,6 +61,7 @@ class Surroundings:
     engine: ApplyEngine
     records: Records
     attachments: Mapping[str, Attachment]
+    watch: Watching
     wall: Callable[[], float]
 
 
@@ -61,6 +73,7 @@ class Instance:
         self.record = record
         self._around = surroundings
         self._turn = threading.RLock()
+        self._watched = False
         self._rebuilds = 0
         self._seen: StateView | None = None
         self._failure: str | None = None
@@ -70,7 +83,7 @@ class Instance:
 
     def put(self, spec: InstanceSpec) -> InstanceView:
         """Create the instance, or make its ports those of `spec`. Idempotent; refused as a whole or done."""
-        with self._turn:
+        with self._working():
             self._refuse_other(spec)
             self._fence(spec.generation)
             self._check_kinds(spec.ports)
@@ -81,7 +94,7 @@ class Instance:
             return self.view()
 
     def attach(self, port: PortAttachment, generation: Generation) -> InstanceView:
-        with self._turn:
+        with self._working():
             record = self._existing()
             self._fence(generation)
             self._check_kinds((port,))
@@ -92,7 +105,7 @@ class Instance:
             return self.view()
 
     def detach(self, port_id: str, generation: Generation) -> InstanceView:
-        with self._turn:
+        with self._working():
             record = self._existing()
             self._fence(generation)
             remaining = tuple(port for port in record.ports if port.port_id != port_id)
@@ -100,7 +113,7 @@ class Instance:
             return self.view()
 
     def configure(self, document: Document) -> ApplyReport:
-        with self._turn:
+        with self._working():
             record = self._existing()
             self._fence(document.generation)
             if not self._whole(record):
@@ -113,7 +126,7 @@ class Instance:
 
     def delete(self, generation: Generation) -> None:
         """Absence is success; the tombstone keeps a late create of an older owner out."""
-        with self._turn:
+        with self._working():
             self._fence(generation)
             self._around.records.bury(self.id, Tombstone(generation=generation, at=self._around.wall()))
             self._clear()
@@ -160,17 +173,13 @@ class Instance:
             if self.record is None:
                 return False
             self._seen = None
-            if not self._whole(self.record):
-                self._rebuilds += 1
-                self._build(self.record)
-                self._around.engine.repair(self.place)
-                self._read_back()
-                return True
-            before = self._read_back()
-            if before.health is not Health.DEGRADED:
+            whole = self._whole(self.record)
+            if whole and self._read_back().health is not Health.DEGRADED:
+                if not self._watched:
+                    self._settle(self.record)
                 return False
-            self._around.engine.repair(self.place)
-            self._read_back()
+            with self._working():
+                self._mend(self.record, whole)
             return True
 
     def failed(self, reason: str) -> None:
@@ -180,14 +189,56 @@ class Instance:
 
     def clear_orphan(self) -> None:
         """Take away what is left of an instance without a record."""
-        with self._turn:
+        with self._working():
             self._clear()
 
     @property
     def exists(self) -> bool:
         return self.record is not None
 
+    @property
+    def last_seen(self) -> StateView | None:
+        """The last read-back, None when it may be outdated."""
+        return self._seen
+
     # How
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Take the turn and own the noise that is made meanwhile."""
+        with self._turn:
+            self._around.watch.working(self.place)
+            try:
+                yield
+            finally:
+                if self.record is None:
+                    self._around.watch.forget(self.place)
+                    self._watched = False
+                else:
+                    self._settle(self.record)
+
+    def _settle(self, record: Record) -> None:
+        self._around.watch.settled(self.place, frozenset(port.port_id for port in record.ports))
+        self._watched = True
+
+    def _mend(self, record: Record, whole: bool) -> None:
+        before = self._around.engine.state(self.place)
+        _log.warning("instance.mending", instance=self.id, whole=whole, deviations=_told(before))
+        after = self._repaired(record, whole)
+        if after.health is not Health.HEALTHY and whole and not self._whole(record):
+            whole, after = False, self._repaired(record, whole=False)  # a link went while we looked
+        if not whole and after.repairs == before.repairs:
+            self._rebuilds += 1  # the engine had nothing to repair, we had
+        self._failure = None
+        after = self._read_back()
+        if after.health in (Health.DEGRADED, Health.FAILED):
+            reason = after.last_error
+            _log.error("instance.still_ill", instance=self.id, deviations=_told(after), reason=reason)
+
+    def _repaired(self, record: Record, whole: bool) -> StateView:
+        if not whole:
+            self._build(record)
+        return self._around.engine.repair(self.place)
 
     def _existing(self) -> Record:
         if self.record is None:
@@ -286,6 +337,7 @@ class Instance:
         return all(port.mac in inside and self._around.attachments[port.attach].in_place(port) for port in record.ports)
 
     def _clear(self) -> None:
+        self._around.watch.forget(self.place)
         self._around.engine.remove(self.place)
         if self.record is not None:
             self._unplug(self.record.ports)
@@ -304,6 +356,10 @@ class Instance:
 
 
 _BUSY = StateView(health=Health.UNCONFIGURED, last_error="busy: being worked on right now")
+
+
+def _told(state: StateView) -> list[str]:
+    return [f"{one.subsystem}: {one.detail}" for one in state.deviations[:5]]
 
 
 def _view(record: Record, state: StateView) -> InstanceView:

@@ -61,7 +61,7 @@ class Link:
         return self.alias.removeprefix(ALIAS_PREFIX)
 
 
-class _Asking(Netlink):
+class Asking(Netlink):
     """A socket that also asks for one thing."""
 
     def one(self, request: Request) -> bytes | None:
@@ -103,7 +103,7 @@ def members(bridge: int) -> list[Link]:
 
 def find(name: str) -> Link | None:
     """Return the link of that name, None when there is none."""
-    kernel = _Asking()
+    kernel = Asking()
     with kernel:
         body = kernel.one(Request(_GETLINK, 0, _head() + _name(name) + _no_statistics()))
         return None if body is None else _link(body)

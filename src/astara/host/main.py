@@ -6,17 +6,20 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from astara.appliance.api.server import CannotServe
 from astara.appliance.apply.engine import Engine
+from astara.appliance.boundaries import Appliance
 from astara.host import namespaces, wiring
 from astara.host.changes import Changes
+from astara.host.healer import Healer, Pace
 from astara.host.links import LinkError
 from astara.host.node import Node
 from astara.host.options import NodeOptions, load
+from astara.host.watch import Watch
 from astara.model.errors import BadConfiguration
 
 _log = structlog.get_logger(__name__)
@@ -39,17 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Agent:
-    """The running parts, started in order and stopped in reverse; the data plane is left alone."""
+    """The running parts, started in order and stopped in reverse; the data plane is left alone.
 
-    def __init__(self, options: NodeOptions) -> None:
+    `appliances` replaces the installed drivers, `pace` how eagerly it heals; both for tests.
+    """
+
+    def __init__(
+        self, options: NodeOptions, appliances: Mapping[str, Appliance] | None = None, pace: Pace | None = None
+    ) -> None:
         self._options = options
         self._proxy = wiring.metadata_proxy(options.metadata)
-        appliances = wiring.appliances()
-        engine = Engine(wiring.subsystems(self._proxy), appliances)
-        self._around = wiring.build_surroundings(options, engine)
-        self._changes = Changes()
-        self.node = Node(self._around, self._changes)
-        self.server = wiring.build_server(options, self.node, self._around, tuple(appliances))
+        drivers = wiring.appliances() if appliances is None else appliances
+        engine = Engine(wiring.subsystems(self._proxy), drivers)
+        self.changes = Changes()
+        self._watch = Watch(lambda instance_id: self.healer.suspect(instance_id), lambda: self.healer.suspect_all())
+        self._around = wiring.build_surroundings(options, engine, self._watch)
+        self.node = Node(self._around, self.changes)
+        self.healer = Healer(self.node, self.changes, pace, self._on_round)
+        self.server = wiring.build_server(options, self.node, self._around, tuple(drivers))
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -65,8 +75,8 @@ class Agent:
         namespaces.prepare_directory()
         for attachment in self._around.attachments.values():
             attachment.prepare()
-        if self._proxy is not None:
-            self._proxy.start()
+        self._proxy.start()
+        self._watch.start()
         self.node.load()
         self.server.start()
         _log.info("agent.serving", node=self._options.name, port=self.server.port, records=self.node.count())
@@ -79,14 +89,20 @@ class Agent:
             orphans=adoption.orphans,
             seconds=adoption.seconds,
         )
+        self.healer.start()
 
     def stop(self) -> None:
         """Finish running requests; instances keep forwarding."""
-        self._changes.close()
+        self.changes.close()
         self.server.stop()
-        if self._proxy is not None:
-            self._proxy.stop()
+        self.healer.stop()
+        self._watch.stop()
+        self._proxy.stop()
         _log.info("agent.stopped", node=self._options.name)
+
+    def _on_round(self) -> None:
+        for attachment in self._around.attachments.values():
+            attachment.tend()
 
 
 def _configure_logging(options: NodeOptions) -> None:

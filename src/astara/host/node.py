@@ -65,11 +65,16 @@ class Node:
 
     def get(self, instance_id: str) -> Instance:
         """Return an instance that exists; raises Refusal (404)."""
-        with self._mutex:
-            instance = self._instances.get(instance_id)
-        if instance is None or not instance.exists:
+        instance = self.find(instance_id)
+        if instance is None:
             raise refusals.not_found(f"instance {instance_id}", "create it first")
         return instance
+
+    def find(self, instance_id: str) -> Instance | None:
+        """Return an instance that exists, or None."""
+        with self._mutex:
+            instance = self._instances.get(instance_id)
+        return instance if instance is not None and instance.exists else None
 
     def listing(self, driver: str | None = None, identifier: str | None = None) -> InstanceList:
         """Every instance, with read-backs that nothing was heard to have outdated."""

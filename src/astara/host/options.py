@@ -33,7 +33,7 @@ class OvsOptions:
 class MetadataOptions:
     """Where Nova's metadata API is; the secret signs instance identities towards it."""
 
-    nova_url: str | None = None
+    nova_url: str = "http://127.0.0.1:8775"
     shared_secret_file: Path | None = None
 
 
@@ -90,7 +90,9 @@ def _register(conf: Any, cfg: Any) -> None:
         ],
         group="ovs",
     )
-    conf.register_opts([cfg.StrOpt("nova_url"), cfg.StrOpt("shared_secret_file")], group="metadata")
+    conf.register_opts(
+        [cfg.StrOpt("nova_url", default="http://127.0.0.1:8775"), cfg.StrOpt("shared_secret_file")], group="metadata"
+    )
 
 
 def _options(conf: Any) -> NodeOptions:

@@ -21,6 +21,8 @@ from astara.contract.generation import Generation
 
 _log = structlog.get_logger(__name__)
 _RECORD = "instance.json"
+#: Daemons under accounts of their own must get through to their files; they cannot list what else is there.
+_PASSABLE = 0o711
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -67,7 +69,7 @@ class Records:
     def __init__(self, state_dir: Path) -> None:
         self._instances = state_dir / "instances"
         self._tombstones = state_dir / "tombstones"
-        files.ensure_directory(self._instances)
+        files.ensure_directory(self._instances, _PASSABLE)
         files.ensure_directory(self._tombstones)
 
     def files_of(self, instance_id: str) -> Path:
@@ -75,6 +77,7 @@ class Records:
 
     def save(self, record: Record) -> None:
         """Write atomically; an equal record is left alone."""
+        files.ensure_directory(self._instances / record.id, _PASSABLE)
         files.replace_if_different(self._instances / record.id / _RECORD, encode(record))
 
     def load(self) -> Iterator[Record]:

@@ -133,7 +133,7 @@ def _judge_distinct(ports: Sequence[PortAttachment]) -> None:
 def _logs_of(directory: Path) -> bytes:
     """Return the ends of the daemons' log files below `directory`, each under its name."""
     parts = []
-    for path in sorted(directory.rglob("*.log")) if directory.is_dir() else []:
+    for path in sorted(directory.rglob("log")) if directory.is_dir() else []:
         content = (files.read(path) or b"")[-_MAX_LOG_BYTES:]
         parts.append(f"==> {path.relative_to(directory)} <==\n".encode() + content)
     return b"\n".join(parts)

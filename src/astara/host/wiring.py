@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points, version
-from typing import Any
 
 import structlog
 
@@ -13,11 +12,16 @@ from astara.appliance.api.routing import Router
 from astara.appliance.api.server import HttpsServer, ServerOptions
 from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Appliance, Subsystem
+from astara.appliance.subsystems.dnsmasq.subsystem import DnsmasqSubsystem
+from astara.appliance.subsystems.kernel import kernel_subsystems
+from astara.appliance.subsystems.metadata.proxy import MetadataProxy
+from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
+from astara.appliance.subsystems.radvd.subsystem import RadvdSubsystem
 from astara.contract.agent import NodeView
 from astara.contract.codec import SUPPORTED_VERSIONS
 from astara.contract.identity import ORCHESTRATOR
 from astara.host.attach.boundary import Attachment
-from astara.host.instance import Surroundings
+from astara.host.instance import Surroundings, Watching
 from astara.host.node import Node
 from astara.host.options import MetadataOptions, NodeOptions
 from astara.host.records import Records
@@ -67,7 +71,7 @@ def build_server(options: NodeOptions, node: Node, around: Surroundings, drivers
     )
 
 
-def build_surroundings(options: NodeOptions, engine: Engine) -> Surroundings:
+def build_surroundings(options: NodeOptions, engine: Engine, watch: Watching) -> Surroundings:
     """Return what the instances share; raises BadConfiguration for a state directory that cannot be used."""
     try:
         records = Records(options.state_dir)
@@ -75,7 +79,7 @@ def build_surroundings(options: NodeOptions, engine: Engine) -> Surroundings:
         raise BadConfiguration(
             f"[DEFAULT] state_dir: {options.state_dir} cannot be used: {error.strerror}", "make it writable for root"
         ) from None
-    return Surroundings(engine, records, attachments(options), time.time)
+    return Surroundings(engine, records, attachments(options), watch, time.time)
 
 
 def attachments(options: NodeOptions) -> Mapping[str, Attachment]:
@@ -100,37 +104,17 @@ def appliances() -> Mapping[str, Appliance]:
     return found
 
 
-def subsystems(metadata_proxy: Any | None) -> list[Subsystem]:
+def subsystems(proxy: MetadataProxy) -> list[Subsystem]:
     """Return what documents can configure, in dependency order."""
-    from astara.appliance.subsystems.dnsmasq.subsystem import DnsmasqSubsystem
-    from astara.appliance.subsystems.links.subsystem import LinksSubsystem
-    from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
-    from astara.appliance.subsystems.nftables.subsystem import NftablesSubsystem
-    from astara.appliance.subsystems.routes.subsystem import RoutesSubsystem
-    from astara.appliance.subsystems.sysctl.subsystem import SysctlSubsystem
-
-    found: list[Subsystem] = [
-        SysctlSubsystem(),
-        NftablesSubsystem(),
-        LinksSubsystem(),
-        RoutesSubsystem(),
-        DnsmasqSubsystem(),
-    ]
-    if metadata_proxy is not None:
-        found.append(MetadataSubsystem(metadata_proxy))
-    return found
+    return [*kernel_subsystems(), DnsmasqSubsystem(), RadvdSubsystem(), MetadataSubsystem(proxy)]
 
 
-def metadata_proxy(options: MetadataOptions) -> Any | None:
-    """Return the node's metadata proxy, not started; None when none is configured.
+def metadata_proxy(options: MetadataOptions) -> MetadataProxy:
+    """Return the node's metadata proxy, not started.
 
     Raises:
         BadConfiguration: the secret cannot be read.
     """
-    from astara.appliance.subsystems.metadata.proxy import MetadataProxy
-
-    if options.nova_url is None:
-        return None
     try:
         secret = options.shared_secret_file.read_bytes().strip() if options.shared_secret_file is not None else b""
     except OSError as error:

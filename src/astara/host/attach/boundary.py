@@ -28,6 +28,10 @@ class Attachment(Protocol):
         """Called once at start, before anything is plugged. May raise nothing that keeps the agent from starting."""
         ...
 
+    def tend(self) -> None:
+        """Called once in each slow round, for what belongs to the whole node; logs what it mends, raises nothing."""
+        ...
+
     def plug(self, port: PortAttachment, host_link: Link) -> None:
         """Connect `host_link` to the network of `port` and set it up; idempotent, also after a restart.
 

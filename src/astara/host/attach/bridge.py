@@ -30,16 +30,21 @@ _VLAN_PREFIX = "avl"
 
 # What arrives on a tenant's link for the node itself, or to be routed by it, ends here. Frames bridged from port to
 # port pass (with br_netfilter they show up in `forward` with the same bridge on both sides).
-_GUARD = """
-table inet astara {
-  chain node_input { type filter hook input priority raw; policy accept; }
-  chain node_forward { type filter hook forward priority raw; policy accept; }
-}
+_GUARD_RULES = (
+    'iifname { "abr*", "av*" } drop',
+    'iifname "abr*" oifname != "abr*" drop',
+    'iifname "av*" oifname != { "abr*", "av*" } drop',
+)
+_GUARD = f"""
+table inet astara {{
+  chain node_input {{ type filter hook input priority raw; policy accept; }}
+  chain node_forward {{ type filter hook forward priority raw; policy accept; }}
+}}
 flush chain inet astara node_input
 flush chain inet astara node_forward
-add rule inet astara node_input iifname { "abr*", "av*" } drop
-add rule inet astara node_forward iifname "abr*" oifname != "abr*" drop
-add rule inet astara node_forward iifname "av*" oifname != { "abr*", "av*" } drop
+add rule inet astara node_input {_GUARD_RULES[0]}
+add rule inet astara node_forward {_GUARD_RULES[1]}
+add rule inet astara node_forward {_GUARD_RULES[2]}
 """
 
 
@@ -63,6 +68,15 @@ class BridgeAttachment:
         guard_node()
         for port_id, bridge in self._bulk().items():
             self._ports[bridge].add(port_id)
+
+    def tend(self) -> None:
+        """Close the node again if somebody opened it."""
+        try:
+            if not guarded():
+                guard_node()
+                _log.warning("guard.mended")
+        except (LinkError, NftError) as error:
+            _log.error("guard.not_mended", reason=str(error))
 
     def plug(self, port: PortAttachment, host_link: Link) -> None:
         name = bridge_name(port.network_id)
@@ -203,6 +217,13 @@ def guard_node() -> None:
             nft.run(_GUARD)
     except NftError as error:
         raise LinkError(f"cannot close the node towards tenants: {error}") from error
+
+
+def guarded() -> bool:
+    """Whether the node is closed towards tenants' links."""
+    with Nft() as nft:
+        found = nft.run("list table inet astara") if "table inet astara" in nft.run("list tables") else ""
+    return all(line.strip() in found for line in _GUARD_RULES)
 
 
 def _has_addresses(link: Link) -> bool:
