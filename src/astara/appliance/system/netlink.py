@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from astara.appliance.system.closing import CLOSER
+
 ROUTE = 0
 NETFILTER = 12
 
@@ -105,6 +107,7 @@ class Netlink:
         self._socket.settimeout(_TIMEOUT_S)
         self._socket.bind((0, 0))
         self._sequence = 0
+        self._slow_to_close = protocol == NETFILTER
 
     def __enter__(self) -> Netlink:
         return self
@@ -113,7 +116,11 @@ class Netlink:
         self.close()
 
     def close(self) -> None:
-        self._socket.close()
+        """Close the socket; of a netfilter socket, soon."""
+        if self._slow_to_close:
+            CLOSER.later(self._socket.close)
+        else:
+            self._socket.close()
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """Return the bodies of all answers to a dump request. Raises NetlinkError."""

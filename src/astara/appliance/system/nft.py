@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from astara.appliance.system.closing import CLOSER
+
 _JSON = 1 << 4
 _STATELESS = 1 << 2
 _NUMERIC = (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10)  # protocols, priorities, symbols, times as numbers
@@ -28,8 +30,9 @@ class Nft:
     """One libnftables context in the calling thread's network namespace. Use as a context manager."""
 
     def __init__(self) -> None:
+        self._context: int | None = None
         self._lib = _load()
-        self._context: int | None = self._lib.nft_ctx_new(0)
+        self._context = self._lib.nft_ctx_new(0)
         self._lib.nft_ctx_buffer_output(self._context)
         self._lib.nft_ctx_buffer_error(self._context)
 
@@ -40,10 +43,13 @@ class Nft:
         self.close()
 
     def close(self) -> None:
-        """Free the context; a second call does nothing."""
+        """Free the context, soon; a second call does nothing."""
         context, self._context = self._context, None
         if context is not None:
-            self._lib.nft_ctx_free(context)
+            CLOSER.later(lambda: self._lib.nft_ctx_free(context))
+
+    def __del__(self) -> None:
+        self.close()
 
     def run(self, commands: str) -> str:
         """Run `commands` (nft syntax) as one transaction and return what they print. Raises NftError."""

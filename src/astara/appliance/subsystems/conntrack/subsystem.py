@@ -6,7 +6,9 @@ connections that no binding of today could have made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 
 from astara.appliance.boundaries import Place, SubsystemError
 from astara.appliance.subsystems.conntrack.config import (
@@ -14,11 +16,15 @@ from astara.appliance.subsystems.conntrack.config import (
     ConntrackConfig,
     FloatingBinding,
     ForwardBinding,
+    SourceBinding,
 )
-from astara.appliance.system import ctnetlink, netlink, netns
+from astara.appliance.system import ctnetlink, netlink, netns, sysctl
 from astara.appliance.system.ctnetlink import Connection
 from astara.appliance.system.netlink import Netlink
 from astara.contract.agent import Deviation
+
+_FEW = 20_000
+_ICMP = 1
 
 
 class ConntrackSubsystem:
@@ -39,6 +45,8 @@ class ConntrackSubsystem:
             return False
         try:
             with netns.entered(place.netns), Netlink(netlink.NETFILTER) as kernel:
+                if sysctl.read("netfilter/nf_conntrack_count") == "0":
+                    return False
                 return ctnetlink.end(kernel, _made_by(kernel, gone)) > 0
         except OSError as error:
             raise SubsystemError(self.name, "apply", error.strerror or str(error)) from error
@@ -50,32 +58,50 @@ class ConntrackSubsystem:
         """The connections go with the namespace; an appliance of its own keeps its table."""
 
 
-def _made_by(kernel: Netlink, gone: Iterable[Binding]) -> list[Connection]:
-    found: dict[bytes, Connection] = {}
+def _made_by(kernel: Netlink, gone: frozenset[Binding]) -> list[Connection]:
+    """Every dump walks the whole machine's table, 5 to 20 ms: one for all unless this namespace has very many."""
+    count = int(sysctl.read("netfilter/nf_conntrack_count") or 0)
+    if len(gone) > 1 or count <= _FEW:
+        connections = ctnetlink.translated(kernel)
+    else:
+        ((binding),) = gone
+        connections = _connections_at(kernel, binding)
+    floating = {binding.floating: binding for binding in gone if isinstance(binding, FloatingBinding)}
+    sources = {binding.address for binding in gone if isinstance(binding, SourceBinding)}
+    forwards: dict[IPv4Address, list[ForwardBinding]] = defaultdict(list)
     for binding in gone:
-        for connection in _connections(kernel, binding):
-            found[connection.key] = connection
-    return list(found.values())
+        if isinstance(binding, ForwardBinding):
+            forwards[binding.floating].append(binding)
+    return [
+        connection
+        for connection in connections
+        if _came_by_floating(connection, floating)
+        or connection.reply.destination in sources
+        or any(_came_by(connection, binding) for binding in forwards[connection.original.destination])
+    ]
 
 
-def _connections(kernel: Netlink, binding: Binding) -> list[Connection]:
+def _connections_at(kernel: Netlink, binding: Binding) -> list[Connection]:
+    """Return connections that may have been made by one binding, filtered by the kernel."""
+    if isinstance(binding, SourceBinding):
+        return ctnetlink.answered_at(kernel, binding.address)
+    found = ctnetlink.towards(kernel, binding.floating)
     if isinstance(binding, FloatingBinding):
-        inbound = ctnetlink.towards(kernel, binding.floating)
-        outbound = ctnetlink.answered_at(kernel, binding.floating)
-        return [connection for connection in inbound if connection.reply.source == binding.fixed] + [
-            connection for connection in outbound if connection.original.source == binding.fixed
-        ]
-    if isinstance(binding, ForwardBinding):
-        return [
-            connection for connection in ctnetlink.towards(kernel, binding.floating) if _came_by(connection, binding)
-        ]
-    translated = ctnetlink.answered_at(kernel, binding.address)
-    return [connection for connection in translated if connection.original.source != binding.address]
+        found += ctnetlink.answered_at(kernel, binding.floating)
+    return found
+
+
+def _came_by_floating(connection: Connection, floating: Mapping[IPv4Address, FloatingBinding]) -> bool:
+    inbound = floating.get(connection.original.destination)
+    outbound = floating.get(connection.reply.destination)
+    return (inbound is not None and connection.reply.source == inbound.fixed) or (
+        outbound is not None and connection.original.source == outbound.fixed
+    )
 
 
 def _came_by(connection: Connection, binding: ForwardBinding) -> bool:
     return (
         connection.original.protocol == binding.protocol
-        and binding.first <= connection.original.destination_port <= binding.last
         and connection.reply.source == binding.internal
+        and (binding.protocol == _ICMP or binding.first <= connection.original.destination_port <= binding.last)
     )

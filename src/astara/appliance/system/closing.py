@@ -1,0 +1,36 @@
+"""Closing what takes the kernel long to close, from a thread of its own.
+
+Closing any netfilter socket waits for everything nftables still has to destroy in that namespace: 10 to 20 ms after a
+transaction that removed something (nft_rcv_nl_event in the kernel). Nobody who waits for an answer should.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+
+class Closer:
+    """One background thread, started on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def later(self, close: Callable[[], None]) -> None:
+        """Call `close`, soon, elsewhere. It must not raise."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
+                self._thread.start()
+        self._queue.put(close)
+
+    def _run(self) -> None:
+        while True:
+            self._queue.get()()
+
+
+#: One for the process: what is closed here belongs to nobody any more.
+CLOSER = Closer()
