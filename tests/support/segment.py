@@ -110,6 +110,7 @@ class Segment:
         name = f"astara-m{self._tag}{len(self._namespaces)}"
         ip("netns", "add", name)
         self._namespaces.append(name)
+        Machine(name, mac).sysctl("net.ipv6.conf.default.accept_dad", "0")  # no second of silence
         self._plug(name, "eth0", mac)
         return Machine(name, mac)
 

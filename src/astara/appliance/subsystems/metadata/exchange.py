@@ -19,6 +19,7 @@ from astara.appliance.subsystems.metadata.signing import headers_for_nova
 _log = structlog.get_logger()
 
 _BLOCK = 65536
+_READ_BYTES = 4096  # h11 bounds what is incomplete, so by this much a head may be longer than the limit
 _NEVER = frozenset({b"CONNECT", b"TRACE"})
 #: RFC 9110 7.6.1; framing is ours to decide.
 _HOP_BY_HOP = frozenset(
@@ -125,7 +126,7 @@ class Exchange:
                 return event
             if self._http.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-            self._http.receive_data(await self._reader.read(_BLOCK))
+            self._http.receive_data(await self._reader.read(_READ_BYTES))
 
     async def _body(self) -> bytes:
         body = bytearray()
@@ -158,7 +159,8 @@ class Exchange:
         async with wanted as answer:
             _judge(answer, identity)
             kept = [(name, value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
-            await self._send(h11.Response(status_code=answer.status_code, headers=kept))
+            reason = answer.reason_phrase.encode("ascii", "replace")
+            await self._send(h11.Response(status_code=answer.status_code, headers=kept, reason=reason))
             if request.method != b"HEAD":
                 async for block in answer.aiter_raw(_BLOCK):
                     await self._send(h11.Data(data=block))
@@ -170,7 +172,7 @@ class Exchange:
             return  # part of an answer has been sent; closing says that it is incomplete
         text = f"{status.value} {status.phrase}\n".encode()
         headers = [("content-type", "text/plain"), ("content-length", str(len(text))), ("connection", "close")]
-        await self._send(h11.Response(status_code=status.value, headers=headers))
+        await self._send(h11.Response(status_code=status.value, headers=headers, reason=status.phrase.encode()))
         with contextlib.suppress(h11.LocalProtocolError):  # an answer to HEAD has no body
             await self._send(h11.Data(data=text))
             await self._send(h11.EndOfMessage())
