@@ -28,7 +28,9 @@ def main(as_json: bool, keep: bool, directory: str) -> None:
     began = time.monotonic() - _age_s()
     lab = find_lab("embedded", directory)
     try:
-        take_down(lab, purge=True)
+        if take_down(lab, purge=True):
+            click.echo("the demo that still ran here is ended; a new one begins", err=True)
+            began = time.monotonic()
         Pod(lab).start()
     except (PodError, OSError) as error:
         raise click.ClickException(str(error)) from error

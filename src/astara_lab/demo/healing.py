@@ -12,7 +12,7 @@ from astara_lab.demo import wounds
 from astara_lab.demo.cloud import OUTSIDE_GATEWAY_V4, OUTSIDE_GATEWAY_V6
 from astara_lab.demo.proofs import Stage
 from astara_lab.demo.screen import Proof
-from astara_lab.demo.traffic import Watch, Watcher, ask_here, dns_question
+from astara_lab.demo.traffic import Watcher, ask_here, dns_question
 from astara_lab.places import ADMIN_SOCKET
 from astara_lab.waiting import NotInTime, until
 
@@ -40,25 +40,22 @@ def instance_of(driver: str, resource_id: str) -> str:
 
 
 def heal(netns: str, wound: Wound) -> Proof:
-    """Hurt, watch from inside a tenant machine, and tell how long nobody answered."""
+    """Hurt, watch from inside a tenant machine, and tell how long nobody answered: `took_s` is that silence."""
     with Watcher(netns, wound.question) as watcher:
         watch = watcher.watch
         try:
             until("answers before anything is hurt", lambda: len(watch.answered) >= _STEADY, _DEADLINE_S)
             at = time.monotonic()
             wound.hurt()
+            hurt = time.monotonic()
             until("what was destroyed to be there again", wound.whole, _DEADLINE_S, 0.005)
             healed = time.monotonic()
             until("answers again", lambda: watch.answered_since(healed) >= _STEADY, _DEADLINE_S, 0.01)
         except NotInTime as late:
             return Proof(claim=wound.claim, ok=False, evidence=f"{wound.what}; {late}")
-    return _told(wound, watch, at, healed)
-
-
-def _told(wound: Wound, watch: Watch, at: float, healed: float) -> Proof:
-    gap = watch.gap_since(at)
-    evidence = f"{wound.what}; whole again after {_ms(healed - at)}, longest silence {_ms(gap)}, {watch.lost} lost"
-    return Proof(claim=wound.claim, ok=True, evidence=evidence, took_s=max(gap, healed - at))
+    silence = watch.gap_since(at)
+    evidence = f"{wound.what}; whole again {_ms(healed - hurt)} later, {watch.lost} questions in {_ms(silence)} lost"
+    return Proof(claim=wound.claim, ok=True, evidence=evidence, took_s=silence)
 
 
 def _ms(seconds: float) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from rich.console import Console
 from astara_lab.demo import healing, proofs, wounds
 from astara_lab.demo.cloud import DB_V4, SAME_ADDRESS, WEB_V4, WEB_V6, Cloud, Tenant
 from astara_lab.demo.machines import boot, lead_back, open_outside
-from astara_lab.demo.proofs import Stage
+from astara_lab.demo.proofs import Machine, Stage
 from astara_lab.demo.screen import Proof, Result, Screen, proof_table
 from astara_lab.demo.traffic import Voices
 from astara_lab.places import Lab, client_environment
@@ -27,6 +28,7 @@ from astara_lab.waiting import NotInTime
 FIRST_PACKET_BUDGET_S = 15.0
 MEMORY_BUDGET_BYTES = 1 << 30
 _MEBIBYTE = 1 << 20
+_PIPE_COLUMNS = 160
 _Scene = Callable[[Screen, Stage], Iterator[Proof]]
 
 
@@ -36,6 +38,8 @@ def play(lab: Lab, as_json: bool, began: float) -> int:
     `began` is the monotonic time at which the user's command started.
     """
     console = Console(stderr=as_json, highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_COLUMNS
     screen = Screen(console, began)
     try:
         result = _story(lab, screen)
@@ -80,20 +84,26 @@ def _first_packet(screen: Screen, lab: Lab) -> tuple[Stage, Proof, float]:
     with screen.doing(f"blue's networks: web {WEB_V4} and {WEB_V6}, db {DB_V4}"):
         cloud.tenant_network(stage.blue, "web", WEB_V4, WEB_V6)
         cloud.tenant_network(stage.blue, "db", DB_V4)
-    with screen.doing("blue's router: a gateway outside, interfaces in both networks"):
-        cloud.router(stage.blue, outside)
-        lead_back(world, stage.blue)
-    _boot(screen, stage, stage.blue, "web", SAME_ADDRESS)
+    with ThreadPoolExecutor(1) as meanwhile:
+        # A machine needs a network to boot, not a router: DHCP is served before there is one.
+        booting = meanwhile.submit(boot, lab, stage.blue, "web", SAME_ADDRESS)
+        with screen.doing("blue's router: a gateway outside, interfaces in both networks"):
+            cloud.router(stage.blue, outside)
+            lead_back(world, stage.blue)
+        with screen.doing("machine blue-web has its addresses by DHCP and SLAAC"):
+            _enters(stage, booting.result())
     proof = screen.proved(proofs.tenant_to_outside(stage))
     return stage, proof, screen.since()
 
 
 def _boot(screen: Screen, stage: Stage, tenant: Tenant, network: str, v4: str | None = None) -> None:
-    name = f"{tenant.name}-{network}"
-    with screen.doing(f"machine {name} asks for an address by DHCP"):
-        machine = boot(stage.lab, tenant, network, v4)
-    stage.machines[name] = machine
-    stage.voices.speak(machine.netns, name)
+    with screen.doing(f"machine {tenant.name}-{network} asks for an address by DHCP"):
+        _enters(stage, boot(stage.lab, tenant, network, v4))
+
+
+def _enters(stage: Stage, machine: Machine) -> None:
+    stage.machines[machine.name] = machine
+    stage.voices.speak(machine.netns, machine.name)
 
 
 def _packets(screen: Screen, stage: Stage) -> Iterator[Proof]:

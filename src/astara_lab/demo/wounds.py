@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
-from astara_lab.namespaces import NETNS_DIRECTORY
+from astara_lab.namespaces import NETNS_DIRECTORY, within
 
 
 def netns_of(instance_id: str) -> str:
@@ -55,10 +56,18 @@ def destroy_namespace(netns: str) -> None:
     for pid in daemons(netns):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    for link in _inside(netns, "ls", "/sys/class/net").split():
-        if link != "lo":
-            subprocess.run(["ip", "-n", netns, "link", "delete", link], check=False, stderr=subprocess.DEVNULL)
-    subprocess.run(["ip", "netns", "delete", netns], check=False, stderr=subprocess.DEVNULL)
+    deletions = "".join(f"link delete {link}\n" for link in _links(netns))
+    batch = ["ip", "-n", netns, "-force", "-batch", "-"]
+    subprocess.run(batch, check=False, input=deletions, capture_output=True, text=True)
+    subprocess.run(["ip", "netns", "delete", netns], check=False, capture_output=True)
+
+
+def _links(netns: str) -> tuple[str, ...]:
+    """Return the names of all links in the namespace but the loopback."""
+    try:
+        return within(netns, lambda: tuple(name for _, name in socket.if_nameindex() if name != "lo"))
+    except FileNotFoundError:
+        return ()
 
 
 def _inside(netns: str, *argv: str) -> str:
