@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,26 +66,30 @@ class Pod:
             stale.unlink()
         outer = self._spawn(tied_to_caller)
         try:
-            pid = until("the pod's init process", lambda: _only_child(outer.pid), 10.0, 0.01)
+            pid = until("the pod's init process", lambda: _only_child(outer), 10.0, 0.01)
             self._record.write_bytes(msgspec.json.encode(Identity(pid, _start_time(pid) or 0)))
             self._show_admin_socket(pid)
             control = Path(f"/proc/{pid}/root{CONTROL_SOCKET}")
-            until("the pod's control socket", lambda: control.exists() or outer.poll() is not None, 10.0, 0.01)
+            until("the pod's control socket", lambda: control.exists() or _ended(outer), 10.0, 0.01)
         except NotInTime as slow:
-            outer.kill()
+            os.kill(outer, signal.SIGKILL)
             raise PodError(f"{slow}; see {self.lab.log / 'pod.log'}") from slow
-        if outer.poll() is not None:
+        if not control.exists():
             raise PodError(f"the pod ended at once; its last words in {self.lab.log / 'pod.log'}")
         return True
 
-    def _spawn(self, tied_to_caller: bool) -> subprocess.Popen[bytes]:
-        unshare = ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child", "--"]
+    def _spawn(self, tied_to_caller: bool) -> int:
+        """Starts unshare(1), which stays as the parent of the pod's init; returns its process id."""
+        unshare = ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"]
         tie = ["setpriv", "--pdeathsig", "KILL"] if tied_to_caller else []
-        argv = [*tie, *unshare, sys.executable, "-m", "astara_lab.init", str(self.lab.root)]
-        with (self.lab.log / "pod.log").open("ab") as log:
-            return subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-            )
+        argv = [*tie, *unshare, "--wd=/", "--", sys.executable, "-m", "astara_lab.init", str(self.lab.root)]
+        log = str(self.lab.log / "pod.log")
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        return os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions, setsid=True)
 
     def _show_admin_socket(self, pid: int) -> None:
         """Where `astara` looks for a lab from outside: the socket itself lies in the pod's private /run."""
@@ -150,6 +153,13 @@ def _start_time(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _ended(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG) != (0, 0)
+    except ChildProcessError:
+        return True
 
 
 def _only_child(pid: int) -> int | None:
