@@ -1,10 +1,12 @@
-"""Who we are towards Neutron: nobody (auth_type none) or a service user of Keystone's."""
+"""Who we are towards Neutron: nobody (auth_type none) or a service user of Keystone's.
+
+keystoneauth1 is imported only when there is a Keystone: it costs a second at start.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
-
-from keystoneauth1 import exceptions, loading
 
 from astara.model.errors import BadConfiguration, Retry, Terminal
 
@@ -35,13 +37,15 @@ class Anonymous:
 
 
 class KeystoneToken:
-    """A token of a keystoneauth1 plug-in, kept by it until shortly before it expires."""
+    """A token of a keystoneauth1 session, kept by it until shortly before it expires."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
 
     def headers(self) -> dict[str, str]:
         """Return X-Auth-Token."""
+        from keystoneauth1 import exceptions
+
         try:
             return dict(self._session.get_auth_headers() or {})
         except exceptions.Unauthorized:
@@ -58,16 +62,21 @@ class KeystoneToken:
         self._session.invalidate()
 
 
-def register(conf: Any) -> None:
-    """Register keystoneauth1's options (auth_type, auth_url, cafile, …) in section [neutron]."""
+def load(auth_type: str | None, config_files: Sequence[str]) -> Credentials:
+    """Return the credentials that section [neutron] of the files describes, in keystoneauth1's options.
+
+    Raises:
+        BadConfiguration: naming what is missing.
+    """
+    if auth_type in (None, "", "none"):
+        return Anonymous()
+    from keystoneauth1 import exceptions, loading
+    from oslo_config import cfg
+
+    conf = cfg.ConfigOpts()
     loading.register_auth_conf_options(conf, _GROUP)
     loading.register_session_conf_options(conf, _GROUP)
-
-
-def load(conf: Any) -> Credentials:
-    """Return the credentials section [neutron] describes; raises BadConfiguration naming what is wrong."""
-    if conf.neutron.auth_type in (None, "none"):
-        return Anonymous()
+    conf(args=[], project="astara", default_config_files=list(config_files), default_config_dirs=[])
     try:
         plugin = loading.load_auth_from_conf_options(conf, _GROUP)
         return KeystoneToken(loading.load_session_from_conf_options(conf, _GROUP, auth=plugin))

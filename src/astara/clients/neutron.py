@@ -103,10 +103,14 @@ class NeutronClient:
 
     def routers(self, ids: Sequence[str] | None = None, marker: str | None = None, limit: int = 200) -> RouterPage:
         """Return everything about these routers, or one page of all."""
+        if ids is not None and not ids:
+            return RouterPage(revision=0, routers=(), networks=())
         return self._page("routers", RouterPage, ids, marker, limit)
 
     def networks(self, ids: Sequence[str] | None = None, marker: str | None = None, limit: int = 200) -> NetworkPage:
         """Return everything about these networks, or one page of all."""
+        if ids is not None and not ids:
+            return NetworkPage(revision=0, networks=())
         return self._page("networks", NetworkPage, ids, marker, limit)
 
     def changes(self, since: int) -> ChangePage:

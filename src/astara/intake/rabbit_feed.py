@@ -10,9 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-import oslo_messaging
 import structlog
-from oslo_config import cfg
 
 from astara.intake.events import NotANotification
 from astara.intake.tally import Counts, IntakeMetrics, NoIntakeMetrics, Tally
@@ -97,7 +95,7 @@ class _Line:
 
     def __init__(self, listener: Any) -> None:
         # Private names of oslo.messaging 17 and 18; tests/contract/test_event_feed_rabbit.py notices a change.
-        self._connection = listener.listener._poll_style_listener.conn
+        self._connection = listener.listener._poll_style_listener.conn.connection
         self._channel = self._connection.channel
 
     def up(self) -> bool:
@@ -127,12 +125,30 @@ class _Endpoint:
             _log.warning("intake.refused", feed=RabbitFeed.name, reason=str(error))
 
 
+def _oslo_messaging() -> Any:
+    """Import oslo.messaging on native threads.
+
+    It takes oslo.service's eventlet backend unless told otherwise before; and whoever only uses the HTTP
+    feed need not wait for either.
+    """
+    from oslo_service import backend
+
+    if not backend.get_backend_type():
+        backend.init_backend(backend.BackendType.THREADING)
+    import oslo_messaging
+
+    return oslo_messaging
+
+
 def _transport(options: RabbitFeedOptions) -> Any:
+    from oslo_config import cfg
+
+    messaging = _oslo_messaging()
     conf = cfg.ConfigOpts()
     conf(args=[], project="astara", default_config_files=list(options.config_files), default_config_dirs=[])
     try:
-        return oslo_messaging.get_notification_transport(conf, url=options.transport_url)
-    except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure):
+        return messaging.get_notification_transport(conf, url=options.transport_url)
+    except (messaging.InvalidTransportURL, messaging.DriverLoadFailure):
         raise BadConfiguration(
             "[intake] transport_url cannot be understood",
             "write rabbit://USER:PASSWORD@HOST:5672/VHOST, as in Neutron's transport_url",
@@ -140,7 +156,6 @@ def _transport(options: RabbitFeedOptions) -> Any:
 
 
 def _listener(transport: Any, options: RabbitFeedOptions, endpoint: _Endpoint) -> Any:
-    targets = [oslo_messaging.Target(topic=topic, exchange=options.exchange) for topic in options.topics]
-    return oslo_messaging.get_notification_listener(
-        transport, targets, [endpoint], executor="threading", pool=options.pool
-    )
+    messaging = _oslo_messaging()
+    targets = [messaging.Target(topic=topic, exchange=options.exchange) for topic in options.topics]
+    return messaging.get_notification_listener(transport, targets, [endpoint], executor="threading", pool=options.pool)

@@ -29,6 +29,8 @@ from astara.runtime.version import astara_version
 _log = structlog.get_logger(__name__)
 #: How long running reconciles may take to end after SIGTERM, in seconds.
 DRAIN_S = 10.0
+#: How long the first look waits for the nodes to be announced; a Neutron that is away is not waited for.
+ANNOUNCE_FIRST_S = 2.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,8 +113,8 @@ class Orchestrator:
         for feed in self._feeds:
             feed.start(self.engine)
         # Neutron places by what is announced: said before the first look, the look finds everything placed.
-        self._watch.look()
         self._watch.start()
+        self._watch.announced(within_s=ANNOUNCE_FIRST_S)
         self.engine.start()
         if self._agents is not None:
             self._changes = self._agents.watch(self._node_changed)

@@ -101,6 +101,7 @@ class NodeWatch:
         self._lines: tuple[NodeLine, ...] = ()
         self._last_seen: dict[str, float] = {}
         self._told: Announcement | None = None
+        self._announced = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
 
@@ -111,6 +112,10 @@ class NodeWatch:
     def start(self) -> None:
         """Ask and announce from now on."""
         self._thread.start()
+
+    def announced(self, within_s: float) -> bool:
+        """Wait until Neutron has been told about the nodes; False when it could not be in time."""
+        return self._announced.wait(within_s)
 
     def stop(self) -> None:
         """Ask no more."""
@@ -149,3 +154,4 @@ class NodeWatch:
             return
         self._neutron.announce_nodes(nodes)
         self._told = Announcement(nodes, now)
+        self._announced.set()

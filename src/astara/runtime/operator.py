@@ -67,7 +67,7 @@ class RunningOperator:
             feeds=tuple(_feed_line(feed) for feed in self._parts.feeds),
             nodes=tuple(lines),
             phases=engine.ledger.phases(),
-            resources=len(engine.ledger.keys()),
+            resources=len(engine.ledger.known()),
             instances=sum(line.instances or 0 for line in lines),
             queue=engine.inbox.depth,
             working=engine.inbox.working,

@@ -79,12 +79,15 @@ def _register(conf: Any) -> None:
     )
     for group, options in _GROUPS.items():
         conf.register_opts(options, group=group)
-    keystone.register(conf)
 
 
 _GROUPS = {
     "neutron": [
         cfg.StrOpt("url", help="Root URL of Neutron's API, e.g. http://127.0.0.1:9696"),
+        cfg.StrOpt(
+            "auth_type", default="none", help="none, or a kind of keystoneauth1's with its options, e.g. password"
+        ),
+        cfg.StrOpt("cafile", help="Authority of an https url; default: the system's"),
         cfg.FloatOpt("connect_timeout_s", default=5.0, min=0.1),
         cfg.FloatOpt("read_timeout_s", default=30.0, min=0.1),
     ],
@@ -140,7 +143,7 @@ def _options(conf: Any) -> Options:
             connections=conf.engine.workers + 8,
             ca_file=conf.neutron.cafile,
         ),
-        credentials=keystone.load(conf),
+        credentials=keystone.load(conf.neutron.auth_type, conf.config_file or ()),
         feeds=_feeds(conf),
         nodes=nodes,
         identity=_identity(conf.nodes) if nodes else None,
