@@ -319,7 +319,7 @@ class Instance:
         link = links.find(links.host_name(port.port_id)) if port.mac in inside else None
         if link is None or (link.ours and link.owner != port.port_id):
             link = links.create_pair(port, namespaces.path_of(self.id))
-        attachment.plug(port, link)
+        attachment.plug(port, link, namespaces.path_of(self.id))
 
     def _unplug(self, ports: Iterable[PortAttachment]) -> None:
         for port in ports:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from astara.contract.agent import PortAttachment
@@ -32,8 +33,10 @@ class Attachment(Protocol):
         """Called once in each slow round, for what belongs to the whole node; logs what it mends, raises nothing."""
         ...
 
-    def plug(self, port: PortAttachment, host_link: Link) -> None:
+    def plug(self, port: PortAttachment, host_link: Link, inside: Path) -> None:
         """Connect `host_link` to the network of `port` and set it up; idempotent, also after a restart.
+
+        `inside` is the path of the namespace the other end is in.
 
         Raises:
             AttachRefused: this node cannot serve the port.
@@ -43,10 +46,6 @@ class Attachment(Protocol):
 
     def unplug(self, port: PortAttachment) -> None:
         """Disconnect and clear what is no longer needed; absence is success. The link itself is removed after this."""
-        ...
-
-    def plugged(self) -> Mapping[str, str]:
-        """Return host link name -> port id of everything plugged by this kind: one bulk look at the world."""
         ...
 
     def in_place(self, port: PortAttachment) -> bool:

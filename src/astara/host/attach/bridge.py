@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 
@@ -78,7 +78,7 @@ class BridgeAttachment:
         except (LinkError, NftError) as error:
             _log.error("guard.not_mended", reason=str(error))
 
-    def plug(self, port: PortAttachment, host_link: Link) -> None:
+    def plug(self, port: PortAttachment, host_link: Link, inside: Path) -> None:
         name = bridge_name(port.network_id)
         with self._turn(name):
             bridge = links.find(name) or self._make(name, port)
@@ -96,9 +96,6 @@ class BridgeAttachment:
             self._ports[name].discard(port.port_id)
             if not self._ports[name]:
                 self._remove_if_idle(name)
-
-    def plugged(self) -> Mapping[str, str]:
-        return {links.host_name(port_id): port_id for port_id in self._bulk()}
 
     def in_place(self, port: PortAttachment) -> bool:
         link = links.find(links.host_name(port.port_id))

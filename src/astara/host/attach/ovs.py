@@ -1,0 +1,163 @@
+"""Layer 2 by Open vSwitch: the port appears on the integration bridge as a virtual machine's would.
+
+`external_ids:iface-id` is what neutron-openvswitch-agent and ovn-controller look for; either then connects it.
+Recognised by `external_ids:astara-port`; nothing else in the database is ever touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+from astara.appliance.system import netns
+from astara.contract.agent import PortAttachment
+from astara.host import links
+from astara.host.attach import ovsdb
+from astara.host.attach.boundary import AttachRefused
+from astara.host.attach.bridge import guard_node, guarded
+from astara.host.attach.ovsdb import OvsdbError
+from astara.host.links import Link, LinkError
+from astara.host.options import NodeOptions
+
+_MARK = "astara-port"
+_LINK_MARK = "astara-ifindex"
+_READY_MS = 5000
+_SIOCETHTOOL = 0x8946
+_SET_RX_CHECKSUM, _SET_TX_CHECKSUM = 0x15, 0x17
+
+
+class OvsAttachment:
+    """Kind `ovs`."""
+
+    kind = "ovs"
+
+    def __init__(self, options: NodeOptions) -> None:
+        self._bridge = options.ovs.integration_bridge
+        self._remote = options.ovs.ovsdb
+        self._userspace = options.ovs.netdev
+
+    def prepare(self) -> None:
+        """Nothing: a node without Open vSwitch starts too, and refuses ports of this kind when they come."""
+
+    def tend(self) -> None:
+        """Nothing of ours belongs to the whole node."""
+
+    def plug(self, port: PortAttachment, host_link: Link, inside: Path) -> None:
+        if not guarded():
+            guard_node()
+        self._complete_checksums(port, host_link, inside)
+        links.set_up(host_link, port.port_id)
+        wanted = _identifiers(port, host_link)
+        found = self._interface(host_link.name)
+        if found is not None and found.get(_LINK_MARK) != wanted[_LINK_MARK]:
+            self._remove(host_link.name)  # it refers to an earlier link of that name
+            found = None
+        if found is None:
+            self._add(host_link.name, wanted)
+        elif found != wanted:
+            self._correct(host_link.name, wanted)
+
+    def unplug(self, port: PortAttachment) -> None:
+        self._remove(links.host_name(port.port_id))
+
+    def in_place(self, port: PortAttachment) -> bool:
+        link = links.find(links.host_name(port.port_id))
+        if link is None or not link.up or link.owner != port.port_id:
+            return False
+        return self._interface(link.name) == _identifiers(port, link)
+
+    def _interface(self, name: str) -> dict[str, str] | None:
+        """Return the external ids of the interface of that name, None when there is none."""
+        rows = self._ask(ovsdb.select("Interface", [["name", "==", name]], ["external_ids"]))[0]["rows"]
+        return ovsdb.from_map(rows[0]["external_ids"]) if rows else None
+
+    def _datapath(self) -> str:
+        where = [["name", "==", self._bridge]]
+        rows = self._ask(ovsdb.select("Bridge", where, ["datapath_type"]))[0]["rows"]
+        if not rows:
+            raise AttachRefused(
+                "attach",
+                f"there is no bridge {self._bridge} in Open vSwitch on this node",
+                "start the layer-2 agent (neutron-openvswitch-agent or ovn-controller), or correct [ovs] in node.conf",
+            )
+        return str(rows[0]["datapath_type"])
+
+    def _complete_checksums(self, port: PortAttachment, host_link: Link, inside: Path) -> None:
+        """The userspace datapath forwards frames as they are: a checksum left to hardware would never be made."""
+        if not self._userspace and self._datapath() != "netdev":
+            return
+        _offloads_off(host_link.name)
+        with netns.entered(inside):
+            _offloads_off(links.inner_name(port.port_id))
+
+    def _add(self, name: str, external_ids: dict[str, str]) -> None:
+        self._datapath()
+        self._ask(
+            ovsdb.insert("Interface", {"name": name, "external_ids": ovsdb.as_map(external_ids)}, "interface"),
+            ovsdb.insert("Port", {"name": name, "interfaces": ["named-uuid", "interface"]}, "port"),
+            ovsdb.mutate("Bridge", [["name", "==", self._bridge]], "ports", "insert", ["named-uuid", "port"]),
+            ovsdb.mutate("Open_vSwitch", [], "next_cfg", "+=", 1),
+        )
+        where = [["name", "==", name]]
+        rows = self._ask(
+            ovsdb.wait_until_set("Interface", where, "ofport", _READY_MS),
+            ovsdb.select("Interface", where, ["ofport", "error"]),
+        )[1]["rows"]
+        if not rows or rows[0]["ofport"] == -1:
+            reason = rows[0]["error"] if rows else "it was removed at once"
+            raise LinkError(f"{name}: Open vSwitch cannot use it: {reason}")
+
+    def _correct(self, name: str, external_ids: dict[str, str]) -> None:
+        where = [["name", "==", name]]
+        self._ask(
+            {"op": "update", "table": "Interface", "where": where, "row": {"external_ids": ovsdb.as_map(external_ids)}}
+        )
+
+    def _remove(self, name: str) -> None:
+        """Take our port off every bridge; the rows go with the reference."""
+        try:
+            interface = self._interface(name)
+        except LinkError:
+            if links.find(name) is None:
+                return  # no database and no link: nothing of ours is left
+            raise
+        if interface is None or _MARK not in interface:
+            return
+        for row in self._ask(ovsdb.select("Port", [["name", "==", name]], ["_uuid"]))[0]["rows"]:
+            where = [["ports", "includes", row["_uuid"]]]
+            self._ask(
+                ovsdb.mutate("Bridge", where, "ports", "delete", row["_uuid"]),
+                ovsdb.mutate("Open_vSwitch", [], "next_cfg", "+=", 1),
+            )
+
+    def _ask(self, *operations: ovsdb.Operation) -> list[dict[str, Any]]:
+        try:
+            return ovsdb.transact(self._remote, operations)
+        except OvsdbError as error:
+            raise LinkError(f"Open vSwitch: {error}") from error
+
+
+def _identifiers(port: PortAttachment, host_link: Link) -> dict[str, str]:
+    return {
+        "iface-id": port.port_id,
+        "attached-mac": port.mac,
+        "iface-status": "active",
+        _MARK: port.port_id,
+        _LINK_MARK: str(host_link.index),
+    }
+
+
+def _offloads_off(name: str) -> None:
+    """Turn receive and transmit checksum offload off (ioctl SIOCETHTOOL, include/uapi/linux/ethtool.h)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
+        for command in (_SET_RX_CHECKSUM, _SET_TX_CHECKSUM):
+            value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
+            request = struct.pack("16sP16x", name.encode(), ctypes.addressof(value))
+            try:
+                fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
+            except OSError as error:
+                raise LinkError(f"{name}: checksum offload cannot be turned off: {error.strerror}") from None
