@@ -97,7 +97,7 @@ class Cloud:
         ]
 
     def router(self, tenant: Tenant, outside: Outside) -> None:
-        """Make a router with a gateway to the outside and an interface in every subnet of the tenant."""
+        """Make a router with a gateway to the outside."""
         made = self.network.create_router(
             name=tenant.name,
             project_id=tenant.project_id,
@@ -107,9 +107,10 @@ class Cloud:
         addresses = [fixed["ip_address"] for fixed in made.external_gateway_info["external_fixed_ips"]]
         tenant.router_v4 = next(address for address in addresses if ":" not in address)
         tenant.router_v6 = next(address for address in addresses if ":" in address)
-        for subnets in tenant.subnets.values():
-            for subnet_id in subnets:
-                self.network.add_interface_to_router(made.id, subnet_id=subnet_id)
+
+    def interface(self, tenant: Tenant, subnet_id: str) -> None:
+        """Give the tenant's router an interface in a subnet."""
+        self.network.add_interface_to_router(tenant.router_id, subnet_id=subnet_id)
 
     def floating_ip(self, tenant: Tenant, outside: Outside, port_id: str, fixed_ip: str) -> str:
         """Give a port a floating IP; returns the address."""

@@ -20,6 +20,7 @@ from astara_lab.demo.cloud import (
 )
 from astara_lab.demo.screen import Proof
 from astara_lab.demo.traffic import Answer, Voices, ask
+from astara_lab.hosts import OutsideHost
 from astara_lab.namespaces import within
 from astara_lab.places import Lab
 
@@ -50,7 +51,7 @@ class Stage:
     cloud: Cloud
     voices: Voices
     outside: Outside
-    outside_netns: str
+    world: OutsideHost
     blue: Tenant = field(default_factory=lambda: Tenant("blue"))
     green: Tenant = field(default_factory=lambda: Tenant("green"))
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -115,7 +116,7 @@ def ipv6(stage: Stage) -> Proof:
 
 
 def floating_ip(stage: Stage, floating: str) -> tuple[Proof, Proof]:
-    inward, took = awaited(lambda: ask(stage.outside_netns, floating, timeout_s=0.05))
+    inward, took = awaited(lambda: ask(stage.world.netns, floating, timeout_s=0.05))
     outward, took_out = awaited(
         lambda: _when(ask(stage.web.netns, OUTSIDE_GATEWAY_V4), lambda answer: answer.seen_as == floating)
     )
@@ -126,7 +127,7 @@ def floating_ip(stage: Stage, floating: str) -> tuple[Proof, Proof]:
 
 
 def port_forwarding(stage: Stage, floating: str) -> Proof:
-    answer, took = awaited(lambda: ask(stage.outside_netns, floating, FORWARDED_PORT, tcp=True))
+    answer, took = awaited(lambda: ask(stage.world.netns, floating, FORWARDED_PORT, tcp=True))
     return _judged(f"outside to tenant by port forwarding {floating}:{FORWARDED_PORT}", answer, took, stage.db.name)
 
 
@@ -144,7 +145,7 @@ def metadata(stage: Stage) -> Proof:
 
 def isolation(stage: Stage, green_floating: str) -> tuple[Proof, Proof]:
     """Blue and green use the same addresses; each is reached as itself, and neither reaches the other."""
-    answer, took = awaited(lambda: ask(stage.outside_netns, green_floating))
+    answer, took = awaited(lambda: ask(stage.world.netns, green_floating))
     own = _judged(f"a second tenant with the same {SAME_ADDRESS}", answer, took, stage.rival.name)
     heard, waited = awaited(lambda: ask(stage.rival.netns, stage.db.v4), _SILENCE_S)
     apart = Proof(

@@ -15,10 +15,11 @@ from rich.console import Console
 
 from astara_lab.demo import healing, proofs, wounds
 from astara_lab.demo.cloud import DB_V4, SAME_ADDRESS, WEB_V4, WEB_V6, Cloud, Tenant
-from astara_lab.demo.machines import boot, lead_back, open_outside
+from astara_lab.demo.machines import await_slaac, boot
 from astara_lab.demo.proofs import Machine, Stage
 from astara_lab.demo.screen import Proof, Result, Screen, proof_table
 from astara_lab.demo.traffic import Voices
+from astara_lab.hosts import OutsideHost
 from astara_lab.places import Lab, client_environment
 from astara_lab.pod import PodError
 from astara_lab.tasks import BringUpError
@@ -78,19 +79,18 @@ def _first_packet(screen: Screen, lab: Lab) -> tuple[Stage, Proof, float]:
     """The shortest way from nothing to a forwarded packet; what else there is comes afterwards."""
     cloud = screen.done("openstacksdk connects", Cloud)
     outside = screen.done("the world outside: an external network, IPv4 and IPv6", cloud.outside)
-    world = open_outside(lab, outside)
-    stage = Stage(lab, cloud, Voices(), outside, world.netns)
-    stage.voices.speak(stage.outside_netns, "outside")
-    with screen.doing(f"blue's networks: web {WEB_V4} and {WEB_V6}, db {DB_V4}"):
+    world = OutsideHost.open(lab, outside.network_id)
+    stage = Stage(lab, cloud, Voices(), outside, world)
+    stage.voices.speak(world.netns, "outside")
+    with screen.doing(f"blue's network web: {WEB_V4} and {WEB_V6}"):
         cloud.tenant_network(stage.blue, "web", WEB_V4, WEB_V6)
-        cloud.tenant_network(stage.blue, "db", DB_V4)
     with ThreadPoolExecutor(1) as meanwhile:
         # A machine needs a network to boot, not a router: DHCP is served before there is one.
         booting = meanwhile.submit(boot, lab, stage.blue, "web", SAME_ADDRESS)
-        with screen.doing("blue's router: a gateway outside, interfaces in both networks"):
+        with screen.doing("blue's router: a gateway outside, an interface in web"):
             cloud.router(stage.blue, outside)
-            lead_back(world, stage.blue)
-        with screen.doing("machine blue-web has its addresses by DHCP and SLAAC"):
+            cloud.interface(stage.blue, stage.blue.subnets["web"][0])
+        with screen.doing("machine blue-web has its address by DHCP"):
             _enters(stage, booting.result())
     proof = screen.proved(proofs.tenant_to_outside(stage))
     return stage, proof, screen.since()
@@ -107,9 +107,17 @@ def _enters(stage: Stage, machine: Machine) -> None:
 
 
 def _packets(screen: Screen, stage: Stage) -> Iterator[Proof]:
-    _boot(screen, stage, stage.blue, "db")
+    blue, cloud = stage.blue, stage.cloud
+    with screen.doing(f"blue's network db {DB_V4}, and the router's interfaces for it and for web's IPv6"):
+        cloud.tenant_network(blue, "db", DB_V4)
+        cloud.interface(blue, blue.subnets["web"][1])
+        cloud.interface(blue, blue.subnets["db"][0])
+    _boot(screen, stage, blue, "db")
     yield proofs.leases(stage)
     yield proofs.across_subnets(stage)
+    with screen.doing("machine blue-web makes itself an IPv6 address from the router's advertisements"):
+        stage.machines[stage.web.name] = await_slaac(stage.lab, stage.web, WEB_V6)
+        stage.world.add_route(WEB_V6, blue.router_v6)
     yield proofs.ipv6(stage)
     yield proofs.metadata(stage)
 
@@ -127,6 +135,7 @@ def _second_tenant(screen: Screen, stage: Stage) -> Iterator[Proof]:
     with screen.doing(f"green's network {WEB_V4}, router and floating IP"):
         stage.cloud.tenant_network(stage.green, "web", WEB_V4)
         stage.cloud.router(stage.green, stage.outside)
+        stage.cloud.interface(stage.green, stage.green.subnets["web"][0])
     _boot(screen, stage, stage.green, "web", SAME_ADDRESS)
     rival = stage.rival
     address = stage.cloud.floating_ip(stage.green, stage.outside, rival.port_id, rival.v4)
