@@ -1,0 +1,189 @@
+"""The ovs attachment against a real Open vSwitch with the userspace datapath."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from astara.appliance.system import netns
+from astara.contract.agent import InstanceSpec
+from astara.contract.generation import Generation
+from astara.host import links, namespaces
+from astara.host.options import OvsOptions
+from astara.model.errors import Terminal
+from support.node_agent import Deployment, isolated, port, running, spec
+from support.segment import eventually, ip
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(not isolated(), reason="makes network namespaces: run it by `make kernel`"),
+    pytest.mark.skipif(shutil.which("ovs-vswitchd") is None, reason="needs openvswitch-switch"),
+]
+NOW = Generation(1, 1)
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+
+
+class Switch:
+    """ovsdb-server and ovs-vswitchd of this test only."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.remote = f"unix:{directory}/db.sock"
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        self.directory.mkdir()
+        database = self.directory / "conf.db"
+        subprocess.run(["ovsdb-tool", "create", str(database), str(SCHEMA)], check=True)
+        self._start("ovsdb-server", str(database), f"--remote=p{self.remote}")
+        assert eventually(lambda: (self.directory / "db.sock").exists())
+        self.vsctl("--no-wait", "init")
+        self._start("ovs-vswitchd", self.remote)
+
+    def stop(self) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+            process.wait(timeout=20)
+
+    def vsctl(self, *words: str) -> str:
+        done = subprocess.run(
+            ["ovs-vsctl", f"--db={self.remote}", "--timeout=10", *words], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def ports(self) -> set[str]:
+        return set(self.vsctl("list-ports", "br-int").split())
+
+    def _start(self, *argv: str) -> None:
+        with (self.directory / f"{argv[0]}.log").open("wb") as log:
+            self._processes.append(
+                subprocess.Popen(
+                    [*argv, "--pidfile=" + str(self.directory / f"{argv[0]}.pid"), f"--unixctl={argv[0]}.ctl"],
+                    cwd=self.directory,
+                    env={"OVS_RUNDIR": str(self.directory), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+
+
+@pytest.fixture(scope="module")
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Switch]:
+    made = Switch(tmp_path_factory.mktemp("o") / "vs")
+    made.start()
+    made.vsctl("add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=netdev")
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def deployment(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    return Deployment.at(tmp_path_factory.mktemp("agent"), ovs=OvsOptions(ovsdb=switch.remote))
+
+
+def plugged() -> InstanceSpec:
+    return spec(port(attach="ovs"))
+
+
+def external_ids(switch: Switch, instance: InstanceSpec) -> str:
+    return switch.vsctl("get", "Interface", links.host_name(instance.ports[0].port_id), "external_ids")
+
+
+def test_a_port_carries_what_layer_2_agents_look_for(switch: Switch, deployment: Deployment) -> None:
+    instance = plugged()
+    with running(deployment) as (_, client):
+        client.put_instance(instance)
+        found = external_ids(switch, instance)
+        client.delete_instance(instance.id, NOW)
+    assert f'iface-id="{instance.ports[0].port_id}"' in found
+    assert f'attached-mac="{instance.ports[0].mac}"' in found
+    assert "iface-status=active" in found
+    assert links.host_name(instance.ports[0].port_id) not in switch.ports()
+
+
+def test_tcp_passes_through_the_userspace_datapath(switch: Switch, deployment: Deployment) -> None:
+    """Which makes no checksums: without our turning the offload off, every segment would be dropped."""
+    network = port().network_id
+    instances = [spec(port(network, attach="ovs")) for _ in range(2)]
+    with running(deployment) as (_, client):
+        for number, instance in enumerate(instances, start=1):
+            client.put_instance(instance)
+            name, inner = f"astara-{instance.id}", links.inner_name(instance.ports[0].port_id)
+            ip("-n", name, "addr", "add", f"10.0.0.{number}/24", "dev", inner)
+            ip("-n", name, "link", "set", inner, "up")
+        first, second = (namespaces.path_of(instance.id) for instance in instances)
+        answer = _tcp_round_trip(first, second, "10.0.0.2")
+        for instance in instances:
+            client.delete_instance(instance.id, NOW)
+    assert answer == b"passed"
+
+
+def test_a_port_taken_off_the_bridge_by_somebody_is_put_back(switch: Switch, deployment: Deployment) -> None:
+    instance = plugged()
+    name = links.host_name(instance.ports[0].port_id)
+    with running(deployment) as (agent, client):
+        client.put_instance(instance)
+        switch.vsctl("del-port", "br-int", name)
+        agent.healer.suspect(instance.id)
+        assert eventually(lambda: name in switch.ports())
+        client.delete_instance(instance.id, NOW)
+
+
+def test_a_link_that_was_deleted_is_connected_anew(switch: Switch, deployment: Deployment) -> None:
+    instance = plugged()
+    name = links.host_name(instance.ports[0].port_id)
+    with running(deployment) as (_, client):
+        client.put_instance(instance)
+        before = switch.vsctl("get", "Interface", name, "ofport")
+        ip("link", "del", name)
+        assert eventually(
+            lambda: links.find(name) is not None and f'"{_index(name)}"' in external_ids(switch, instance)
+        )
+        assert eventually(lambda: switch.vsctl("get", "Interface", name, "ofport") not in (before, "-1", "[]"))
+        client.delete_instance(instance.id, NOW)
+
+
+def test_a_restarted_agent_leaves_the_plug_alone(switch: Switch, deployment: Deployment) -> None:
+    instance = plugged()
+    name = links.host_name(instance.ports[0].port_id)
+    with running(deployment) as (_, client):
+        client.put_instance(instance)
+    before = switch.vsctl("get", "Interface", name, "_uuid", "ofport", "ifindex")
+    with running(deployment) as (_, client):
+        assert client.instances().instances[0].state.repairs == 0
+        assert switch.vsctl("get", "Interface", name, "_uuid", "ofport", "ifindex") == before
+        client.delete_instance(instance.id, NOW)
+
+
+def test_a_missing_bridge_is_named_and_nothing_is_left(switch: Switch, tmp_path: Path) -> None:
+    options = OvsOptions(ovsdb=switch.remote, integration_bridge="br-none")
+    instance = plugged()
+    with running(Deployment.at(tmp_path, ovs=options)) as (_, client):
+        with pytest.raises(Terminal, match="br-none"):
+            client.put_instance(instance)
+        assert client.instances().instances == ()
+    assert instance.id not in namespaces.ids_present()
+    assert links.find(links.host_name(instance.ports[0].port_id)) is None
+
+
+def _index(name: str) -> int:
+    link = links.find(name)
+    return link.index if link is not None else 0
+
+
+def _tcp_round_trip(client: Path, server: Path, address: str) -> bytes:
+    """Return what arrives at `server` when `client` connects and says "passed"."""
+    with netns.entered(server):
+        listening = socket.create_server((address, 8080))
+    listening.settimeout(10)
+    with netns.entered(client):
+        calling = socket.create_connection((address, 8080), timeout=10)
+    with listening, calling, listening.accept()[0] as accepted:
+        calling.sendall(b"passed")
+        accepted.settimeout(10)
+        return accepted.recv(100)
