@@ -18,6 +18,9 @@ from astara.contract.codec import ContractError
 from astara.contract.document import Document
 from astara.model.errors import Gone, Stale
 
+#: How many deviations a failure's message names; all of them are in its `deviations`.
+_NAMED = 3
+
 
 @dataclass(slots=True)
 class _Memory:
@@ -142,11 +145,12 @@ class Engine:
         try:
             touched = self._swap(place, wish, good)
             deviations = self._differences(place, wish)
-            reason = "read-back differs from what was applied"
+            reason = "; ".join(f"{found.subsystem}: {found.detail}" for found in deviations[:_NAMED])
         except Exception as error:
             reason = str(error) or type(error).__name__
             raise self._failure(place, memory, wish, good, reason, ()) from error
         if deviations:
+            reason = f"read-back differs from what was applied: {reason}"
             raise self._failure(place, memory, wish, good, reason, deviations)
         return touched
 

@@ -131,14 +131,14 @@ def _additions(plan: Changes, present: Sequence[tuple[LinkConfig, Link]], world:
 
 
 def _settle_link_local(plan: Changes, link: Link, world: World) -> None:
-    """A link that was up before we came may still be asking around for its link-local address: claim it now."""
+    """A link that was up before we came may still be asking around for its link-local address: claim it now.
+
+    No deviation: on a link that we brought up it is tentative for an instant, and settles by itself.
+    """
     for address in world.addresses:
         if address.index == link.index and _link_local(address) and address.tentative:
-            plan.add(
-                f"address {address.interface} is tentative",
-                rtnetlink.delete_address(link.index, address.interface),
-                rtnetlink.add_address(link.index, address.interface),
-            )
+            plan.requests.append(rtnetlink.delete_address(link.index, address.interface))
+            plan.requests.append(rtnetlink.add_address(link.index, address.interface))
 
 
 def _proxies(plan: Changes, present: Sequence[tuple[LinkConfig, Link]], world: World) -> None:
