@@ -433,7 +433,7 @@ def test_a_hanging_daemon_is_seen_and_replaced(served: Served) -> None:
     served.push(wish)
     hanging = served.pid
     os.kill(hanging, signal.SIGSTOP)
-    assert served.found(wish) == ["does not answer from the files it should have read"]
+    assert served.found(wish) == ["does not answer"]
 
     served.push(wish)
 

@@ -74,7 +74,7 @@ class NetworkAppliance:
 
 def _link(section: NetworkSection, mac: str) -> LinkConfig:
     if not section.enabled:
-        return LinkConfig(mac, section.mtu, ipv6=False)
+        return LinkConfig(mac, section.mtu)  # without IPv4 there is no ARP; the filter keeps IPv6 silent
     own = [
         _parse(ip_interface, text, f"$.addresses[{index}]", "an address with prefix length")
         for index, text in enumerate(section.addresses)
@@ -209,6 +209,8 @@ def _made(make: Callable[[], T], at: str, remedy: str = "") -> T:
     """Turn ValueError into a refusal that names the field and never repeats the value."""
     try:
         return make()
+    except ContractError:  # names a field further inside
+        raise
     except ValueError as error:
         reason = "cannot be parsed" if remedy else str(error)
         raise ContractError(at, reason, remedy) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import secrets
 import socket
 import struct
@@ -18,8 +19,16 @@ _A, _IN = 1, 1
 _DNS_PORT = 53
 
 
-def knows(place_netns: Path | None, server: Address, name: str, timeout_s: float) -> bool:
-    """Whether `server` answers, and has an A record for `name`. Raises NetnsGone."""
+class Answer(enum.Enum):
+    """What came back."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"  # it answers, and has no such name; or nobody listens
+    SILENT = "silent"  # it does not answer in time
+
+
+def ask(place_netns: Path | None, server: Address, name: str, timeout_s: float) -> Answer:
+    """Ask `server` for an A record of `name`. Raises NetnsGone."""
     identifier = secrets.randbits(16)
     query = _HEADER.pack(identifier, _RECURSION_DESIRED, 1, 0, 0, 0) + _question(name)
     family = socket.AF_INET if server.version == 4 else socket.AF_INET6
@@ -31,8 +40,14 @@ def knows(place_netns: Path | None, server: Address, name: str, timeout_s: float
             channel.connect((str(server), _DNS_PORT))
             channel.send(query)
             answer = channel.recv(512)
-        except OSError:  # nobody listens, or in time
-            return False
+        except TimeoutError:
+            return Answer.SILENT
+        except OSError:
+            return Answer.UNKNOWN
+    return Answer.KNOWN if _says_yes(answer, identifier) else Answer.UNKNOWN
+
+
+def _says_yes(answer: bytes, identifier: int) -> bool:
     if len(answer) < _HEADER.size:
         return False
     found, flags, _, answers, _, _ = _HEADER.unpack_from(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -16,6 +17,7 @@ from astara.appliance.subsystems.daemon import Daemon
 from astara.appliance.subsystems.dnsmasq import leases, probe
 from astara.appliance.subsystems.dnsmasq.config import DnsmasqConfig
 from astara.appliance.subsystems.dnsmasq.leases import Lease, LeaseFile
+from astara.appliance.subsystems.dnsmasq.probe import Answer
 from astara.appliance.subsystems.dnsmasq.render import (
     HOSTS,
     LEASES,
@@ -39,7 +41,9 @@ _PROGRAM = "/usr/sbin/dnsmasq"
 _ACCOUNT = "dnsmasq"
 _UNNAMED_LINK = "link"
 _DEADLINE_S = 3.0
-_PROBE_TIMEOUT_S = 0.3
+#: A busy machine may answer late; only one that misses the second, longer chance counts as hanging.
+_PATIENCE_S = (0.2, 1.0)
+_RELEASE_TIMEOUT_S = 0.3
 _FIRST_LOOK_S = 0.001
 _LONGEST_LOOK_S = 0.05
 
@@ -86,9 +90,11 @@ class DnsmasqSubsystem:
         daemon.prepare(place)
         before = _claims(place)
         main = rendered.main(link, self._account(place))
-        touched = _write(place, rendered, main)
+        files.replace_if_different(_directory(place) / MAIN, main, unprivileged.FILE_MODE)
+        touched = _write(place, rendered)
         process = daemon.running(place)
-        if process is None or not daemon.has_loaded(process, main) or not self._reread(place, rendered, process):
+        current = process is not None and daemon.has_loaded(process, main)
+        if process is None or not current or not self._reread(place, rendered, process, written=touched):
             self._restart(place, daemon, rendered, main, before)
             touched = True
         elif self._release(place, rendered, link, before):
@@ -110,22 +116,19 @@ class DnsmasqSubsystem:
         if rendered is None:
             if process is not None:
                 yield "runs with nothing to serve"
-            return
-        if process is None:
+        elif process is None:
             yield "does not run"
-            return
-        daemon.trim_log()
+        else:
+            daemon.trim_log()
+            yield from self._main_differences(place, rendered, daemon, process)
+            yield from _file_differences(place, rendered)
+
+    def _main_differences(self, place: Place, rendered: Rendered, daemon: Daemon, process: Process) -> Iterator[str]:
         link = _link_name(place, rendered.mac)
         if link is None:
             yield "its link is gone"
-            return
-        if not daemon.has_loaded(process, rendered.main(link, self._account(place))):
+        elif not daemon.has_loaded(process, rendered.main(link, self._account(place))):
             yield "runs with another main file"
-        yield from (f"file {name} differs" for name, text in _parts(rendered) if _text(place, name) != text)
-        if not self._answers(place, rendered):
-            yield "does not answer from the files it should have read"
-        if leases.unclaimed(_lease_file(place).leases, rendered.claims, _claims(place)):
-            yield "holds leases of ports that are gone"
 
     def _account(self, place: Place) -> str:
         return unprivileged.account(_ACCOUNT, place.files)
@@ -147,20 +150,21 @@ class DnsmasqSubsystem:
         if stale:
             files.replace(_directory(place) / LEASES, leases.without(content, stale))
         process = daemon.start(place)
-        if not self._until(process, lambda: self._answers(place, rendered)):
+        if not self._until(process, lambda: _answer(place, rendered) is Answer.KNOWN):
             raise SubsystemError(NAME, "apply", f"does not answer after its start: {daemon.last_words()}")
         daemon.note_loaded(process, main)
 
-    def _reread(self, place: Place, rendered: Rendered, process: Process) -> bool:
-        """Whether the process has read the files as they are now, after SIGHUP if need be."""
-        if self._answers(place, rendered):
+    def _reread(self, place: Place, rendered: Rendered, process: Process, *, written: bool) -> bool:
+        """Whether the process has read the files as they are now, after SIGHUP if need be. One that hangs is killed."""
+        answer = _answer(place, rendered)
+        if answer is Answer.KNOWN and not written:
             return True
+        if answer is Answer.SILENT:
+            processes.send(process, signal.SIGKILL)
+            return False
         if not self._daemon(place).reload(process):
             return False
-        return self._until(process, lambda: self._answers(place, rendered))
-
-    def _answers(self, place: Place, rendered: Rendered) -> bool:
-        return probe.knows(place.netns, rendered.addresses[0], rendered.marker, _PROBE_TIMEOUT_S)
+        return self._until(process, lambda: _answer(place, rendered) is Answer.KNOWN)
 
     def _release(self, place: Place, rendered: Rendered, link: str, before: frozenset[Claim]) -> bool:
         """Take back what ports that are gone still hold. Raises SubsystemError when dnsmasq keeps it."""
@@ -185,6 +189,26 @@ class DnsmasqSubsystem:
         return True
 
 
+def _answer(place: Place, rendered: Rendered) -> Answer:
+    answer = Answer.SILENT
+    for timeout_s in _PATIENCE_S:
+        answer = probe.ask(place.netns, rendered.addresses[0], rendered.marker, timeout_s)
+        if answer is not Answer.SILENT:
+            break
+    return answer
+
+
+def _file_differences(place: Place, rendered: Rendered) -> Iterator[str]:
+    yield from (f"file {name} differs" for name, text in _parts(rendered) if _text(place, name) != text)
+    answer = _answer(place, rendered)
+    if answer is Answer.SILENT:
+        yield "does not answer"
+    elif answer is Answer.UNKNOWN:
+        yield "answers from other files than it should have read"
+    if leases.unclaimed(_lease_file(place).leases, rendered.claims, _claims(place)):
+        yield "holds leases of ports that are gone"
+
+
 def _directory(place: Place) -> Path:
     return place.files / NAME
 
@@ -193,10 +217,10 @@ def _parts(rendered: Rendered) -> tuple[tuple[str, str], ...]:
     return ((HOSTS, rendered.hosts), (OPTIONS, rendered.options), (NAMES, rendered.names_with_marker))
 
 
-def _write(place: Place, rendered: Rendered, main: str) -> bool:
+def _write(place: Place, rendered: Rendered) -> bool:
     written = [
         files.replace_if_different(_directory(place) / name, text, unprivileged.FILE_MODE)
-        for name, text in (*_parts(rendered), (MAIN, main))
+        for name, text in _parts(rendered)
     ]
     return any(written)
 
@@ -234,7 +258,7 @@ def _held(place: Place, rendered: Rendered, before: frozenset[Claim]) -> set[IPv
 
 def _send_release(place: Place, rendered: Rendered, link: str, found: LeaseFile, lease: Lease) -> None:
     if lease.address.version == 6:
-        leases.release_v6(place.netns, link, found.server_duid, lease, _PROBE_TIMEOUT_S)
+        leases.release_v6(place.netns, link, found.server_duid, lease, _RELEASE_TIMEOUT_S)
         return
     for server in rendered.addresses:
         if isinstance(server, IPv4Address):

@@ -1,0 +1,241 @@
+"""A network document through the engine: DHCP, DNS and metadata for tenants, and nothing else for anybody."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from astara.appliance.apply.engine import Engine
+from astara.appliance.subsystems.dnsmasq.subsystem import DnsmasqSubsystem
+from astara.appliance.subsystems.kernel import kernel_subsystems
+from astara.appliance.subsystems.metadata.proxy import MetadataProxy
+from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
+from astara.appliance.subsystems.radvd.subsystem import RadvdSubsystem
+from astara.contract.agent import Health, Outcome
+from astara.contract.document import document
+from astara.contract.generation import Generation
+from astara.drivers.network.appliance import NetworkAppliance
+from astara.drivers.network.schema import AddressMode, Host, NetworkSection, ServedSubnet
+from support.dhcp_clients import Dhclient6, Udhcpc
+from support.nova_metadata import NovaMetadata
+from support.segment import SERVER_MAC, Machine, Segment, eventually, segment
+
+pytestmark = pytest.mark.kernel
+
+SECRET = b"only the node and Nova know"
+A, B = "fa:16:3e:00:00:0a", "fa:16:3e:00:00:0b"
+V4 = ServedSubnet(id="v4", cidr="10.1.0.0/24", address="10.1.0.2", mode=AddressMode.DHCPV4, gateway="10.1.0.1")
+V6 = ServedSubnet(id="v6", cidr="fd01::/64", address="fd01::2", mode=AddressMode.DHCPV6_STATEFUL, gateway="fd01::1")
+
+
+def server(mac: str, *addresses: str) -> Host:
+    name = f"server-{mac[-2:]}"
+    return Host(
+        port_id=name, mac=mac, addresses=addresses, hostname=name, instance_id=f"id-{mac[-2:]}", project_id="project"
+    )
+
+
+class Network:
+    def __init__(self, lan: Segment, nova: NovaMetadata, directory: Path) -> None:
+        self.lan = lan
+        self.directory = directory
+        self.proxy = MetadataProxy(nova.url, SECRET)
+        self.proxy.start()
+        self.engine = self.restarted()
+        self.revision = 0
+
+    def restarted(self) -> Engine:
+        daemons = (DnsmasqSubsystem(), RadvdSubsystem(), MetadataSubsystem(self.proxy))
+        self.engine = Engine((*kernel_subsystems(), *daemons), {"network": NetworkAppliance()})
+        return self.engine
+
+    def push(self, *hosts: Host, **changes: Any) -> Outcome:
+        self.revision += 1
+        wish: dict[str, Any] = {
+            "network_id": "net",
+            "mac": SERVER_MAC,
+            "port_id": "dhcp",
+            "mtu": 1442,
+            "addresses": ("10.1.0.2/24", "fd01::2/64"),
+            "subnets": (V4, V6),
+            "hosts": hosts,
+        }
+        section = NetworkSection(**(wish | changes))
+        report = self.engine.apply(self.lan.place, document("network", Generation(1, self.revision), section))
+        assert self.engine.state(self.lan.place).health is Health.HEALTHY
+        return report.outcome
+
+    @property
+    def pid(self) -> int:
+        return int((self.lan.place.files / "dnsmasq" / "daemon.pid").read_text().split()[0])
+
+    def v4(self, machine: Machine) -> Udhcpc:
+        return Udhcpc(machine, self.directory)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    nova = NovaMetadata(SECRET)
+    directory = tmp_path / "clients"
+    directory.mkdir()
+    with segment(tmp_path / "instance") as lan:
+        made = Network(lan, nova, directory)
+        try:
+            yield made
+        finally:
+            made.engine.remove(lan.place)
+            made.proxy.stop()
+            nova.close()
+
+
+def fetched(machine: Machine, url: str) -> dict[str, str]:
+    said = machine.run("busybox", "wget", "-q", "-O", "-", url, check=False)
+    found: dict[str, str] = json.loads(said) if said.startswith("{") else {"error": said.strip()}
+    return found
+
+
+def test_a_dual_stack_tenant_gets_addresses_names_and_its_own_metadata(network: Network) -> None:
+    network.push(server(A, "10.1.0.5", "fd01::5"), server(B, "10.1.0.6", "fd01::6"))
+    machine = network.lan.machine(A)
+
+    told = network.v4(machine).lease()
+    machine.run("ip", "route", "add", "169.254.169.254/32", "via", told["staticroutes"].split()[1])
+    six = Dhclient6(machine, network.directory)
+
+    assert told["ip"] == "10.1.0.5"
+    assert six.ask()["new_ip6_address"] == "fd01::5"
+    assert "10.1.0.6" in machine.run("busybox", "nslookup", "-type=a", "server-0b.openstacklocal", "10.1.0.2")
+    assert "fd01::6" in machine.run("busybox", "nslookup", "-type=aaaa", "server-0b.openstacklocal", "10.1.0.2")
+    assert fetched(machine, "http://169.254.169.254/latest")["x-instance-id"] == "id-0a"
+    six.end()
+
+
+def test_a_v4_only_network_is_served(network: Network) -> None:
+    network.push(server(A, "10.1.0.5"), addresses=("10.1.0.2/24",), subnets=(V4,))
+
+    assert network.v4(network.lan.machine(A)).lease()["ip"] == "10.1.0.5"
+
+
+def test_a_v6_only_network_is_served(network: Network) -> None:
+    network.push(server(A, "fd01::5"), addresses=("fd01::2/64",), subnets=(V6,))
+    client = Dhclient6(network.lan.machine(A), network.directory)
+
+    assert client.ask()["new_ip6_address"] == "fd01::5"
+    client.end()
+
+
+def test_nothing_but_its_services_is_reachable_and_nothing_is_forwarded(network: Network) -> None:
+    network.push(server(A, "10.1.0.5"))
+    machine = network.lan.machine(A)
+    machine.run("ip", "addr", "add", "10.1.0.5/24", "dev", "eth0")
+    listener = Machine(network.lan.server, SERVER_MAC).start("busybox", "nc", "-l", "-p", "8080")
+    assert eventually(lambda: ":8080" in Machine(network.lan.server, SERVER_MAC).run("ss", "-Hlnt"))
+
+    def answers(port: int) -> bool:
+        argv = ["timeout", "1", "busybox", "nc", "10.1.0.2", str(port)]
+        return "open" in machine.run("sh", "-c", f"{' '.join(argv)} </dev/null && echo open", check=False)
+
+    assert machine.run("ping", "-c1", "-W2", "10.1.0.2")
+    assert answers(53)
+    assert not answers(8080)
+    rules = Machine(network.lan.server, SERVER_MAC).run("nft", "list", "table", "inet", "astara")
+    assert "hook forward priority filter; policy drop" in rules
+    listener.kill()
+    listener.communicate()
+
+
+def test_administratively_down_is_closed_and_silent(network: Network) -> None:
+    network.push(server(A, "10.1.0.5"))
+    machine = network.lan.machine(A)
+    pid = network.pid
+
+    network.push(server(A, "10.1.0.5"), enabled=False)
+    machine.run("ip", "addr", "add", "10.1.0.5/24", "dev", "eth0")
+
+    assert not Path(f"/proc/{pid}").exists()
+    assert network.v4(machine).lease(attempts=1) == {}
+    assert "100% packet loss" in machine.run("ping", "-c1", "-W1", "10.1.0.2", check=False)
+    assert fetched(machine, "-T 1 http://169.254.169.254/").keys() == {"error"}
+    assert network.push(server(A, "10.1.0.5")) is Outcome.APPLIED
+    assert network.v4(machine).lease()["ip"] == "10.1.0.5"
+
+
+def test_a_killed_daemon_is_repaired_and_leases_again(network: Network) -> None:
+    network.push(server(A, "10.1.0.5"))
+    os.kill(network.pid, signal.SIGKILL)
+    assert eventually(lambda: network.engine.state(network.lan.place).health is Health.DEGRADED)
+
+    view = network.engine.repair(network.lan.place)
+
+    assert view.health is Health.HEALTHY
+    assert view.repairs == 1
+    assert network.v4(network.lan.machine(A)).lease()["ip"] == "10.1.0.5"
+
+
+def test_a_hanging_daemon_is_repaired(network: Network) -> None:
+    network.push(server(A, "10.1.0.5"))
+    os.kill(network.pid, signal.SIGSTOP)
+
+    assert network.engine.state(network.lan.place).health is Health.DEGRADED
+    assert network.engine.repair(network.lan.place).health is Health.HEALTHY
+
+
+def test_a_restarted_agent_adopts_everything_and_serves_metadata_again(network: Network) -> None:
+    network.push(server(A, "10.1.0.5"))
+    machine = network.lan.machine(A)
+    machine.run("ip", "addr", "add", "10.1.0.5/24", "dev", "eth0")
+    machine.run("ip", "route", "add", "169.254.169.254/32", "dev", "eth0")
+    pid = network.pid
+    network.proxy.withdraw(network.lan.place)  # as when the process that held the sockets has ended
+
+    network.restarted()
+
+    assert network.engine.repair(network.lan.place).health is Health.HEALTHY
+    assert network.pid == pid
+    assert fetched(machine, "http://169.254.169.254/latest")["x-instance-id"] == "id-0a"
+
+
+def test_round_trip_back_to_the_first_wish_is_the_first_world(network: Network) -> None:
+    first = (server(A, "10.1.0.5"),)
+    network.push(*first)
+    files = {path.name: path.read_bytes() for path in (network.lan.place.files / "dnsmasq").iterdir()}
+    pid = network.pid
+
+    network.push(*first, server(B, "10.1.0.6"))
+    network.push(*first)
+
+    now = {path.name: path.read_bytes() for path in (network.lan.place.files / "dnsmasq").iterdir()}
+    assert network.pid == pid
+    assert {name: now[name] for name in files if name not in {"log", "leases"}} == {
+        name: files[name] for name in files if name not in {"log", "leases"}
+    }
+    assert network.push(*first) is Outcome.UNCHANGED
+
+
+def test_a_port_that_comes_is_served_within_a_blink(network: Network) -> None:
+    hosts = [server(f"fa:16:3e:00:01:{number:02x}", f"10.1.0.{number}") for number in range(10, 110)]
+    network.push(*hosts)
+
+    began = time.monotonic()
+    network.push(*hosts, server(A, "10.1.0.5"))
+
+    assert time.monotonic() - began < 0.5  # measured: docs/design/dhcp-dns-metadata.md
+    assert network.v4(network.lan.machine(A)).lease()["ip"] == "10.1.0.5"
+
+
+def test_removal_leaves_nothing(network: Network) -> None:
+    network.push(server(A, "10.1.0.5"))
+    pid = network.pid
+
+    network.engine.remove(network.lan.place)
+
+    assert not Path(f"/proc/{pid}").exists()
+    assert not (network.lan.place.files / "dnsmasq").exists()
+    assert "10.1.0.2" not in network.lan.addresses()

@@ -1,0 +1,99 @@
+"""dnsmasq's files from a typed wish."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from astara.appliance.subsystems.dnsmasq.config import DnsmasqConfig, Host, Mode, PortOption, Subnet
+from astara.appliance.subsystems.dnsmasq.render import LeftOut, Rendered, render
+from support.builders.daemons import OWN_MAC, dnsmasq_config, dnsmasq_wishes, host, subnet_v4, subnet_v6
+from support.golden_files import golden
+
+DIRECTORY = Path("/var/lib/astara/instances/i/dnsmasq")
+
+
+def rendered(config: DnsmasqConfig) -> Rendered:
+    found = render(DIRECTORY, config)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(dnsmasq_wishes()))
+def test_the_files_are_what_was_accepted(name: str) -> None:
+    found = rendered(dnsmasq_wishes()[name])
+
+    whole = found.dry_run("tap0", "dnsmasq")
+    parts = f"# hosts\n{found.hosts}# options\n{found.options}# names\n{found.names}"
+
+    assert whole == golden("dnsmasq", f"{name}.conf", whole)
+    assert parts == golden("dnsmasq", f"{name}.parts", parts)
+
+
+def test_nothing_to_serve_is_nothing() -> None:
+    assert render(DIRECTORY, dnsmasq_config(hosts=(host(1, "10.1.0.5"),))) is None
+
+
+def test_a_port_changes_no_line_of_the_main_file() -> None:
+    before = rendered(dnsmasq_config(subnet_v4(), hosts=(host(1, "10.1.0.5"),)))
+    after = rendered(dnsmasq_config(subnet_v4(), hosts=(host(1, "10.1.0.5"), host(2, "10.1.0.6"))))
+
+    assert before.main("tap0", "root") == after.main("tap0", "root")
+    assert before.marker != after.marker
+
+
+def test_equal_wishes_are_equal_files() -> None:
+    for name, config in dnsmasq_wishes().items():
+        assert rendered(config) == rendered(dnsmasq_wishes()[name])
+
+
+def test_trap_a_stateless_subnet_leases_nothing() -> None:
+    """A DHCPv6 hole."""
+    found = rendered(dnsmasq_config(subnet_v6("s", Mode.STATELESS), hosts=(host(1, "fd01::5"),)))
+
+    assert "fd01::5" not in found.hosts
+    assert found.hosts.startswith("fa:16:3e:00:00:01")
+    assert found.claims == frozenset()
+
+
+def test_a_prefix_that_dnsmasq_refuses_is_left_out_and_said() -> None:
+    found = rendered(dnsmasq_config(subnet_v4(), subnet_v6("wide", Mode.STATEFUL, length=56)))
+
+    assert "fd01" not in found.main("tap0", "root")
+    assert found.left_out == (LeftOut("wide", "subnet: prefix shorter than /64"),)
+
+
+def test_what_is_left_out_never_repeats_the_tenants_words() -> None:
+    bad = Host(
+        "p", "fa:16:3e:00:00:09", (IPv4Address("10.1.0.5"),), "evil\nname", ("e v i l",), (PortOption("\n", "evil", 4),)
+    )
+
+    found = rendered(dnsmasq_config(subnet_v4(), hosts=(bad,)))
+
+    assert {item.port_id for item in found.left_out} == {"p"}
+    assert len(found.left_out) == 3
+    assert "evil" not in repr(found)
+
+
+@pytest.mark.parametrize("link", ["a\nb", "", "sixteencharacter", "a b", "a,b"])
+def test_a_link_name_cannot_carry_syntax(link: str) -> None:
+    with pytest.raises(ValueError, match="link"):
+        rendered(dnsmasq_config(subnet_v4())).main(link, "root")
+
+
+@pytest.mark.parametrize("domain", ["", "a b", "a\nb", "-a", "a..b", "a." * 130 + "a", "a/b"])
+def test_a_domain_is_a_domain(domain: str) -> None:
+    with pytest.raises(ValueError, match="domain"):
+        DnsmasqConfig(OWN_MAC, domain)
+
+
+def test_ids_cannot_carry_syntax() -> None:
+    good = subnet_v4()
+    with pytest.raises(ValueError, match="id"):
+        Subnet("a,b", good.network, good.address, good.mode)
+    with pytest.raises(ValueError, match="port_id"):
+        Host("a\nb", "fa:16:3e:00:00:09", ())
+    with pytest.raises(ValueError, match="mac"):
+        Host("a", "fa:16:3e:00:00:09,x", ())
