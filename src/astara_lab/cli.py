@@ -53,6 +53,24 @@ def lab_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return profile(directory(with_place))
 
 
+def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
+    mech = click.option(
+        "--mech",
+        type=click.Choice(("ovs", "ovn")),
+        default="ovs",
+        show_default=True,
+        envvar="MECH",
+        help="Profile neutron: Open vSwitch with Neutron's agent, or OVN.",
+    )
+    agents = click.option(
+        "--l3-agent/--no-l3-agent",
+        default=False,
+        envvar="L3_AGENT",
+        help="Profile neutron: Neutron's own L3 and DHCP agents instead of Astara.",
+    )
+    return mech(agents(command))
+
+
 def _console() -> Any:
     from rich.console import Console
 
@@ -63,7 +81,8 @@ def _console() -> Any:
 @lab_options
 @click.option("--fresh", is_flag=True, help="Purge what an earlier lab left in the directory first.")
 @click.option("--no-supervise", is_flag=True, help="Leave a service dead when it dies.")
-def up(place: Lab, *, fresh: bool, no_supervise: bool) -> None:
+@_variant
+def up(place: Lab, *, fresh: bool, no_supervise: bool, mech: str, l3_agent: bool) -> None:
     """Start a lab; does nothing for what runs already."""
     from astara_lab.pod import Pod
     from astara_lab.up import bring_up, take_down
@@ -73,7 +92,7 @@ def up(place: Lab, *, fresh: bool, no_supervise: bool) -> None:
         take_down(place, purge=True)
     pod.start()
     pod.enter()
-    seconds = bring_up(place, _console(), supervise=not no_supervise)
+    seconds = bring_up(place, _console(), supervise=not no_supervise, mech=mech, l3_agent=l3_agent)
     click.echo(
         f"lab {place.profile} is up after {seconds:.1f} s; look around: astara lab exec -- openstack router list"
     )
@@ -105,7 +124,8 @@ def exec(place: Lab, command: tuple[str, ...]) -> None:  # noqa: A001 - the word
 @lab_options
 @click.option("--keep", is_flag=True, help="Leave the lab's files in place afterwards.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
-def run(place: Lab, command: tuple[str, ...], *, keep: bool) -> None:
+@_variant
+def run(place: Lab, command: tuple[str, ...], *, keep: bool, mech: str, l3_agent: bool) -> None:
     """Start a lab, run a command in it, take the lab down. However this ends, nothing stays."""
     from astara_lab.pod import Pod, PodError
     from astara_lab.up import bring_up, take_down
@@ -117,7 +137,7 @@ def run(place: Lab, command: tuple[str, ...], *, keep: bool) -> None:
         inside = os.fork()
         if not inside:
             pod.enter()
-            bring_up(place, _console())
+            bring_up(place, _console(), mech=mech, l3_agent=l3_agent)
             _become(command, place)
         status = os.waitstatus_to_exitcode(os.waitpid(inside, 0)[1])
     finally:

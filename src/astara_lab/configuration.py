@@ -114,10 +114,10 @@ def embedded_neutron(lab: Lab) -> NeutronChoice:
     )
 
 
-def api_server(app: str, threads: int) -> str:
+def api_server(threads: int) -> str:
     """uWSGI's ini. Without the Connection header it resets a client's second request on one connection."""
     return f"""[uwsgi]
-module = {app}
+module = astara_lab.neutron_app:application
 http-socket = {LOOPBACK}:{NEUTRON_PORT}
 processes = 1
 threads = {threads}

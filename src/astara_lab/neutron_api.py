@@ -39,8 +39,11 @@ class NeutronApi:
         return found[0]
 
     def create(self, collection: str, body: Record) -> Record:
-        singular = collection.removesuffix("s")
-        record: Record = self._call("POST", collection, json={singular: body})[singular]
+        return self.create_as(collection, collection.removesuffix("s"), body)
+
+    def create_as(self, path: str, singular: str, body: Record) -> Record:
+        """POST to a path whose member's name is not its own without the s."""
+        record: Record = self._call("POST", path, json={singular: body})[singular]
         return record
 
     def delete(self, collection: str, identifier: str) -> None:

@@ -1,4 +1,4 @@
-"""Neutron's API for uWSGI, with SQLite made fit for several threads (`module = astara_lab.neutron_app:application`).
+"""Neutron's API for uWSGI in a lab (`module = astara_lab.neutron_app:application`), and SQLite fit for several threads.
 
 oslo.db opens a SQLite transaction with a plain BEGIN. One that reads first and writes later then fails at once with
 "database is locked" whenever another thread wrote in between: SQLite will not let it wait, because its snapshot is

@@ -76,8 +76,12 @@ class Lab:
             directory.mkdir(parents=True, exist_ok=True, mode=0o755)
 
 
-def find_lab(profile: str = "embedded", directory: str | None = None) -> Lab:
-    """The lab asked for: `directory`, else ASTARA_LAB_DIR, else `.lab/<profile>` below the current directory."""
+def find_lab(profile: str | None = None, directory: str | None = None) -> Lab:
+    """The lab asked for: `directory`, else ASTARA_LAB_DIR, else `.lab/<profile>` below the current directory.
+
+    Without a profile it is the one in ASTARA_LAB_PROFILE (set for what runs inside a lab), else `embedded`.
+    """
+    profile = profile or os.environ.get("ASTARA_LAB_PROFILE") or PROFILES[0]
     root = directory or os.environ.get("ASTARA_LAB_DIR") or f".lab/{profile}"
     return Lab(Path(root).resolve(), profile)
 

@@ -26,6 +26,15 @@ class Trust:
         return self.directory / "metadata.secret"
 
     @property
+    def password(self) -> str:
+        """Of the broker and the database, which listen on the pod's loopback only."""
+        return self.password_file.read_text()
+
+    @property
+    def password_file(self) -> Path:
+        return self.directory / "services.secret"
+
+    @property
     def tls(self) -> Path:
         return self.directory / "tls"
 
@@ -35,10 +44,10 @@ def trust_of(lab: Lab) -> Trust:
 
 
 def establish(lab: Lab) -> Trust:
-    """Makes what is missing: two shared secrets, the deployment CA, and a certificate for each of its two peers."""
+    """Makes what is missing: shared secrets, the deployment CA, and a certificate for each of its two peers."""
     trust = trust_of(lab)
     trust.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for file in (trust.notify_secret, trust.metadata_secret):
+    for file in (trust.notify_secret, trust.metadata_secret, trust.password_file):
         if not file.exists():
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as out:

@@ -32,6 +32,8 @@ class Setting:
     control: Control
     trust: Trust
     supervise: bool = True
+    mech: str = "ovs"  # profile neutron: "ovs" or "ovn"
+    l3_agent: bool = False  # profile neutron: the reference agents in Astara's place
 
     def spec(self, name: str, *argv: str | Path, env: dict[str, str] | None = None, whole_group: bool = True) -> Spec:
         return Spec(

@@ -40,4 +40,4 @@ def _write_files(setting: Setting) -> None:
     ini.write(lab.etc / "ml2.ini", configuration.ml2(choice))
     ini.write(lab.etc / "astara.conf", configuration.orchestrator(lab, trust, feeds="http"))
     ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=False))
-    (lab.etc / "uwsgi.ini").write_text(configuration.api_server("astara_lab.neutron_app:application", _API_THREADS))
+    (lab.etc / "uwsgi.ini").write_text(configuration.api_server(_API_THREADS))

@@ -1,0 +1,226 @@
+"""Profile `neutron`: every process of a real Neutron, with RabbitMQ, MariaDB, and Open vSwitch or OVN.
+
+No L3 or DHCP agent: Astara stands in their place. With `l3_agent` they run and Astara does not, to measure against.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import kombu
+
+from astara_lab import configuration, ini, tasks
+from astara_lab.configuration import NeutronChoice
+from astara_lab.neutron_api import NeutronApi, NeutronRefused
+from astara_lab.places import EXTERNAL_PHYSNET, LOOPBACK, NEUTRON_URL, OVSDB_SOCKET
+from astara_lab.profiles import daemons
+from astara_lab.profiles.astara import BIN, Setting, astara_tasks, environment
+from astara_lab.tasks import BringUpError, Task
+
+FLAVOR = "astara"
+OVN_PROVIDER = "astara_neutron.ovn_provider.AstaraOvn"
+
+_API_THREADS = 4
+_PLUGINS = "port_forwarding,qos,segments,trunk,revisions,timestamp,tag"
+
+
+def plan(setting: Setting) -> list[Task]:
+    choice = _choice(setting)
+    _write_files(setting, choice)
+    ovn = setting.mech == "ovn"
+    found = [
+        daemons.rabbit(setting),
+        daemons.mariadb(setting),
+        *daemons.openvswitch(setting),
+        *(daemons.ovn(setting) if ovn else ()),
+        Task("database", _migrate(setting), ("mariadb",)),
+        *_servers(setting),
+        *(_ovn_finish(setting) if ovn else _layer_two_agent(setting)),
+    ]
+    if setting.l3_agent:
+        return found + _reference_agents(setting)
+    return found + astara_tasks(setting, node_after=("openvswitch",))
+
+
+def _choice(setting: Setting) -> NeutronChoice:
+    ovn = setting.mech == "ovn"
+    if ovn and setting.l3_agent:
+        raise BringUpError("OVN has no L3 agent: choose --mech ovs for it")
+    ours = "" if setting.l3_agent else ",astara"
+    provider = f"L3_ROUTER_NAT:astara:{OVN_PROVIDER}" if ovn else configuration.ASTARA_PROVIDER
+    router = "ovn-router" if ovn else "router,conntrack_helper,ndp_proxy"
+    return NeutronChoice(
+        transport_url=daemons.rabbit_url(setting),
+        database_url=daemons.database_url(setting),
+        notify_driver="messagingv2",
+        mechanism_drivers="ovn" if ovn else "openvswitch",
+        tenant_network_type="geneve" if ovn else "vxlan",
+        service_plugins=f"{router},{_PLUGINS}{ours}",
+        service_providers=() if setting.l3_agent else (provider,),
+        further={
+            "oslo_messaging_rabbit": {"rabbit_quorum_queue": False, "heartbeat_in_pthread": True},
+            "DEFAULT": {"dhcp_agents_per_network": 1},
+        },
+    )
+
+
+def _write_files(setting: Setting, choice: NeutronChoice) -> None:
+    lab, trust = setting.lab, setting.trust
+    (lab.lib / "neutron/lock").mkdir(parents=True, exist_ok=True)
+    ini.write(lab.etc / "neutron.conf", configuration.neutron(lab, trust, choice))
+    (lab.etc / "neutron.conf").chmod(0o600)
+    ini.write(lab.etc / "ml2.ini", configuration.ml2(choice) | _type_options(setting))
+    ini.write(lab.etc / "ovs_agent.ini", _ovs_agent())
+    ini.write(lab.etc / "l3_agent.ini", _agent({"agent_mode": "legacy"}, "port_forwarding,conntrack_helper,ndp_proxy"))
+    ini.write(lab.etc / "dhcp_agent.ini", _agent({"enable_isolated_metadata": True}))
+    feed = configuration.orchestrator(lab, trust, feeds="rabbit", transport_url=choice.transport_url)
+    ini.write(lab.etc / "astara.conf", feed)
+    (lab.etc / "astara.conf").chmod(0o600)
+    ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=True))
+    (lab.etc / "uwsgi.ini").write_text(configuration.api_server(_API_THREADS))
+
+
+def _type_options(setting: Setting) -> dict[str, dict[str, ini.Value]]:
+    if setting.mech == "ovn":
+        run = daemons.OVN_RUN
+        return {
+            "ml2_type_geneve": {"vni_ranges": "1:5000", "max_header_size": 38},
+            "ovn": {
+                "ovn_nb_connection": f"unix:{run}/nb.sock",
+                "ovn_sb_connection": f"unix:{run}/sb.sock",
+                "ovn_metadata_enabled": False,
+            },
+        }
+    return {"ml2_type_vxlan": {"vni_ranges": "1:5000", "vxlan_group": "239.1.1.1"}}
+
+
+_OVS: dict[str, ini.Value] = {
+    "integration_bridge": daemons.INTEGRATION_BRIDGE,
+    "datapath_type": "netdev",
+    "ovsdb_connection": f"unix:{OVSDB_SOCKET}",
+}
+
+
+def _ovs_agent() -> dict[str, dict[str, ini.Value]]:
+    """Without a firewall driver: security groups are enforced in the OVN variant only."""
+    mappings = f"{EXTERNAL_PHYSNET}:{daemons.EXTERNAL_BRIDGE}"
+    own: dict[str, ini.Value] = {"local_ip": LOOPBACK, "bridge_mappings": mappings, "of_listen_port": 16633}
+    return {
+        "ovs": {**_OVS, **own},
+        "agent": {"tunnel_types": "vxlan", "root_helper": ""},
+        "securitygroup": {"firewall_driver": "noop"},
+    }
+
+
+def _agent(own: dict[str, ini.Value], extensions: str = "") -> dict[str, dict[str, ini.Value]]:
+    return {
+        "DEFAULT": {"interface_driver": "openvswitch", "ovs_use_veth": True, **own},
+        "ovs": dict(_OVS),
+        "agent": {"root_helper": "", "extensions": extensions},
+    }
+
+
+def _migrate(setting: Setting) -> Callable[[], None]:
+    """Neutron's and our own migrations; what is there is kept."""
+    log = setting.lab.log / "database.log"
+
+    def work() -> None:
+        argv = [BIN / "neutron-db-manage", *_files(setting), "upgrade", "heads"]
+        with log.open("ab") as output:
+            done = subprocess.run(argv, stdout=output, stderr=output, check=False, env=environment(setting.lab))
+        if done.returncode != 0:
+            raise BringUpError(f"neutron-db-manage ended with {done.returncode}\n{tasks.tail(setting.lab, 'database')}")
+
+    return work
+
+
+def _files(setting: Setting, *further: str) -> list[str | Path]:
+    return [
+        word for name in ("neutron.conf", "ml2.ini", *further) for word in ("--config-file", setting.lab.etc / name)
+    ]
+
+
+def _servers(setting: Setting) -> list[Task]:
+    """The API, the RPC server, the periodic workers; on OVN its maintenance worker too."""
+    lab, control = setting.lab, setting.control
+    config = {"OS_NEUTRON_CONFIG_DIR": str(lab.etc), "OS_NEUTRON_CONFIG_FILES": "neutron.conf;ml2.ini"}
+    api = setting.spec("neutron", BIN / "pyuwsgi", "--ini", lab.etc / "uwsgi.ini", env=config)
+    rpc = setting.spec("neutron-rpc", BIN / "neutron-rpc-server", *_files(setting))
+    periodic = setting.spec("neutron-periodic", BIN / "neutron-periodic-workers", *_files(setting))
+    queues = ("q-plugin", "q-reports-plugin", *(() if setting.mech == "ovn" else ("q-l3-plugin",)))
+    base = ("database", "rabbit")
+    needs = (*base, "ovn-northd", "ovn-controller") if setting.mech == "ovn" else base
+    consumes = _consumed(daemons.rabbit_url(setting), queues)
+    found = [
+        Task("neutron", tasks.service(lab, control, api, tasks.http_answers(NEUTRON_URL)), needs),
+        Task("neutron-rpc", tasks.service(lab, control, rpc, consumes), needs),
+        # Nobody waits for these two: what they do, they do later.
+        Task("neutron-periodic", tasks.service(lab, control, periodic, lambda: True), ("neutron",)),
+    ]
+    if setting.mech == "ovn":
+        worker = setting.spec("neutron-ovn-maintenance", BIN / "neutron-ovn-maintenance-worker", *_files(setting))
+        found.append(Task(worker.name, tasks.service(lab, control, worker, lambda: True), ("neutron",)))
+    return found
+
+
+def _layer_two_agent(setting: Setting) -> list[Task]:
+    agent = setting.spec("neutron-ovs-agent", BIN / "neutron-openvswitch-agent", *_files(setting, "ovs_agent.ini"))
+    ready = _alive("neutron-openvswitch-agent")
+    # An agent that calls before the RPC server listens loses its call and waits for a whole minute.
+    needs = ("openvswitch", "neutron-rpc", "neutron")
+    return [Task(agent.name, tasks.service(setting.lab, setting.control, agent, ready), needs)]
+
+
+def _reference_agents(setting: Setting) -> list[Task]:
+    found = []
+    for name in ("l3", "dhcp"):
+        spec = setting.spec(
+            f"neutron-{name}-agent", BIN / f"neutron-{name}-agent", *_files(setting, f"{name}_agent.ini")
+        )
+        ready = _alive(f"neutron-{name}-agent")
+        found.append(Task(spec.name, tasks.service(setting.lab, setting.control, spec, ready), ("neutron-ovs-agent",)))
+    return found
+
+
+def _ovn_finish(setting: Setting) -> list[Task]:
+    """A flavor for Astara's routers, since OVN's own provider stays the default."""
+
+    def flavor() -> None:
+        api = NeutronApi()
+        if api.list("flavors", name=FLAVOR):
+            return
+        profile = api.create_as(
+            "flavors/service_profiles", "service_profile", {"driver": OVN_PROVIDER, "metainfo": "{}"}
+        )
+        made = api.create("flavors", {"name": FLAVOR, "service_type": "L3_ROUTER_NAT"})
+        api.create_as(f"flavors/{made['id']}/service_profiles", "service_profile", {"id": profile["id"]})
+
+    return [Task("flavor", flavor, ("neutron",))]
+
+
+def _consumed(url: str, queues: tuple[str, ...]) -> Callable[[], bool]:
+    """Ready when somebody consumes each of the queues."""
+
+    def look() -> bool:
+        try:
+            with kombu.Connection("amqp" + url.removeprefix("rabbit") + "/", connect_timeout=2) as connection:
+                return all(
+                    connection.channel().queue_declare(queue=name, passive=True).consumer_count for name in queues
+                )
+        except Exception:  # noqa: BLE001 - no broker or no queue yet; the error's class depends on the transport
+            return False
+
+    return look
+
+
+def _alive(binary: str) -> Callable[[], bool]:
+    def look() -> bool:
+        try:
+            return any(agent["alive"] for agent in NeutronApi(timeout_s=10.0).list("agents", binary=binary))
+        except (NeutronRefused, httpx.HTTPError):
+            return False
+
+    return look
