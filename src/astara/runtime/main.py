@@ -114,7 +114,7 @@ class Orchestrator:
             feed.start(self.engine)
         # Neutron places by what is announced: said before the first look, the look finds everything placed.
         self._watch.start()
-        self._watch.announced(within_s=ANNOUNCE_FIRST_S)
+        self._watch.first_look(within_s=ANNOUNCE_FIRST_S)
         self.engine.start()
         if self._agents is not None:
             self._changes = self._agents.watch(self._node_changed)

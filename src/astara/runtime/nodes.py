@@ -101,7 +101,7 @@ class NodeWatch:
         self._lines: tuple[NodeLine, ...] = ()
         self._last_seen: dict[str, float] = {}
         self._told: Announcement | None = None
-        self._announced = threading.Event()
+        self._looked = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
 
@@ -113,9 +113,9 @@ class NodeWatch:
         """Ask and announce from now on."""
         self._thread.start()
 
-    def announced(self, within_s: float) -> bool:
-        """Wait until Neutron has been told about the nodes; False when it could not be in time."""
-        return self._announced.wait(within_s)
+    def first_look(self, within_s: float) -> bool:
+        """Wait until the nodes were asked and Neutron was told, or did not answer; False when that takes longer."""
+        return self._looked.wait(within_s)
 
     def stop(self) -> None:
         """Ask no more."""
@@ -126,6 +126,7 @@ class NodeWatch:
         wait_s = 0.0
         while not self._stopping.wait(wait_s):
             wait_s = self.look()
+            self._looked.set()
 
     def look(self) -> float:
         """Ask all nodes once and tell Neutron what changed; returns the seconds until the next look."""
@@ -154,4 +155,3 @@ class NodeWatch:
             return
         self._neutron.announce_nodes(nodes)
         self._told = Announcement(nodes, now)
-        self._announced.set()

@@ -19,7 +19,7 @@ class RaMode(enum.StrEnum):
 
 
 class Shaping(Wire, frozen=True):
-    """Rates in kbit/s, bursts in kbit, seen from the router: egress leaves towards the outside network."""
+    """Rates in kbit/s, bursts in kbit, seen from the link they are on: egress leaves the router through it."""
 
     ingress_kbps: int | None = None
     ingress_burst_kb: int | None = None

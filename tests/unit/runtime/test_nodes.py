@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from astara.contract.agent import NodeView
+from astara.model.errors import Retry
+from astara.model.operator import NodeLine
+from astara.runtime.nodes import NodeDirectory, NodeWatch, NodeWatchOptions, judged
+
+
+def line(name: str, *, reachable: bool) -> NodeLine:
+    return NodeLine(name=name, url=f"https://{name}", reachable=reachable)
+
+
+@dataclass
+class Clock:
+    time: float = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def wall(self) -> float:
+        return self.time
+
+
+@dataclass
+class Agents:
+    """Node agents reduced to what they say of themselves."""
+
+    away: set[str] = field(default_factory=set)
+    contracts: tuple[int, ...] = (1,)
+    hosts: Sequence[str] = ("n2", "n1")
+
+    def node(self, host: str) -> NodeView:
+        if host in self.away:
+            raise Retry(f"node {host} cannot be reached", "start astara-node there")
+        return NodeView(
+            name=host,
+            agent_version="0.1.0",
+            contracts=self.contracts,
+            attach_kinds=("bridge",),
+            drivers=("router",),
+            started_at=0.0,
+            instances=3,
+            boot_id="b",
+        )
+
+
+@dataclass
+class Neutron:
+    """The one call of Neutron's that announces nodes."""
+
+    announced: list[tuple[tuple[str, bool], ...]] = field(default_factory=list)
+    away: bool = False
+
+    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> None:
+        if self.away:
+            raise Retry("Neutron does not answer", "start it")
+        self.announced.append(tuple(hosts))
+
+
+def watch(agents: Agents, neutron: Neutron, clock: Clock) -> NodeWatch:
+    directory = NodeDirectory(agents, {"n1": "https://n1", "n2": "https://n2"})
+    return NodeWatch(directory, neutron, clock, NodeWatchOptions())  # type: ignore[arg-type]  # one method is enough
+
+
+def test_a_node_that_never_answered_gets_no_work() -> None:
+    assert judged([line("n1", reachable=False)], {}, 100.0, 30.0) == (("n1", False),)
+
+
+def test_a_node_that_was_silent_for_a_moment_keeps_its_work() -> None:
+    """An agent that restarts is no reason to place everything elsewhere."""
+    silent = [line("n1", reachable=False)]
+    assert judged(silent, {"n1": 100.0}, 129.0, 30.0) == (("n1", True),)
+    assert judged(silent, {"n1": 100.0}, 130.0, 30.0) == (("n1", False),)
+
+
+def test_neutron_is_told_once_and_again_only_when_something_changed_or_after_a_long_time() -> None:
+    agents, neutron, clock = Agents(), Neutron(), Clock()
+    nodes = watch(agents, neutron, clock)
+    nodes.look()
+    nodes.look()
+    assert neutron.announced == [(("n1", True), ("n2", True))]
+    agents.away.add("n2")
+    clock.time += 31
+    nodes.look()
+    assert neutron.announced[-1] == (("n1", True), ("n2", False))
+    clock.time += 301
+    nodes.look()
+    assert len(neutron.announced) == 3
+
+
+def test_a_neutron_that_is_away_is_asked_again_soon_and_told_in_the_end() -> None:
+    neutron, clock = Neutron(away=True), Clock()
+    nodes = watch(Agents(), neutron, clock)
+    assert nodes.look() < NodeWatchOptions().ask_every_s
+    neutron.away = False
+    nodes.look()
+    assert neutron.announced == [(("n1", True), ("n2", True))]
+
+
+def test_a_node_that_does_not_answer_is_a_line_with_its_remedy() -> None:
+    first, second = NodeDirectory(Agents(away={"n1"}), {"n1": "https://n1"}).nodes()
+    assert (first.name, first.reachable) == ("n1", False)
+    assert "start astara-node there" in (first.error or "")
+    assert (second.name, second.reachable, second.instances) == ("n2", True, 3)
+
+
+def test_an_agent_of_another_contract_is_named_and_gets_no_work() -> None:
+    """Big-bang upgrades: which side is too old must be visible."""
+    for found in NodeDirectory(Agents(contracts=(99,)), {}).nodes():
+        assert not found.reachable
+        assert "contract 99" in (found.error or "")

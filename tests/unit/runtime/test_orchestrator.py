@@ -1,0 +1,113 @@
+"""The whole process, wired, with simulated instances; Neutron and nodes come and go."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from astara.model.errors import BadConfiguration
+from astara.runtime.main import Orchestrator, main
+from astara.runtime.options import Options, load
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def configuration(home: Path) -> str:
+    (home / "secret").write_text("s3cret")
+    return f"""
+[DEFAULT]
+state_dir = {home}/state
+[neutron]
+url = http://127.0.0.1:{free_port()}
+[intake]
+http_listen = 127.0.0.1:{free_port()}
+http_secret_file = {home}/secret
+[services]
+default_provider = memory
+[admin]
+socket = {home}/admin.sock
+[metrics]
+listen = 127.0.0.1:{free_port()}
+"""
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    file = tmp_path / "astara.conf"
+    file.write_text(configuration(tmp_path))
+    return load(["--config-file", str(file)])
+
+
+@pytest.fixture
+def running(options: Options) -> Iterator[Orchestrator]:
+    orchestrator = Orchestrator(options)
+    orchestrator.start()
+    yield orchestrator
+    orchestrator.stop()
+
+
+def test_without_neutron_it_starts_says_so_and_waits(running: Orchestrator) -> None:
+    summary = running.operator.status()
+    assert "does not answer" in summary.neutron
+    assert [feed.connected for feed in summary.feeds] == [True]
+    assert summary.resources == 0
+
+
+def test_the_doctor_names_what_is_wrong_with_its_remedy(running: Orchestrator) -> None:
+    lines = {line.check: line for line in running.operator.doctor()}
+    assert not lines["neutron"].ok
+    assert "[neutron] url" in lines["neutron"].remedy
+    assert not lines["nodes"].ok
+    assert lines["state_dir"].ok
+    assert lines["disk"].ok
+    assert all(line.remedy for line in lines.values() if not line.ok)
+
+
+def test_metrics_are_served(running: Orchestrator, options: Options) -> None:
+    assert options.metrics_listen is not None
+    host, port = options.metrics_listen
+    text = httpx.get(f"http://{host}:{port}/metrics", trust_env=False).text
+    assert 'astara_feed_connected{feed="http"} 1.0' in text
+    assert "astara_queue_depth" in text
+
+
+def test_the_installed_plugins_are_listed_with_what_is_enabled(running: Orchestrator) -> None:
+    assert {line.name: line.enabled for line in running.operator.drivers()} == {"network": True, "router": True}
+    enabled = {line.name: line.enabled for line in running.operator.providers()}
+    assert (enabled["memory"], enabled["namespace"]) == (True, False)
+
+
+def test_every_start_has_a_greater_term(options: Options) -> None:
+    """A predecessor that still acts is fenced off by its smaller term."""
+    terms = []
+    for _ in range(2):
+        orchestrator = Orchestrator(options)
+        orchestrator.start()
+        terms.append(orchestrator.engine.term)
+        orchestrator.stop()
+    assert terms[0] < terms[1]
+
+
+def test_a_bad_configuration_ends_with_code_2_and_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "astara.conf"
+    file.write_text("[neutron]\n")
+    assert main(["--config-file", str(file)]) == 2
+    assert "remedy:" in capsys.readouterr().err
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    file = tmp_path / "astara.conf"
+    file.write_text(configuration(tmp_path).replace(f"{tmp_path}/state", f"{tmp_path}/file/state"))
+    with pytest.raises(BadConfiguration, match="state_dir"):
+        Orchestrator(load(["--config-file", str(file)]))
