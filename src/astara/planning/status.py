@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from astara.contract.agent import Health, StateView
 from astara.contract.snapshot import StatusItem, StatusReport
-from astara.model.resource import ObservedState, StatusTargets
+from astara.model.resource import ObservedInstance, ObservedState, StatusTargets
 from astara.planning.backoff import Attempts
 from astara.planning.classify import Finding, Phase
 from astara.planning.lifecycle import LIFECYCLE, Shows, Wish
@@ -20,9 +21,10 @@ def verdict(finding: Finding, observed: ObservedState, attempts: Attempts, now: 
         return Shows.ACTIVE
     if attempts.tries >= policy.failure_budget or _out_of_rebuilds(attempts, now, policy):
         return Shows.ERROR
-    if shows == {Shows.DOWN} or (attempts.tries and finding.phase is Phase.DEGRADED):
+    if attempts.tries and finding.phase is Phase.DEGRADED:
         return Shows.DOWN
-    return Shows.KEEP
+    # During a move the old instance serves until the new one does.
+    return Shows.DOWN if shows == {Shows.DOWN} and not _serves(finding.surplus) else Shows.KEEP
 
 
 def report(targets: StatusTargets, shows: Shows) -> StatusReport | None:
@@ -56,6 +58,10 @@ def once_reported(targets: StatusTargets, done: StatusReport) -> StatusTargets:
         return tuple((identifier, told.get(identifier, status)) for identifier, status in shown)
 
     return StatusTargets(updated(targets.routers), updated(targets.ports), updated(targets.floating_ips))
+
+
+def _serves(surplus: tuple[ObservedInstance, ...]) -> bool:
+    return any(isinstance(i.state, StateView) and i.state.health is Health.HEALTHY for i in surplus)
 
 
 def _out_of_rebuilds(attempts: Attempts, now: float, policy: Policy) -> bool:

@@ -1,0 +1,168 @@
+"""What is planned, as a table of worlds."""
+
+from __future__ import annotations
+
+import pytest
+
+from astara.contract.agent import Health
+from astara.model.resource import Absent, ObservedState, PortNeeded, Unknown
+from astara.planning.backoff import Attempts, Failure, FailureKind
+from astara.planning.classify import Phase
+from astara.planning.courses import Circumstances
+from astara.planning.plan import Plan, noticed, plan
+from astara.planning.policy import Policy
+from astara.planning.steps import words
+from support.builders.resources import port, present, seen, state, wanted
+
+NOW = 10_000.0
+P1, P2, P3 = port("p1"), port("p2"), port("p3")
+
+
+def made(desired, *instances, unreachable=(), attempts=None, circumstances=None) -> Plan:
+    observed = ObservedState(instances, frozenset(unreachable))
+    attempts = noticed(desired, observed, attempts or Attempts(), NOW)
+    return plan(desired, observed, attempts, NOW, circumstances or Circumstances())
+
+
+def said(plan_made: Plan) -> list[str]:
+    return [words(step) for step in plan_made.steps]
+
+
+CREATE = "create instance a on h1 (memory, 0 ports)"
+PUSH = "push configuration new to slot a"
+UP = "report 1 router ACTIVE"
+DOWN = "report 1 router DOWN"
+ERROR = "report 1 router ERROR"
+
+TABLE = {
+    "absent is built, and down until it is": (present(wanted()), (), [DOWN, CREATE, PUSH, UP]),
+    "a status that is right already is not written": (present(wanted(), shown="DOWN"), (), [CREATE, PUSH, UP]),
+    "unconfigured is configured": (
+        present(wanted(), shown="DOWN"),
+        (seen(view=state(Health.UNCONFIGURED, None)),),
+        [PUSH, UP],
+    ),
+    "outdated is configured, its status left alone": (present(wanted()), (seen(view=state(digest="old")),), [PUSH]),
+    "degraded is configured": (present(wanted()), (seen(view=state(Health.DEGRADED)),), [PUSH]),
+    "failed is replaced": (
+        present(wanted()),
+        (seen(view=state(Health.FAILED)),),
+        [DOWN, "delete instance i1 on h1 (replaced)", CREATE, PUSH, UP],
+    ),
+    "silent is given time": (present(wanted()), (seen(view=Unknown.UNREACHABLE),), []),
+    "configured is left alone": (present(wanted()), (seen(),), []),
+    "configured is shown": (present(wanted(), shown="ERROR"), (seen(),), [UP]),
+    "gone is left alone": (Absent(5), (), []),
+    "unwanted is deleted": (Absent(5), (seen(),), ["delete instance i1 on h1 (unwanted)"]),
+    "a missing service port is asked for": (
+        PortNeeded(5, "n1", "h1"),
+        (),
+        ["ensure the service port of network n1 on h1"],
+    ),
+    "an unmet wish waits, down": (present(unmet="no node"), (), [DOWN]),
+    "an unmet wish leaves what runs alone": (present(unmet="no node"), (seen(),), []),
+    "what is met of a wish is built": (present(wanted(), unmet="p9 unbound"), (), [DOWN, CREATE, PUSH, UP]),
+    "a move makes before it breaks": (
+        present(wanted(host="h2")),
+        (seen(),),
+        ["create instance a on h2 (memory, 0 ports)", PUSH, "delete instance i1 on h1 (surplus)"],
+    ),
+    "of a double slot the configured one stays": (
+        present(wanted()),
+        (seen("i1", view=state(digest="old")), seen("i2", created_at=9.0)),
+        ["delete instance i1 on h1 (surplus)"],
+    ),
+    "of two equals the older stays": (
+        present(wanted()),
+        (seen("i1", created_at=9.0), seen("i2", created_at=3.0)),
+        ["delete instance i1 on h1 (surplus)"],
+    ),
+    "ports: attach before the push, detach after it, each by its id": (
+        present(wanted(ports=(P1, P3))),
+        (seen(ports=(P1, P2)),),
+        ["attach port p3 to i1", PUSH, "detach port p2 from i1"],
+    ),
+    "a port with another MAC is another link": (
+        present(wanted(ports=(port("p1", mac="other"),))),
+        (seen(ports=(P1,)),),
+        ["detach port p1 from i1", "attach port p1 to i1", PUSH],
+    ),
+    "a port with another MTU stays plugged": (
+        present(wanted(ports=(port("p1", mtu=9000),))),
+        (seen(ports=(P1,)),),
+        ["attach port p1 to i1", PUSH],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_table(case):
+    desired, instances, expected = TABLE[case]
+    assert said(made(desired, *instances)) == expected
+
+
+def test_an_unreachable_host_is_waited_for():
+    plan_made = made(present(wanted()), unreachable=["h1"])
+    assert plan_made.phase is Phase.UNREACHABLE
+    assert said(plan_made) == []
+    assert plan_made.requeue_after_s == Policy().unreachable_look_s
+
+
+def test_a_silent_instance_is_replaced_after_its_deadline_and_not_before():
+    desired, hung = present(wanted(), shown="DOWN"), seen(view=Unknown.UNREACHABLE)
+    waiting = Attempts(phase=Phase.SILENT, since=NOW - Policy().silent_deadline_s + 1)
+    assert made(desired, hung, attempts=waiting).requeue_after_s == 1.0
+    over = Attempts(phase=Phase.SILENT, since=NOW - Policy().silent_deadline_s)
+    assert made(desired, hung, attempts=over).rebuilds
+
+
+def test_the_brake_stops_replacements_and_nothing_else():
+    braked = Circumstances(braked=True)
+    assert not made(present(wanted()), seen(view=state(Health.FAILED)), circumstances=braked).acts
+    assert made(present(wanted()), circumstances=braked).acts
+    assert made(Absent(1), seen(), circumstances=braked).acts
+
+
+def test_a_replacement_has_a_budget_and_error_is_shown_when_it_is_used_up():
+    attempts = Attempts(rebuilds=tuple(NOW - 100.0 + n for n in range(Policy().rebuild_budget)))
+    plan_made = made(present(wanted()), seen(view=state(Health.FAILED)), attempts=attempts)
+    assert said(plan_made) == [ERROR]
+    assert plan_made.requeue_after_s is not None
+
+
+def test_the_operators_rebuild_overrides_brake_and_budget():
+    attempts = Attempts(rebuilds=(NOW,) * 9)
+    circumstances = Circumstances(braked=True, condemned=frozenset({"i1"}))
+    assert made(present(wanted()), seen(), attempts=attempts, circumstances=circumstances).rebuilds
+
+
+def test_a_provider_that_cannot_plug_gets_a_new_instance_for_new_ports():
+    rigid = Circumstances(rigid=frozenset({"memory"}))
+    assert made(present(wanted(ports=(P1,))), seen(), circumstances=rigid).rebuilds
+
+
+@pytest.mark.parametrize("serving", [state(), state(digest="old"), state(Health.DEGRADED)])
+def test_one_of_a_pair_is_replaced_only_while_the_other_is_there(serving):
+    pair = present(wanted("a"), wanted("b", host="h2"))
+    broken = seen("i1", view=state(Health.FAILED))
+    assert made(pair, broken, seen("i2", slot="b", host="h2", view=serving)).rebuilds
+    both = made(pair, broken, seen("i2", slot="b", host="h2", view=state(Health.FAILED)))
+    assert sum("replaced" in line for line in said(both)) == 1
+
+
+def test_nothing_is_touched_before_its_time_but_the_verdict_is_shown():
+    failure = Failure(FailureKind.TERMINAL, "refused: $.links[0]", "fix the route")
+    desired = present(wanted())
+    attempts = noticed(desired, ObservedState(), Attempts(), NOW)
+    for _ in range(Policy().failure_budget):
+        attempts = attempts.failed(failure, NOW, Policy().backoff, 0.0)
+    plan_made = made(desired, attempts=attempts)
+    assert said(plan_made) == [ERROR]
+    assert "refused: $.links[0] (fix the route)" in plan_made.because
+    assert plan_made.requeue_after_s == attempts.not_before - NOW
+    assert made(present(wanted(digest="fixed")), attempts=attempts).acts
+
+
+def test_a_plan_is_a_value__the_same_world_gives_the_same_plan():
+    desired = present(wanted(ports=(P1, P2)))
+    assert made(desired, seen(ports=(P3,))) == made(desired, seen(ports=(P3,)))
