@@ -124,7 +124,7 @@ def _router(row: Any, around: _Around) -> RouterSnapshot:
         project_id=row.project_id or "",
         name=row.name or "",
         admin_state_up=bool(row.admin_state_up),
-        status=row.status,
+        status="DOWN" if row.status == constants.ROUTER_STATUS_ALLOCATING else row.status,  # see status.ROUTER_DOWN
         flavor_id=row.flavor_id,
         ha=bool(row.ha),
         enable_ndp_proxy=bool(row.enable_ndp_proxy),
