@@ -1,0 +1,159 @@
+"""What an operator may rely on, of the fake, of the running orchestrator, and of both through the admin socket."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+
+from astara.admin.client import OperatorClient
+from astara.admin.server import AdminServer
+from astara.model.errors import Gone
+from astara.model.operator import CheckLine, Operator
+from astara.model.resource import ResourceKey
+from astara.providers.memory.provider import MemoryProvider
+from astara.runtime.operator import Parts, RunningOperator
+from support.builders.resources import router
+from support.fakes.operator import BLUE, FakeOperator
+from support.simulation import World
+
+NOBODY = ResourceKey("router", "33333333-dddd-4000-8000-000000000003")
+NO_DRIVER = ResourceKey("toaster", "1")
+
+
+@dataclass(frozen=True)
+class Office:
+    """Somebody to ask, one resource everybody there knows, and a way to let time pass."""
+
+    operator: Operator
+    known: ResourceKey
+    settle: Callable[[], None]
+
+
+def fake_office() -> Office:
+    return Office(FakeOperator(), BLUE, lambda: None)
+
+
+def running_office() -> Office:
+    world = World()
+    for number in (1, 2):
+        world.neutron.put_router(router(f"r{number}"))
+    orchestrator = world.orchestrator()
+    orchestrator.run(60)
+    parts = Parts(
+        engine=orchestrator.engine,
+        feeds=(),
+        providers={"memory": MemoryProvider(world.cloud, world.clock.wall)},
+        drivers=("router",),
+        nodes=lambda: (),
+        trouble=lambda: None,
+        checks=lambda: (CheckLine(check="neutron", ok=True, detail="answers"),),
+        started_at=0.0,
+    )
+    return Office(RunningOperator(parts), ResourceKey("router", "r1"), lambda: orchestrator.run(120))
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("cheroot.server.HTTPServer.expiration_interval", 0.02)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(params=["direct", "through the socket"])
+def office(request: pytest.FixtureRequest, kind: Callable[[], Office]) -> Iterator[Office]:
+    made = kind()
+    if request.param == "direct":
+        yield made
+        return
+    with tempfile.TemporaryDirectory(prefix="astara-") as home:
+        server = AdminServer(made.operator, Path(home) / "admin.sock")
+        server.start()
+        yield Office(OperatorClient(Path(home) / "admin.sock"), made.known, made.settle)
+        server.stop()
+
+
+@pytest.fixture(params=[fake_office, running_office], ids=["fake", "running"])
+def kind(request: pytest.FixtureRequest) -> Callable[[], Office]:
+    chosen: Callable[[], Office] = request.param
+    return chosen
+
+
+def test_every_listed_resource_can_be_shown_by_its_key(office: Office) -> None:
+    lines = office.operator.resources()
+    assert str(office.known) in [line.key for line in lines]
+    for line in lines:
+        assert office.operator.resource(ResourceKey.parse(line.key)).resource.key == line.key
+
+
+def test_what_nobody_knows_is_gone(office: Office) -> None:
+    asked = office.operator
+    for question in (asked.resource, asked.history, asked.rebuild):
+        with pytest.raises(Gone):
+            question(NOBODY)
+    with pytest.raises(Gone):
+        asked.console_log("no-such-instance")
+
+
+def test_a_driver_nobody_has_is_gone_for_every_action(office: Office) -> None:
+    asked = office.operator
+    for act in (asked.resource, asked.release, asked.rebuild, lambda key: asked.hold(key, "because")):
+        with pytest.raises(Gone):
+            act(NO_DRIVER)
+
+
+def test_a_hold_shows_with_its_reason_until_it_is_released(office: Office) -> None:
+    def line() -> tuple[bool, str]:
+        shown = office.operator.resource(office.known).resource
+        return shown.held, shown.hold_reason
+
+    office.operator.hold(office.known, "change 4711")
+    office.settle()
+    assert line() == (True, "change 4711")
+    office.operator.release(office.known)
+    office.settle()
+    assert line() == (False, "")
+
+
+def test_resync_tells_how_many_are_looked_at_again(office: Office) -> None:
+    assert office.operator.resync(office.known) == 1
+    assert office.operator.resync(None) == len(office.operator.resources())
+
+
+def test_the_summary_counts_what_the_list_shows(office: Office) -> None:
+    lines = office.operator.resources()
+    summary = office.operator.status()
+    assert summary.resources == len(lines)
+    assert sum(summary.phases.values()) == len(lines)
+
+
+def test_every_instance_belongs_to_a_listed_resource_and_has_a_console_log(office: Office) -> None:
+    keys = {line.key for line in office.operator.resources()}
+    instances = office.operator.instances()
+    assert instances
+    for instance in instances:
+        assert instance.resource in keys
+        assert isinstance(office.operator.console_log(instance.id), str)
+
+
+def test_history_is_told_oldest_first(office: Office) -> None:
+    times = [line.at for line in office.operator.history(office.known)]
+    assert times
+    assert times == sorted(times)
+
+
+def test_after_a_rebuild_is_asked_for_there_is_an_instance_again(office: Office) -> None:
+    office.operator.rebuild(office.known)
+    office.settle()
+    assert str(office.known) in [line.resource for line in office.operator.instances()]
+
+
+def test_drivers_providers_and_checks_are_named(office: Office) -> None:
+    assert "router" in [line.name for line in office.operator.drivers()]
+    assert office.operator.providers()
+    assert office.operator.doctor()
