@@ -11,8 +11,12 @@ import threading
 from collections.abc import Callable
 
 
+#: What waits to be closed holds descriptors, and libnftables aborts the process when it gets one above 1023.
+_LONGEST = 64
+
+
 class Closer:
-    """One background thread, started on first use."""
+    """One background thread, started on first use. Who comes when the queue is full closes by himself."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,7 +29,10 @@ class Closer:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
                 self._thread.start()
-        self._queue.put(close)
+        if self._queue.qsize() < _LONGEST:
+            self._queue.put(close)
+        else:
+            close()
 
     def _run(self) -> None:
         while True:

@@ -2,24 +2,34 @@
 
 A context belongs to the namespace it was made in and costs 0.03 ms, so one is made per use and none is kept.
 There is no dry run here: an aborted transaction waits for the kernel's grace period; see subsystems/nftables/reference.
+
+libnftables is not made for threads: it keeps one table of link names and indices per process, filled from whichever
+namespace asks first, dropped when any context is freed. So only one thread is inside it at a time, and the table is
+dropped before every use. What takes long, closing, is waited for outside.
 """
 
 from __future__ import annotations
 
 import ctypes
+import socket
 import threading
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
+from astara.appliance.system import netlink
 from astara.appliance.system.closing import CLOSER
+from astara.appliance.system.netns import Scratch
 
 _JSON = 1 << 4
 _STATELESS = 1 << 2
 _NUMERIC = (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10)  # protocols, priorities, symbols, times as numbers
 _OPEN = threading.Lock()
+_TURN = threading.RLock()  # a context may be collected as garbage in the middle
 _library: ctypes.CDLL | None = None
+_elsewhere: Scratch | None = None
 
 
 class NftError(Exception):
@@ -32,9 +42,11 @@ class Nft:
     def __init__(self) -> None:
         self._context: int | None = None
         self._lib = _load()
-        self._context = self._lib.nft_ctx_new(0)
-        self._lib.nft_ctx_buffer_output(self._context)
-        self._lib.nft_ctx_buffer_error(self._context)
+        self._pilot = _pilot()
+        with _TURN:
+            self._context = self._lib.nft_ctx_new(0)
+            self._lib.nft_ctx_buffer_output(self._context)
+            self._lib.nft_ctx_buffer_error(self._context)
 
     def __enter__(self) -> Nft:
         return self
@@ -46,7 +58,7 @@ class Nft:
         """Free the context, soon; a second call does nothing."""
         context, self._context = self._context, None
         if context is not None:
-            CLOSER.later(lambda: self._lib.nft_ctx_free(context))
+            CLOSER.later(partial(_free, self._lib, context, self._pilot))
 
     def __del__(self) -> None:
         self.close()
@@ -62,13 +74,37 @@ class Nft:
         return objects[1:]
 
     def _run(self, commands: str, flags: int) -> str:
-        self._lib.nft_ctx_output_set_flags(self._context, flags)
-        status = self._lib.nft_run_cmd_from_buffer(self._context, commands.encode())
-        output: bytes = self._lib.nft_ctx_get_output_buffer(self._context)
-        errors: bytes = self._lib.nft_ctx_get_error_buffer(self._context)
+        with _TURN:
+            _forget_link_names(self._lib)
+            self._lib.nft_ctx_output_set_flags(self._context, flags)
+            status = self._lib.nft_run_cmd_from_buffer(self._context, commands.encode())
+            output: bytes = self._lib.nft_ctx_get_output_buffer(self._context)
+            errors: bytes = self._lib.nft_ctx_get_error_buffer(self._context)
         if status != 0:
             raise NftError(_first_complaint(errors.decode(errors="replace")))
         return output.decode()
+
+
+def _pilot() -> socket.socket:
+    """Return a netfilter socket that goes before a context's own: closing it waits for what closing that would."""
+    pilot = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, netlink.NETFILTER)
+    pilot.bind((0, 0))
+    return pilot
+
+
+def _free(lib: ctypes.CDLL, context: int, pilot: socket.socket) -> None:
+    pilot.close()
+    with _TURN:
+        lib.nft_ctx_free(context)
+
+
+def _forget_link_names(lib: ctypes.CDLL) -> None:
+    """Freeing any context drops the table; one made in an empty namespace is freed without waiting."""
+    global _elsewhere
+    if _elsewhere is None:
+        _elsewhere = Scratch()
+    with _elsewhere.entered():
+        lib.nft_ctx_free(lib.nft_ctx_new(0))
 
 
 def _first_complaint(errors: str) -> str:
