@@ -10,7 +10,6 @@ import queue
 import threading
 from collections.abc import Callable
 
-
 #: What waits to be closed holds descriptors, and libnftables aborts the process when it gets one above 1023.
 _LONGEST = 64
 
