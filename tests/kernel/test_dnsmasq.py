@@ -366,6 +366,17 @@ def test_an_ipv6_address_goes_to_the_port_that_has_it_now(served: Served) -> Non
     second.end()
 
 
+def test_the_dhcpv6_server_keeps_its_identity_when_all_its_files_are_lost(served: Served) -> None:
+    served.push(config(host(A, "fd01::5"), subnets=(V6,)))
+    identity = served.leases
+    served.subsystem.remove(served.lan.place)
+
+    served.push(config(host(A, "fd01::5"), subnets=(V6,)))
+
+    assert identity.startswith("duid ")
+    assert served.leases == identity
+
+
 def test_a_port_with_two_ipv6_addresses_gets_both(served: Served) -> None:
     other = Subnet("v6b", IPv6Network("fd02::/64"), IPv6Address("fd02::2"), Mode.STATEFUL)
     served.push(config(host(A, "fd01::5", "fd02::5"), subnets=(V6, other)))

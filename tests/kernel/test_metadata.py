@@ -268,6 +268,19 @@ def test_a_long_answer_is_streamed_whole(answered: Answered) -> None:
     assert (status, len(body)) == (200, 3_000_000)
 
 
+def test_guests_that_do_not_read_do_not_use_up_the_way_to_nova(answered: Answered) -> None:
+    answered.push(ALICE)
+    guest = answered.guest(A, "10.1.0.5/24")
+    held = [guest.connect() for _ in range(LIMITS.connections - 1)]
+    for each in held:
+        each.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert guest.get()[0] == 200
+
+    for each in held:
+        each.close()
+
+
 def test_nova_away_slow_or_broken_is_told_without_details(answered: Answered) -> None:
     answered.push(ALICE)
     guest = answered.guest(A, "10.1.0.5/24")

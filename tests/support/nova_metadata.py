@@ -24,6 +24,7 @@ class NovaMetadata:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one segment
 
             def do_GET(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
@@ -43,6 +44,7 @@ class NovaMetadata:
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(content)
+                self.wfile.flush()
 
             def log_message(self, *words: Any) -> None:
                 pass

@@ -38,6 +38,8 @@ _STATIC_ROUTES = ("classless-static-route", "249")  # RFC 3442, and Windows' old
 _SHORTEST_V6_PREFIX = 64  # dnsmasq refuses a shorter one
 #: Only a bound: every lease is a known port's.
 _MOST_LEASES = 65536
+#: The enterprise number for documentation (RFC 5612): we have none, and the MAC address makes it unique on the link.
+_ENTERPRISE = 32473
 #: Documentation address (RFC 5737) that the marker name resolves to.
 _MARKER_ADDRESS = "192.0.2.1"
 
@@ -104,13 +106,13 @@ def render(files: Path, config: DnsmasqConfig) -> Rendered | None:
     left_out: list[LeftOut] = [
         LeftOut(subnet.id, "subnet: prefix shorter than /64") for subnet in config.subnets if not _servable(subnet)
     ]
-    port_options = {host: tuple(_port_options(host, left_out)) for host in config.hosts}
-    tagged = tuple(_tag_line(host) for host, lines in port_options.items() if lines)
+    port_options = [tuple(_port_options(host, left_out)) for host in config.hosts]
+    tagged = [_tag_line(host) for host, lines in zip(config.hosts, port_options, strict=True) if lines]
     return Rendered(
         mac=config.mac,
         lines=(*_main(files, config, subnets), *tagged),
         hosts=_text(line for host in config.hosts for line in _host_lines(host, subnets)),
-        options=_text([*own_options, *(line for lines in port_options.values() for line in lines)]),
+        options=_text([*own_options, *(line for lines in port_options for line in lines)]),
         names=_text(line for host in config.hosts for line in _name_lines(host, config.domain, left_out)),
         own_options=_text(own_options),
         claims=frozenset(Claim(host.mac, address) for host in config.hosts for address in _leased(host, subnets)),
@@ -154,6 +156,8 @@ def _dhcp(files: Path, config: DnsmasqConfig) -> Iterator[str]:
     yield f"dhcp-leasefile={files / LEASES}"
     yield f"dhcp-hostsfile={files / HOSTS}"
     yield f"dhcp-optsfile={files / OPTIONS}"
+    # The same server identity wherever and after whatever it runs, so that renewals find it.
+    yield f"dhcp-duid={_ENTERPRISE},{config.mac}"
     yield from ("dhcp-match=set:ipxe,175", "dhcp-userclass=set:ipxe6,iPXE")
     if config.mtu:
         yield f"dhcp-option-force=option:mtu,{config.mtu}"  # forced: some clients need it and do not ask

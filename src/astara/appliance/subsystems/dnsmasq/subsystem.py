@@ -44,7 +44,7 @@ _DEADLINE_S = 3.0
 #: A busy machine may answer late; only one that misses the second, longer chance counts as hanging.
 _PATIENCE_S = (0.2, 1.0)
 _RELEASE_TIMEOUT_S = 0.3
-_FIRST_LOOK_S = 0.001
+_FIRST_LOOK_S = 0.0005
 _LONGEST_LOOK_S = 0.05
 
 
@@ -62,10 +62,16 @@ class DnsmasqSubsystem:
         return render(_directory(place), config)
 
     def check(self, place: Place, rendered: Rendered | None) -> None:
-        """Let dnsmasq judge the whole text. Raises SubsystemError(phase="check") with its words."""
+        """Let dnsmasq judge the whole text, unless only ports differ from what runs already.
+
+        A line about a port cannot end dnsmasq: it is skipped. Raises SubsystemError(phase="check") with its words.
+        """
         if rendered is None:
             return
-        text = rendered.dry_run(_link_name(place, rendered.mac) or _UNNAMED_LINK, self._account(place))
+        link = _link_name(place, rendered.mac) or _UNNAMED_LINK
+        if self._runs(place, rendered, link):
+            return
+        text = rendered.dry_run(link, self._account(place))
         try:
             status, words = processes.run(None, [self._program, "--test", "--conf-file=-"], stdin=text.encode())
         except (OSError, TimeoutError) as error:
@@ -129,6 +135,14 @@ class DnsmasqSubsystem:
             yield "its link is gone"
         elif not daemon.has_loaded(process, rendered.main(link, self._account(place))):
             yield "runs with another main file"
+
+    def _runs(self, place: Place, rendered: Rendered, link: str) -> bool:
+        """Whether a process runs with this main file and these options of the subnets."""
+        daemon = self._daemon(place)
+        process = daemon.running(place)
+        if process is None or not daemon.has_loaded(process, rendered.main(link, self._account(place))):
+            return False
+        return _text(place, OPTIONS).startswith(rendered.own_options)
 
     def _account(self, place: Place) -> str:
         return unprivileged.account(_ACCOUNT, place.files)

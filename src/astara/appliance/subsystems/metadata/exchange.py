@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
@@ -19,6 +19,7 @@ from astara.appliance.subsystems.metadata.signing import headers_for_nova
 _log = structlog.get_logger()
 
 _BLOCK = 65536
+_HELD_BYTES = 262144
 _READ_BYTES = 4096  # h11 bounds what is incomplete, so by this much a head may be longer than the limit
 _NEVER = frozenset({b"CONNECT", b"TRACE"})
 #: RFC 9110 7.6.1; framing is ours to decide.
@@ -50,9 +51,10 @@ class Limits:
     connect_s: float = 5.0
     answer_s: float = 30.0
     write_s: float = 20.0
+    exchange_s: float = 60.0  # one request with its answer, altogether
     head_bytes: int = 16384
     body_bytes: int = 65536
-    connections: int = 16  # of one instance at a time
+    connections: int = 128  # of one instance at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Exchange:
             if not isinstance(request, h11.Request):
                 return False
             body = await asyncio.wait_for(self._body(), self._limits.request_s)
-            await self._answer(request, body)
+            await asyncio.wait_for(self._answer(request, body), self._limits.exchange_s)
         except TimeoutError:
             return False
         except h11.RemoteProtocolError as error:
@@ -158,13 +160,20 @@ class Exchange:
         wanted = self._nova.client.stream(request.method.decode(), url, headers=headers, content=body or None)
         async with wanted as answer:
             _judge(answer, identity)
-            kept = [(name, value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
-            reason = answer.reason_phrase.encode("ascii", "replace")
-            await self._send(h11.Response(status_code=answer.status_code, headers=kept, reason=reason))
-            if request.method != b"HEAD":
-                async for block in answer.aiter_raw(_BLOCK):
+            head = _head(answer)
+            blocks = answer.aiter_raw(_BLOCK)
+            held, whole = await _beginning(blocks)
+            if not whole:
+                await self._send(head)
+                await self._send(h11.Data(data=held))
+                async for block in blocks:
                     await self._send(h11.Data(data=block))
-            await self._send(h11.EndOfMessage())
+        # What fits is sent after the connection to Nova is free again, so that slow guests do not use those up.
+        if whole:
+            await self._send(head)
+            if held:
+                await self._send(h11.Data(data=held))
+        await self._send(h11.EndOfMessage())
 
     async def _refuse(self, status: HTTPStatus) -> None:
         """Say only the status: what went wrong inside is not a guest's affair."""
@@ -182,6 +191,22 @@ class Exchange:
         if data:
             self._writer.write(data)
             await asyncio.wait_for(self._writer.drain(), self._limits.write_s)
+
+
+async def _beginning(blocks: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+    """Read up to _HELD_BYTES and say whether that is all."""
+    held = bytearray()
+    async for block in blocks:
+        held += block
+        if len(held) >= _HELD_BYTES:
+            return bytes(held), False
+    return bytes(held), True
+
+
+def _head(answer: httpx.Response) -> h11.Response:
+    kept = [(name, value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
+    reason = answer.reason_phrase.encode("ascii", "replace")
+    return h11.Response(status_code=answer.status_code, headers=kept, reason=reason)
 
 
 def _judge(answer: httpx.Response, identity: Identity) -> None:

@@ -145,7 +145,7 @@ class MetadataProxy:
         loop = asyncio.new_event_loop()
         client = httpx.AsyncClient(
             timeout=httpx.Timeout(self._limits.answer_s, connect=self._limits.connect_s),
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=8),
+            limits=httpx.Limits(max_connections=256, max_keepalive_connections=16),
             follow_redirects=False,
             trust_env=False,
             transport=self._transport,

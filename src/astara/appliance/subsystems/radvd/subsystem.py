@@ -14,6 +14,7 @@ from astara.appliance.subsystems import unprivileged
 from astara.appliance.subsystems.daemon import Daemon
 from astara.appliance.subsystems.radvd import goodbye
 from astara.appliance.subsystems.radvd.config import RadvdConfig
+from astara.appliance.subsystems.radvd.goodbye import Router
 from astara.appliance.subsystems.radvd.render import Rendered, render
 from astara.appliance.system import files, netlink, netns, processes, rtnetlink
 from astara.appliance.system.processes import Process
@@ -26,6 +27,10 @@ _log = structlog.get_logger()
 _PROGRAM = "/usr/sbin/radvd"
 _ACCOUNT = "radvd"
 _CONFIG = "radvd.conf"
+#: radvd writes it when it has read its configuration.
+_OWN_PID_FILE = "radvd.pid"
+_LOOK_S = 0.001
+_LOOKS = 3000
 _INTERFACE = re.compile(r"^interface (\S+) \{$|^  prefix (\S+) \{$", re.MULTILINE)
 #: Longer than the interval between advertisements: it stays a default router until radvd speaks again.
 _ROUTER_LIFETIME_S = 300
@@ -48,10 +53,13 @@ class RadvdSubsystem:
         if rendered is None:
             return
         names = {link.mac: f"link{index}" for index, link in enumerate(rendered.links)} | _link_names(place)
+        text = rendered.text(names)
+        process = self._daemon(place).running(place)
+        if process is not None and self._daemon(place).has_loaded(process, text):
+            return
+        argv = [self._program, "-c", "-m", "stderr", "-C", "/dev/stdin"]
         try:
-            status, words = processes.run(
-                None, [self._program, "-c", "-m", "stderr", "-C", "/dev/stdin"], stdin=rendered.text(names).encode()
-            )
+            status, words = processes.run(None, argv, stdin=text.encode())
         except (OSError, TimeoutError) as error:
             raise SubsystemError(NAME, "check", f"cannot ask {self._program}: {error}") from error
         if status != 0:
@@ -76,7 +84,7 @@ class RadvdSubsystem:
         if process is None or _stopped(process) or not daemon.reload(process):
             process = self._start(place, daemon)
         daemon.note_loaded(process, text)
-        self._say_goodbye(place, before, text)
+        self._say_goodbye(place, rendered, before, text)
         return True
 
     def read_back(self, place: Place, rendered: Rendered | None) -> Sequence[Deviation]:
@@ -108,17 +116,21 @@ class RadvdSubsystem:
     def _daemon(self, place: Place) -> Daemon:
         directory = place.files / NAME
         account = unprivileged.account(_ACCOUNT, place.files)
-        argv = [self._program, "--nodaemon", "-C", str(directory / _CONFIG), "-p", str(directory / "radvd.pid")]
+        argv = [self._program, "--nodaemon", "-C", str(directory / _CONFIG), "-p", str(directory / _OWN_PID_FILE)]
         return Daemon(directory, (*argv, "-m", "stderr", *(["-u", account] if account != unprivileged.ROOT else [])))
 
     def _config(self, place: Place) -> Path:
         return place.files / NAME / _CONFIG
 
     def _start(self, place: Place, daemon: Daemon) -> Process:
+        files.remove(daemon.directory / _OWN_PID_FILE)
         process = daemon.start(place)
-        if processes.wait(process, 0.02):
-            raise SubsystemError(NAME, "apply", f"ended at once: {daemon.last_words()}")
-        return process
+        for _ in range(_LOOKS):
+            if processes.wait(process, _LOOK_S):
+                raise SubsystemError(NAME, "apply", f"ended at once: {daemon.last_words()}")
+            if files.read(daemon.directory / _OWN_PID_FILE):
+                return process
+        raise SubsystemError(NAME, "apply", f"is not ready after {_LOOKS * _LOOK_S:g} s: {daemon.last_words()}")
 
     def _stop(self, place: Place) -> bool:
         daemon = self._daemon(place)
@@ -126,15 +138,20 @@ class RadvdSubsystem:
         daemon.remove()
         return ran
 
-    def _say_goodbye(self, place: Place, before: str, now: str) -> None:
+    def _say_goodbye(self, place: Place, rendered: Rendered, before: str, now: str) -> None:
+        names = _link_names(place)
+        routers = {
+            names[link.mac]: Router(_ROUTER_LIFETIME_S, link.managed, link.other)
+            for link in rendered.links
+            if link.mac in names
+        }
         kept = _announced(now)
         for link, prefixes in _announced(before).items():
             gone = prefixes - kept.get(link, frozenset())
             if not gone:
                 continue
-            lifetime_s = _ROUTER_LIFETIME_S if link in kept else 0
             try:
-                goodbye.send(place.netns, link, sorted(gone), router_lifetime_s=lifetime_s)
+                goodbye.send(place.netns, link, sorted(gone), routers.get(link, Router()))
             except OSError as error:  # the link went with it: nobody hears us
                 _log.info("radvd_goodbye_unsent", instance=place.instance_id, link=link, error=error.strerror)
 
