@@ -211,16 +211,19 @@ def ovn(setting: Setting) -> list[Task]:
         "--no-chdir",
         "-vconsole:warn",
     )
-    control_socket = OVN_RUN / "controller.ctl"
     controller = setting.spec(
         "ovn-controller",
         "ovn-controller",
         f"unix:{OVSDB_SOCKET}",
-        f"--unixctl={control_socket}",
         "--no-chdir",
         "-vconsole:warn",
     )
-    start_controller = tasks.service(setting.lab, setting.control, controller, tasks.unix_answers(control_socket))
+
+    def joined() -> bool:
+        """It has written the lab's chassis into the southbound database."""
+        return NODE_NAME in command(setting, "ovn-sbctl", f"--db={south}", "--bare", "list", "Chassis")
+
+    start_controller = tasks.service(setting.lab, setting.control, controller, joined)
 
     def join() -> None:
         settings = {

@@ -192,9 +192,7 @@ def _ovn_finish(setting: Setting) -> list[Task]:
         api = NeutronApi()
         if api.list("flavors", name=FLAVOR):
             return
-        profile = api.create_as(
-            "flavors/service_profiles", "service_profile", {"driver": OVN_PROVIDER, "metainfo": "{}"}
-        )
+        profile = api.create_as("service_profiles", "service_profile", {"driver": OVN_PROVIDER, "metainfo": "{}"})
         made = api.create("flavors", {"name": FLAVOR, "service_type": "L3_ROUTER_NAT"})
         api.create_as(f"flavors/{made['id']}/service_profiles", "service_profile", {"id": profile["id"]})
 
