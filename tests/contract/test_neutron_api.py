@@ -1,0 +1,168 @@
+"""The contract of model.boundaries.NeutronApi, for every implementation.
+
+An implementation brings a *seat*: something that acts as tenants do and yields the API. The fake's is here;
+a real Neutron's is added to SEATS by the module that starts one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pytest
+
+from astara.contract.snapshot import DhcpPortRequest, StatusItem, StatusReport
+from astara.model.boundaries import NeutronApi
+from astara.model.errors import Gone, Terminal
+from support.builders.resources import network, router
+from support.fakes.neutron import FakeNeutron
+
+
+class Seat(Protocol):
+    """What tenants and administrators can do; ids are Neutron's."""
+
+    api: NeutronApi
+
+    def make_router(self, name: str) -> str: ...
+
+    def change_router(self, identifier: str) -> None:
+        """Change anything about it that an instance must know."""
+
+    def delete_router(self, identifier: str) -> None: ...
+
+    def make_network(self, name: str) -> str: ...
+
+    def delete_network(self, identifier: str) -> None: ...
+
+
+@dataclass
+class FakeSeat:
+    api: FakeNeutron
+    changed: int = 0
+
+    def make_router(self, name: str) -> str:
+        self.api.put_router(router(name, name=name))
+        return name
+
+    def change_router(self, identifier: str) -> None:
+        self.changed += 1
+        self.api.put_router(router(identifier, routes=(f"10.{self.changed}.0.0/16",)))
+
+    def delete_router(self, identifier: str) -> None:
+        self.api.delete_router(identifier)
+
+    def make_network(self, name: str) -> str:
+        self.api.put_network(network(name))
+        return name
+
+    def delete_network(self, identifier: str) -> None:
+        self.api.delete_network(identifier)
+
+
+def fake() -> Iterator[Seat]:
+    yield FakeSeat(FakeNeutron())
+
+
+#: Name -> generator function that yields a Seat; others are added by conftest or by import.
+SEATS: dict[str, Callable[[], Iterator[Seat]]] = {"fake": fake}
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture(params=sorted(SEATS))
+def seat(request: pytest.FixtureRequest) -> Iterator[Seat]:
+    yield from SEATS[request.param]()
+
+
+def test_what_is_asked_for_is_answered_and_what_does_not_exist_is_left_out(seat):
+    one, two = seat.make_router("one"), seat.make_router("two")
+    page = seat.api.routers(ids=[one, NOBODY])
+    assert [found.id for found in page.routers] == [one]
+    assert page.next is None
+    assert {found.id for found in seat.api.routers(ids=[one, two]).routers} == {one, two}
+
+
+def test_pages_cover_everything_once(seat):
+    made = {seat.make_router(f"router-{number}") for number in range(5)}
+    found: list[str] = []
+    marker = None
+    while True:
+        page = seat.api.routers(marker=marker, limit=2)
+        assert len(page.routers) <= 2
+        found += [item.id for item in page.routers]
+        marker = page.next
+        if marker is None:
+            break
+    assert sorted(found) == sorted(made)
+
+
+def test_networks_are_read_the_same_way(seat):
+    one = seat.make_network("one")
+    assert [found.id for found in seat.api.networks(ids=[one, NOBODY]).networks] == [one]
+    seat.delete_network(one)
+    assert seat.api.networks(ids=[one]).networks == ()
+
+
+def test_the_revision_never_goes_back_and_moves_with_every_change(seat):
+    one = seat.make_router("one")
+    revisions = [seat.api.routers(ids=[one]).revision]
+    for deed in (lambda: seat.change_router(one), lambda: seat.make_router("two"), lambda: seat.delete_router(one)):
+        deed()
+        revisions.append(seat.api.routers(ids=[one]).revision)
+    assert revisions == sorted(set(revisions))
+
+
+def test_the_journal_names_what_changed_since_also_deletions(seat):
+    one, two = seat.make_router("one"), seat.make_router("two")
+    since = seat.api.changes(0).revision
+    seat.change_router(one)
+    seat.delete_router(two)
+    page = seat.api.changes(since)
+    newer = {(change.kind, change.id) for change in page.changes if change.revision > since}
+    assert newer == {("router", one), ("router", two)}
+    assert not page.truncated
+    assert page.revision >= max(change.revision for change in page.changes)
+
+
+def test_a_quiet_journal_stays_quiet(seat):
+    seat.make_router("one")
+    since = seat.api.changes(0).revision
+    page = seat.api.changes(since)
+    assert page.revision == since
+    assert not [change for change in page.changes if change.revision > since]
+
+
+def test_a_revision_from_another_life_is_told_to_look_at_everything(seat):
+    seat.make_router("one")
+    assert seat.api.changes(seat.api.changes(0).revision + 1_000_000).truncated
+
+
+def test_a_reported_status_is_shown_and_moves_nothing(seat):
+    one = seat.make_router("one")
+    before = seat.api.changes(0).revision
+    for status in ("DOWN", "ACTIVE", "ERROR", "ACTIVE"):
+        seat.api.report_status(StatusReport(routers=(StatusItem(id=one, status=status),)))
+        assert seat.api.routers(ids=[one]).routers[0].status == status
+    assert seat.api.changes(before).revision == before
+
+
+def test_a_status_of_something_gone_is_no_error_and_keeps_nobody_else_from_being_told(seat):
+    one = seat.make_router("one")
+    items = (StatusItem(id=NOBODY, status="ACTIVE"), StatusItem(id=one, status="ERROR"))
+    seat.api.report_status(StatusReport(routers=items, ports=items[:1], floating_ips=items[:1]))
+    assert seat.api.routers(ids=[one]).routers[0].status == "ERROR"
+
+
+def test_a_dhcp_port_is_made_once_and_is_part_of_the_network(seat):
+    seat.api.announce_nodes([("h1", True)])
+    one = seat.make_network("one")
+    first = seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=one, host="h1"))
+    second = seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=one, host="h1"))
+    assert first.id == second.id
+    assert first.host == "h1"
+    assert first.id in {port.id for port in seat.api.networks(ids=[one]).networks[0].ports}
+
+
+def test_a_dhcp_port_of_a_network_that_is_gone_is_refused(seat):
+    with pytest.raises((Gone, Terminal)):
+        seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=NOBODY, host="h1"))

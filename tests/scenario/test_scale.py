@@ -1,0 +1,53 @@
+"""Two thousand routers: what costs grow with is counted in calls, not in time."""
+
+from __future__ import annotations
+
+from support.builders.resources import router
+from support.simulation import World
+
+ROUTERS = 2000
+PAGES = ROUTERS // 200
+
+
+def test_two_thousand_routers_settle_and_then_cost_nothing_that_grows():
+    world = World()
+    for number in range(ROUTERS):
+        world.neutron.put_router(router(f"r{number:04d}", ports=("p",)))
+    orchestrator = world.orchestrator()
+    orchestrator.run(30)
+    assert orchestrator.engine.ledger.phases() == {"configured": ROUTERS}
+    assert world.cloud.calls["create"] == ROUTERS
+
+    forget_counts(world)
+    touched = world.cloud.changes
+    orchestrator.run(600)
+    assert set(world.neutron.calls) == {"changes"}
+    assert world.neutron.asked == 0
+    assert set(world.cloud.calls) == {"list"}
+    assert world.cloud.changes == touched
+
+    forget_counts(world)
+    world.orchestrator().run(1)  # a restart verifies all of them: pages, one listing, and nothing per router
+    assert world.neutron.calls.pop("changes") <= 2
+    assert world.neutron.calls == {"routers": PAGES, "networks": 1}
+    assert world.cloud.calls == {"list": 2}  # beside the pages, and the first drift look
+
+
+def test_a_change_among_two_thousand_costs_that_one():
+    world = World()
+    for number in range(ROUTERS):
+        world.neutron.put_router(router(f"r{number:04d}"))
+    orchestrator = world.orchestrator()
+    orchestrator.run(30)
+    forget_counts(world)
+    world.neutron.put_router(router("r0007", routes=("10.9.0.0/24",)))
+    orchestrator.event("r0007")
+    orchestrator.run(1)
+    assert world.neutron.asked == 1
+    assert world.cloud.calls.get("push") == 1
+
+
+def forget_counts(world: World) -> None:
+    world.neutron.calls.clear()
+    world.cloud.calls.clear()
+    world.neutron.asked = 0

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astara.model.resource import ResourceKey
+from astara.reconcile.clock import SystemClock
+from astara.reconcile.inbox import REASONS_KEPT, Inbox, Lane
+from support.clock import VirtualClock
+
+A, B, C = (ResourceKey("router", name) for name in "abc")
+
+
+def drain(inbox: Inbox) -> list[str]:
+    found = []
+    while (work := inbox.take(0.0)) is not None:
+        found.append(work.key.id)
+        inbox.done(work.key, None)
+    return found
+
+
+def test_however_many_events_come_there_is_one_turn_with_all_reasons_once():
+    inbox = Inbox(VirtualClock())
+    for number in range(100):
+        inbox.add(A, f"event-{number % 20}")
+    work = inbox.take(0.0)
+    assert work is not None
+    assert len(work.reasons) == REASONS_KEPT
+    assert inbox.take(0.0) is None
+
+
+def test_an_event_during_work_makes_exactly_one_more_run():
+    inbox = Inbox(VirtualClock())
+    inbox.add(A, "first")
+    inbox.take(0.0)
+    for _ in range(5):
+        inbox.add(A, "again")
+    assert inbox.take(0.0) is None, "one resource is strictly serial"
+    inbox.done(A, 300.0)
+    assert drain(inbox) == ["a"]
+    assert inbox.next_due() is None, "the event came after the wish to come again: it is void"
+
+
+def test_others_are_served_while_one_is_worked_on():
+    inbox = Inbox(VirtualClock())
+    inbox.add(A, "x")
+    inbox.take(0.0)
+    inbox.add(B, "x")
+    work = inbox.take(0.0)
+    assert work is not None
+    assert work.key == B
+
+
+def test_a_delayed_turn_comes_when_due_and_an_event_overtakes_it():
+    clock = VirtualClock()
+    inbox = Inbox(clock)
+    inbox.add(A, "x")
+    inbox.take(0.0)
+    inbox.done(A, 10.0)
+    assert inbox.take(0.0) is None
+    assert inbox.next_look_at(A) == clock.now() + 10
+    clock.advance(10)
+    assert drain(inbox) == ["a"]
+    inbox.add(A, "x")
+    inbox.take(0.0)
+    inbox.done(A, 10.0)
+    inbox.add(A, "event")
+    assert drain(inbox) == ["a"]
+    clock.advance(20)
+    assert drain(inbox) == []
+
+
+def test_a_fresh_event_does_not_wait_behind_a_full_look_and_cannot_starve_it():
+    inbox = Inbox(VirtualClock())
+    background = [ResourceKey("router", f"bg{n}") for n in range(10)]
+    for key in background:
+        inbox.add(key, "resync", Lane.BACKGROUND)
+    for number in range(10):
+        inbox.add(ResourceKey("router", f"ev{number}"), "event")
+    inbox.add(background[9], "event")
+    order = drain(inbox)
+    assert order[0] == "ev0"
+    assert order.index("bg0") == 4
+    assert order.index("bg9") < order.index("bg5"), "an event brings its resource forward"
+    assert sorted(order) == sorted(set(order))
+    assert len(order) == 20
+
+
+def test_scheduling_again_and_again_keeps_memory_bounded():
+    inbox = Inbox(VirtualClock())
+    for _ in range(5000):
+        inbox.add(A, "x")
+        inbox.take(0.0)
+        inbox.done(A, 600.0)
+    assert len(inbox._later) < 200
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["add", "bg", "work", "finish", "later", "tick"]))))
+def test_nothing_is_ever_lost_or_in_two_hands(deeds):
+    clock = VirtualClock()
+    inbox = Inbox(clock)
+    owed, working = set(), set()
+    for name, deed in deeds:
+        key = ResourceKey("router", name)
+        if deed in ("add", "bg"):
+            inbox.add(key, "x", Lane.FRESH if deed == "add" else Lane.BACKGROUND)
+            owed.add(key)
+        elif deed == "work" and (work := inbox.take(0.0)) is not None:
+            assert work.key not in working
+            working.add(work.key)
+            owed.discard(work.key)
+        elif deed in ("finish", "later") and key in working:
+            working.remove(key)
+            inbox.done(key, 5.0 if deed == "later" else None)
+            if deed == "later":
+                owed.add(key)
+        elif deed == "tick":
+            clock.advance(3)
+    for key in working:
+        inbox.done(key, None)
+    clock.advance(10)
+    assert {ResourceKey("router", name) for name in drain(inbox)} == owed
+    assert inbox.depth == inbox.working == 0
+
+
+def test_a_waiting_worker_is_woken_by_work_and_by_closing():
+    inbox = Inbox(SystemClock())
+    taken = []
+    thread = threading.Thread(target=lambda: taken.extend([inbox.take(30.0), inbox.take(30.0)]))
+    thread.start()
+    inbox.add(A, "x")
+    inbox.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert taken[-1] is None

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from astara.model.errors import Retry
+from astara.model.operator import HistoryLine
+from astara.model.resource import ResourceKey
+from astara.records.store import SqliteRecords
+
+R1, R2 = ResourceKey("router", "r1"), ResourceKey("router", "r2")
+
+
+def line(number: int) -> HistoryLine:
+    return HistoryLine(at=float(number), reason="test", phase="absent", steps=("create",), outcome="settled")
+
+
+def records(path: Path, wall: float = 100.0, **options: int) -> SqliteRecords:
+    made = SqliteRecords(path, lambda: wall, **options)
+    made.open()
+    return made
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "records.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteRecords]:
+    made = records(path)
+    yield made
+    made.close()
+
+
+def test_a_hold_survives_a_restart_until_it_is_released(store, path):
+    store.hold(R1, "first")
+    store.hold(R1, "debugging")
+    store.hold(R2, "x")
+    store.release(R2)
+    store.release(R2)
+    store.close()
+    again = records(path)
+    assert again.holds() == {R1: "debugging"}
+    again.close()
+
+
+def test_the_term_grows_at_every_start_also_when_the_clock_went_back_or_the_file_is_lost(path):
+    terms = []
+    for wall in (1000.0, 1000.0, 500.0):
+        made = records(path, wall)
+        terms.append(made.next_term())
+        made.close()
+    path.unlink()
+    made = records(path, 2000.0)
+    terms.append(made.next_term())
+    made.close()
+    assert terms == [1000, 1001, 1002, 2000]
+
+
+def test_history_is_bounded_newest_kept_oldest_first(path):
+    made = records(path, history_limit=10)
+    for number in range(50):
+        made.append(R1, line(number))
+    made.close()
+    again = records(path)
+    assert [int(found.at) for found in again.history(R1)] == list(range(40, 50))
+    assert again.history(R2) == []
+    again.close()
+
+
+def test_what_was_just_appended_is_seen(store):
+    store.append(R1, line(1))
+    assert store.history(R1) == [line(1)]
+
+
+def test_a_directory_that_cannot_be_written_is_logged_once_and_stops_nothing(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    with capture_logs() as logs:
+        made = records(blocked / "records.sqlite")
+        assert made.next_term() == 100
+        assert made.holds() == {}
+        made.append(R1, line(1))
+        assert made.history(R1) == [line(1)]
+        with pytest.raises(Retry, match="until a restart only"):
+            made.hold(R1, "x")
+        made.close()
+    assert [log["event"] for log in logs] == ["records-failing"]
+    assert "free space" in logs[0]["remedy"]
+
+
+def test_a_locked_file_delays_history_and_loses_none(store, path):
+    store.append(R1, line(1))
+    store.close()
+    rival = sqlite3.connect(path, isolation_level=None)
+    rival.execute("BEGIN EXCLUSIVE")
+    locked = records(path)
+    locked.append(R1, line(2))
+    assert line(2) in locked.history(R1)
+    rival.execute("COMMIT")
+    rival.close()
+    locked.close(wait_s=20)
+    again = records(path)
+    assert [found.at for found in again.history(R1)] == [1.0, 2.0]
+    again.close()
+
+
+def test_many_threads_may_append_at_once(store, path):
+    def work(number: int) -> None:
+        for count in range(50):
+            store.append(R1, line(number * 100 + count))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store.close()
+    again = records(path)
+    assert len(again.history(R1, limit=1000)) == 400
+    again.close()
+
+
+def test_a_line_of_another_version_is_skipped(store, path):
+    store.append(R1, line(1))
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO history (key, line) VALUES (?, ?)", (str(R1), b'{"new":1}'))
+    connection.close()
+    again = records(path)
+    assert again.history(R1) == [line(1)]
+    again.close()
