@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from astara.appliance.system import netns
 
 RUN = Path("/run/netns")
 PREFIX = "astara-"
+_NAME = re.compile(PREFIX + r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 0x1000, 0x4000, 1 << 20, 2
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
@@ -26,11 +28,12 @@ def path_of(instance_id: str) -> Path:
 
 
 def ids_present() -> set[str]:
-    """Return the instance ids for which a namespace path of ours exists."""
+    """Return the instance ids for which a namespace path of ours exists; other names with our prefix are not ours."""
     try:
-        return {name.removeprefix(PREFIX) for name in os.listdir(RUN) if name.startswith(PREFIX)}  # noqa: PTH208  # 4000 names
+        names = os.listdir(RUN)  # noqa: PTH208  # there may be thousands
     except FileNotFoundError:
         return set()
+    return {found[1] for name in names if (found := _NAME.fullmatch(name)) is not None}
 
 
 def ensure(instance_id: str) -> bool:
