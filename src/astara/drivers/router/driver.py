@@ -55,7 +55,9 @@ class RouterDriver:
         return self._present(world.router, world)
 
     def _present(self, router: RouterSnapshot, world: RouterWorld) -> Present:
-        obstacles = [_no_node(router), *(_not_plugged(port, router.host) for port in _ports(router))]
+        ports = _ports(router)
+        # Placed with its first port at the latest; before, there is nothing to serve and nothing to wait for.
+        obstacles = [_no_node(router) if ports else None, *(_not_plugged(port, router.host) for port in ports)]
         return Present(
             revision=world.revision,
             project_id=router.project_id,

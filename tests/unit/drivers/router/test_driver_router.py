@@ -96,6 +96,12 @@ def test_a_router_without_any_port_is_an_instance_already_so_that_its_first_inte
     assert (empty.slot, empty.host, empty.ports) == ("0", NODE, ())
 
 
+def test_a_router_without_ports_and_without_node_has_nothing_to_wait_for() -> None:
+    """Neutron places it with its first port; saying DOWN meanwhile would be a write for nothing."""
+    idle = present(router(host=None, interfaces=(), gateways=()))
+    assert (idle.instances, idle.unmet) == ((), None)
+
+
 def test_a_flavor_chooses_the_kind_of_instance() -> None:
     assert instance(router()).provider == "namespace"
     assert instance(router(flavor_metainfo={"body": "memory"})).provider == "memory"
