@@ -22,6 +22,7 @@ import webob.exc
 from neutron import policy
 from neutron.pecan_wsgi.controllers import utils
 from neutron_lib import exceptions as n_exc
+from neutron_lib.plugins import directory
 from oslo_config import cfg
 
 from astara.contract.codec import ContractError, decode, encode
@@ -47,10 +48,19 @@ DEFAULT_LIMIT = 200
 MAX_LIMIT = 1000
 
 
+_pruner = journal.Pruner()
+
+
 class InvalidField(n_exc.BadRequest):
     """HTTP 400 that names the field and the remedy."""
 
     message = "%(field)s: %(reason)s"
+
+
+class NoSuchPath(n_exc.NotFound):
+    """HTTP 404 for a path that is not in the table below."""
+
+    message = "there is no %(path)s"
 
 
 class AstaraController:
@@ -69,16 +79,17 @@ class AstaraController:
         name = "/".join(part for part in path if part)
         handlers = _ROUTES.get(name)
         if handlers is None:
-            raise n_exc.NotFound(message=f"there is no /v2.0/astara/{name}")
+            raise NoSuchPath(path=f"/v2.0/astara/{name}")
         handler = handlers.get(request.method)
         if handler is None:
             raise webob.exc.HTTPMethodNotAllowed(f"/v2.0/astara/{name} knows {', '.join(sorted(handlers))}")
         context = request.context["neutron_context"]
         rule = policies.WRITE if request.method == "PUT" else policies.READ
         policy.enforce(context, rule, {}, pluralized=ALIAS)
-        return webob.Response(
-            body=encode(handler(context.elevated(), request)), content_type="application/json", charset="UTF-8"
-        )
+        answer = handler(context.elevated(), request)
+        if request.method == "PUT":
+            directory.get_plugin(ALIAS).hints.finished()
+        return webob.Response(body=encode(answer), content_type="application/json", charset="UTF-8")
 
 
 def _body(request: Any, kind: type[T]) -> T:
@@ -127,6 +138,7 @@ def _networks(context: Any, request: Any) -> NetworkPage:
 
 def _changes(context: Any, request: Any) -> ChangePage:
     since = _number(request, "since", 0, 2**63 - 1)
+    _pruner.maybe(context, cfg.CONF.astara.journal_keep)
     return journal.changes(context, since, cfg.CONF.astara.journal_overlap)
 
 
@@ -145,7 +157,10 @@ def _nodes(context: Any, request: Any) -> dict[str, int]:
 
 
 def _dhcp_ports(context: Any, request: Any) -> DhcpPortReply:
-    return dhcp_ports.ensure(context, _body(request, DhcpPortRequest))
+    reply = dhcp_ports.ensure(context, _body(request, DhcpPortRequest))
+    # The caller knows what it asked for; everybody else reads it in the journal.
+    directory.get_plugin(ALIAS).hints.discard()
+    return reply
 
 
 def _placements(context: Any, request: Any) -> dict[str, int]:

@@ -119,9 +119,10 @@ def send(keys: Iterable[Key]) -> None:
     routers = tuple(identifier for kind, identifier in ordered if kind == KIND_ROUTER)
     networks = tuple(identifier for kind, identifier in ordered if kind == KIND_NETWORK)
     everything = any(kind == KIND_ALL for kind, _ in ordered)
-    event, payload = (
-        (RESYNC_EVENT, {}) if everything else (EVENT, msgspec.to_builtins(Hint(routers=routers, networks=networks)))
-    )
+    if everything:
+        event, payload = RESYNC_EVENT, {"reason": "a change that may concern anything"}
+    else:
+        event, payload = EVENT, msgspec.to_builtins(Hint(routers=routers, networks=networks))
     n_rpc.get_notifier("network").info(neutron_context.get_admin_context(), event, payload)
 
 

@@ -1,230 +1,47 @@
-"""The change journal: one row per transaction and resource, written by the transaction that made the change.
-
-SQLAlchemy tells of every row that is inserted, updated or deleted; `watch` says what it concerns; the
-journal's rows are inserted right before the outermost commit. So a change and its journal row become visible
-together or not at all, whichever plug-in, API call, RPC worker or periodic task made it.
-"""
+"""The change journal: one row per transaction and resource, written by the transaction that made the change."""
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 from neutron_lib.db import api as db_api
-from oslo_db import exception as db_exc
-from oslo_log import log as logging
-from sqlalchemy import event, orm
 
 from astara.contract.snapshot import Change, ChangePage
-from astara_neutron import models, watch
-from astara_neutron.watch import Key, Reference, Watch
-
-LOG = logging.getLogger(__name__)
+from astara_neutron import models
 
 _CHANGES = models.AstaraChange.__table__
 _PENDING = "astara_references"  # Session.info: what this transaction's rows refer to
-_WRITTEN = "astara_keys"  # Session.info: what the journal says this transaction changed
-_EVERYTHING: Reference = (models.KIND_ALL, models.KIND_ALL)
+EVERYTHING = (models.KIND_ALL, models.KIND_ALL)
 _ROWS_PER_INSERT = 500
 
-_thread = threading.local()
 
-
-@contextlib.contextmanager
-def status_writes_of_our_own() -> Iterator[None]:
-    """Inside, a changed `status` moves nothing: the orchestrator reported it and need not look at its own word."""
-    _thread.quiet_status = True
-    try:
-        yield
-    finally:
-        _thread.quiet_status = False
-
-
-class Recorder:
-    """Hangs on SQLAlchemy's events; `committed` is told the keys of each transaction after its commit."""
-
-    def __init__(self, committed: Callable[[frozenset[Key]], None]) -> None:
-        self._committed = committed
-        self._by_table = {item.model.__table__.name: item for item in watch.WATCHES}
-
-    def start(self) -> None:
-        """Listen, once per process; there is no way back, as for Neutron's own revision plug-in."""
-        for item in watch.WATCHES:
-            for name, listener in (
-                ("after_insert", self._inserted),
-                ("after_update", self._updated),
-                ("before_delete", self._deleted),
-            ):
-                event.listen(item.model, name, _bound(listener, item))
-        event.listen(orm.Session, "do_orm_execute", self._bulk)
-        event.listen(orm.Session, "before_commit", self._before_commit)
-        event.listen(orm.Session, "after_commit", self._after_commit)
-        event.listen(orm.Session, "after_soft_rollback", self._after_rollback)
-
-    def _inserted(self, item: Watch, target: Any) -> None:
-        _add(target, item.refers(_Row(target)))
-
-    def _deleted(self, item: Watch, target: Any) -> None:
-        _add(target, item.refers(_Row(target)))
-
-    def _updated(self, item: Watch, target: Any) -> None:
-        old = _previous(target)
-        matters = old.keys() if item.columns is None else old.keys() & item.columns
-        if matters and not (matters == {"status"} and not _status_matters(target)):
-            now = _Row(target)
-            _add(target, [*item.refers(now), *item.refers(_merged(old, now))])
-
-    def _bulk(self, state: Any) -> None:
-        """UPDATE and DELETE statements that touch rows without loading them."""
-        if state.is_select or not (state.is_update or state.is_delete):
-            return
-        table = getattr(getattr(state.statement, "table", None), "name", None)
-        item = self._by_table.get(table) if table else None
-        if item is None or (table == "ports" and getattr(_thread, "quiet_status", False)):
-            return
-        with _guard(state.session):
-            _pending(state.session).update(_bulk_references(item, state))
-
-    def _before_commit(self, session: Any) -> None:
-        if session.in_nested_transaction():
-            return
-        session.flush()
-        references = session.info.pop(_PENDING, None)
-        if not references:
-            return
-        keys = self._keys(session, references)
-        if keys:
-            _insert(session.connection(), keys)
-            session.info[_WRITTEN] = frozenset(keys)
-
-    def _keys(self, session: Any, references: set[Reference]) -> set[Key]:
-        if _EVERYTHING in references:
-            return {_EVERYTHING}
-        try:
-            return watch.resolve(session.connection(), references)
-        except db_exc.DBError:
-            raise  # Neutron retries the whole call, and so comes by again
-        except Exception:
-            LOG.exception("Astara could not trace a change to its resources; everything will be looked at again")
-            return {_EVERYTHING}
-
-    def _after_commit(self, session: Any) -> None:
-        keys = session.info.pop(_WRITTEN, None)
-        if keys:
-            try:
-                self._committed(keys)
-            except Exception:
-                LOG.exception("Astara could not hint at a change; the change journal has it")
-
-    def _after_rollback(self, session: Any, transaction: Any) -> None:
-        # A savepoint's rollback keeps them: naming a resource too much costs one look, too little a lost change.
-        if transaction.parent is None:
-            session.info.pop(_PENDING, None)
-            session.info.pop(_WRITTEN, None)
-
-
-def _bound(listener: Callable[[Watch, Any], None], item: Watch) -> Callable[[Any, Any, Any], None]:
-    def handle(_mapper: Any, _connection: Any, target: Any) -> None:
-        with _guard(orm.object_session(target)):
-            listener(item, target)
-
-    return handle
-
-
-@contextlib.contextmanager
-def _guard(session: Any) -> Iterator[None]:
-    """A fault of ours must not fail a tenant's call: it is logged, and everything is looked at again."""
-    try:
-        yield
-    except db_exc.DBError:
-        raise  # the database's own trouble, for which Neutron has its retries
-    except Exception:
-        LOG.exception("Astara could not record a change; everything will be looked at again")
-        _pending(session).add(_EVERYTHING)
-
-
-def _pending(session: Any) -> set[Reference]:
-    found: set[Reference] = session.info.setdefault(_PENDING, set())
+def pending(session: Any) -> set[tuple[str, str]]:
+    """Return the references (`watch.Reference`) gathered for this session's transaction, to add to."""
+    found: set[tuple[str, str]] = session.info.setdefault(_PENDING, set())
     return found
 
 
-def _add(target: Any, references: Iterable[Reference]) -> None:
-    _pending(orm.object_session(target)).update(references)
+def take_pending(session: Any) -> set[tuple[str, str]]:
+    """Return the references gathered so far, and start again with none."""
+    return session.info.pop(_PENDING, None) or set()
 
 
-class _Row(Mapping[str, Any]):
-    """The column values of a loaded object; one that is expired is loaded when asked for, and only then."""
-
-    def __init__(self, target: Any) -> None:
-        self._target = target
-        self._names = sa.inspect(target).mapper.column_attrs.keys()
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._names:
-            raise KeyError(name)
-        return getattr(self._target, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def _merged(first: Mapping[str, Any], then: Mapping[str, Any]) -> Mapping[str, Any]:
-    # ChainMap only ever writes into its first mapping, and nobody writes here.
-    return collections.ChainMap(dict(first), then)  # type: ignore[arg-type]
-
-
-def _previous(target: Any) -> dict[str, Any]:
-    """Return the old values of the columns that this flush changes."""
-    state = sa.inspect(target)
-    previous = {}
-    names = state.mapper.column_attrs.keys()
-    for name in names:
-        history = state.attrs[name].history
-        if history.has_changes():
-            previous[name] = history.deleted[0] if history.deleted else None
-    return previous
-
-
-def _status_matters(target: Any) -> bool:
-    """A tenant port that goes up or down is no news for routers and DHCP; our own service's ports are."""
-    if getattr(_thread, "quiet_status", False):
-        return False
-    owner = getattr(target, "device_owner", None)
-    return owner is None or owner.startswith("network:")
-
-
-def _bulk_references(item: Watch, state: Any) -> set[Reference]:
-    """What the rows a bulk statement is about to change refer to: as they are, and as they will be."""
-    table = item.model.__table__
-    query = sa.select(table)
-    if state.statement.whereclause is not None:
-        query = query.where(state.statement.whereclause)
-    rows = [dict(row._mapping) for row in state.session.connection().execute(query)]
-    new: dict[str, Any] = {}
-    if state.is_update:
-        new = {column.name: getattr(value, "value", value) for column, value in (state.statement._values or {}).items()}
-    return {reference for row in rows for values in (row, {**row, **new}) for reference in item.refers(values)}
-
-
-def mark(session: Any, keys: Iterable[Key]) -> None:
+def mark(session: Any, keys: Iterable[tuple[str, str]]) -> None:
     """Journal keys of the plug-in's own tables (placements, nodes) with the session's transaction."""
-    _pending(session).update(keys)
+    pending(session).update(keys)
 
 
 def mark_everything(session: Any) -> None:
     """Journal "look at everything" with the session's transaction."""
-    _pending(session).add(_EVERYTHING)
+    pending(session).add(EVERYTHING)
 
 
-def _insert(connection: Any, keys: set[Key]) -> None:
+def insert(connection: Any, keys: Iterable[tuple[str, str]]) -> None:
+    """Write one row for each key, on the connection of the transaction that changed it."""
     now = int(time.time())
     rows = [{"kind": kind, "resource_id": identifier, "created_at": now} for kind, identifier in sorted(keys)]
     for start in range(0, len(rows), _ROWS_PER_INSERT):
@@ -240,21 +57,22 @@ def changes(context: Any, since: int, overlap_s: int) -> ChangePage:
     """Return the changes after `since`, and those of the last `overlap_s` seconds once more.
 
     A transaction gets its numbers before it commits, so a lower number may appear after a higher one
-    was answered. Three queries by index; the cost is the number of changes answered, nothing else.
+    was answered. Four queries by index; the cost is the number of changes answered, nothing else.
     """
     with db_api.CONTEXT_READER.using(context):
         session = context.session
         highest = revision(session)
         lowest = session.execute(sa.select(sa.func.min(_CHANGES.c.seq))).scalar() or 0
-        recent = _CHANGES.c.created_at >= int(time.time()) - overlap_s
+        recent = sa.select(sa.func.min(_CHANGES.c.seq)).where(_CHANGES.c.created_at >= int(time.time()) - overlap_s)
+        first = min(since + 1, session.execute(recent).scalar() or since + 1)
         rows = session.execute(
             sa.select(_CHANGES.c.seq, _CHANGES.c.kind, _CHANGES.c.resource_id)
-            .where((_CHANGES.c.seq > since) | recent)
+            .where(_CHANGES.c.seq >= first)
             .order_by(_CHANGES.c.seq)
         ).all()
     everything = any(row.kind == models.KIND_ALL and row.seq > since for row in rows)
     # `since` above everything we know: the database is not the one the caller knew.
-    lost = since > highest or (lowest > since + 1 and since > 0)
+    lost = since > highest or lowest > since + 1
     return ChangePage(
         revision=highest,
         changes=tuple(
@@ -264,9 +82,27 @@ def changes(context: Any, since: int, overlap_s: int) -> ChangePage:
     )
 
 
+class Pruner:
+    """Prunes now and then, whenever somebody reads the journal: so no process needs a timer of its own."""
+
+    def __init__(self, every_s: float = 600.0) -> None:
+        self._every_s = every_s
+        self._lock = threading.Lock()
+        self._last = float("-inf")
+
+    def maybe(self, context: Any, keep_s: int) -> None:
+        """Prune unless this process has done so lately."""
+        with self._lock:
+            if time.monotonic() - self._last < self._every_s:
+                return
+            self._last = time.monotonic()
+        prune(context, keep_s)
+
+
 def prune(context: Any, keep_s: int) -> None:
     """Forget changes older than `keep_s` seconds, but never the newest: the revision must not go back."""
-    with db_api.CONTEXT_WRITER.using(context):
+    with db_api.CONTEXT_READER.using(context):
         highest = revision(context.session)
+    with db_api.CONTEXT_WRITER.using(context):
         old = _CHANGES.c.created_at < int(time.time()) - keep_s
         context.session.execute(sa.delete(_CHANGES).where(old, _CHANGES.c.seq < highest))

@@ -15,7 +15,7 @@ from neutron_lib.plugins.ml2 import api
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from astara_neutron import nodes, options
+from astara_neutron import nodes, options, qos_driver
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class BridgeMechanismDriver(api.MechanismDriver):
 
     def initialize(self) -> None:
         options.register()
+        qos_driver.register()
 
     @property
     def connectivity(self) -> str:

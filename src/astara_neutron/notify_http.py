@@ -141,7 +141,7 @@ class Sender:
                 self._wake.wait()
             if self._lost:
                 marker = {"event_type": RESYNC_EVENT, "message_id": str(uuid.uuid4())}
-                return {**self._queue[0], **marker, "payload": {"dropped": self.dropped}}
+                return {**self._queue[0], **marker, "payload": {"reason": f"{self.dropped} dropped"}}
             return self._queue[0]
 
     def _delivered(self, message: dict[str, Any]) -> None:

@@ -30,6 +30,12 @@ NOT_BOUND = (portbindings.VIF_TYPE_UNBOUND, portbindings.VIF_TYPE_BINDING_FAILED
 REBIND_AT_ONCE = 100
 
 
+class NotOurs(n_exc.NotFound):
+    """HTTP 404."""
+
+    message = "router %(router_id)s does not exist or is not served by Astara"
+
+
 def placed(session: Any, kind: str, resource_id: str) -> str | None:
     """Return the host a resource was placed on."""
     query = sa.select(_PLACEMENTS.c.host).where(_PLACEMENTS.c.kind == kind, _PLACEMENTS.c.resource_id == resource_id)
@@ -128,11 +134,11 @@ def move_router(context: Any, router_id: str, host: str) -> None:
     """Serve a router from another node from now on: its ports are bound there.
 
     Raises:
-        RouterNotFound: (404) no router of ours has this id.
+        NotOurs: (404)
     """
     with db_api.CONTEXT_READER.using(context):
         if not ownership.owned(context.session, [router_id]):
-            raise n_exc.NotFound(message=f"router {router_id} does not exist or is not served by Astara")
+            raise NotOurs(router_id=router_id)
         query = sa.select(_PORT.c.id).where(_PORT.c.device_owner.in_(ROUTER_OWNERS), _PORT.c.device_id == router_id)
         ports = list(context.session.execute(query.order_by(_PORT.c.id)).scalars())
     store(context, KIND_ROUTER, router_id, host, replace=True)

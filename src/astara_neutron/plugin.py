@@ -9,9 +9,7 @@ which they happen, and no thread is started before the first of them.
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,14 +17,11 @@ from neutron_lib import context as neutron_context
 from neutron_lib.callbacks import events, registry, resources
 from neutron_lib.db import api as db_api
 from neutron_lib.services import base as service_base
-from oslo_db import exception as db_exc
-from oslo_log import log as logging
 
 # `extensions` is imported so that Neutron finds its directory as an attribute of the package.
-from astara_neutron import api, extensions, hints, journal, models, options, placement
+from astara_neutron import api, extensions, hints, models, options, placement, recorder
 from astara_neutron.models import KIND_NETWORK, KIND_ROUTER
-
-LOG = logging.getLogger(__name__)
+from astara_neutron.shield import shielded
 
 __all__ = ["AstaraPlugin", "extensions"]
 
@@ -46,7 +41,6 @@ RESPONDING = (
     "flavor",
     "service_profile",
 )
-_PRUNE_EVERY_S = 600.0
 
 _process = threading.Lock()
 _started = False
@@ -86,51 +80,36 @@ class AstaraPlugin(service_base.ServicePluginBase):
             registry.subscribe(self.before_response, resource, events.BEFORE_RESPONSE)
 
     def before_port(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
-        _shielded(placement.bind_at_creation)(payload.context, payload.latest_state)
+        shielded(placement.bind_at_creation)(payload.context, payload.latest_state)
 
     def interface_added(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         port = payload.metadata["port"]
         self.hints.told([(KIND_ROUTER, payload.resource_id), (KIND_NETWORK, port["network_id"])])
-        _shielded(placement.bind_attached)(payload.context, payload.resource_id, [port["id"]])
+        shielded(placement.bind_attached)(payload.context, payload.resource_id, [port["id"]])
 
     def interface_removed(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         network_id = (payload.metadata.get("port") or {}).get("network_id", "")
         self.hints.told([(KIND_ROUTER, payload.resource_id), (KIND_NETWORK, network_id)])
 
     def router_deleted(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
-        _shielded(placement.forget)(payload.context, KIND_ROUTER, payload.resource_id)
+        shielded(placement.forget)(payload.context, KIND_ROUTER, payload.resource_id)
 
     def network_deleted(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
-        _shielded(placement.forget)(payload.context, KIND_NETWORK, payload.resource_id)
+        shielded(placement.forget)(payload.context, KIND_NETWORK, payload.resource_id)
 
     def before_response(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         def release() -> None:
             self.hints.told(hints.told_by(resource, payload.latest_state or {}))
             self.hints.finished()
 
-        _shielded(release)()
-
-
-def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
-    """A fault of ours must not fail a tenant's API call: it is logged, and the orchestrator mends the rest."""
-
-    @functools.wraps(hook)
-    def guarded(*args: Any) -> None:
-        try:
-            hook(*args)
-        except (db_exc.DBError, db_exc.RetryRequest):
-            raise  # the database's own trouble: Neutron retries the whole call
-        except Exception:
-            LOG.exception("Astara's hook %s failed; the call goes on without it", hook.__name__)
-
-    return guarded
+        shielded(release)()
 
 
 def _start_recorder_once(sender: hints.HintSender) -> None:
     global _started  # SQLAlchemy's listeners are global as well, and cannot be hung up twice
     with _process:
         if not _started:
-            journal.Recorder(sender.committed).start()
+            recorder.Recorder(sender.committed).start()
             _started = True
 
 

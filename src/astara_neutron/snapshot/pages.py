@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,9 @@ class Selection:
     marker: str | None = None
     limit: int = 200
 
-    def following(self, page: Collection[str]) -> str | None:
+    def following(self, page: Sequence[str]) -> str | None:
         """Return the marker of the next page, None after the last one."""
-        return max(page) if self.ids is None and len(page) == self.limit else None
+        return page[-1] if self.ids is None and len(page) == self.limit else None
 
 
 def router_page(context: Any, selection: Selection) -> RouterPage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from support.neutron import SECRET
 
 SUPPORT = Path(__file__).parents[2]
 PASTE = Path(sys.prefix) / "etc/neutron/api-paste.ini"
@@ -121,6 +124,13 @@ class Cloud:
     def port(self, network: dict[str, Any], **fields: Any) -> dict[str, Any]:
         return self.make("port", network_id=network["id"], **fields)
 
+    def sql(self, statement: str, *values: Any) -> list[Any]:
+        """Run one statement on Neutron's database behind its back."""
+        with contextlib.closing(sqlite3.connect(self.directory / "neutron.sqlite", timeout=30)) as connection:
+            rows = connection.execute(statement, values).fetchall()
+            connection.commit()
+        return rows
+
     def routers(self, *ids: str) -> dict[str, Any]:
         return self.call("GET", "/astara/routers", params={"id": list(ids)} if ids else {})
 
@@ -151,7 +161,7 @@ def running(
 ) -> Iterator[Cloud]:
     """Start a Neutron with everything it keeps in `directory`, and end it afterwards."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "secret").write_text("neutron-test-secret\n")
+    (directory / "secret").write_bytes(SECRET + b"\n")
     (directory / "policy.yaml").write_text("{}\n")
     (directory / "neutron.conf").write_text(
         CONFIG.format(

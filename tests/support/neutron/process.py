@@ -31,6 +31,8 @@ def main(port_file: str) -> None:
 
 
 def _count(_connection, _cursor, statement, _parameters, _context, _many):
+    if statement == "BEGIN":  # SQLite's way to start a transaction; no work for a database server
+        return
     _counter.statements = [*getattr(_counter, "statements", []), statement]
 
 
@@ -45,9 +47,19 @@ def _counting(application):
                 extra.append(("X-Test-Statements", shown[:60000]))
             return start_response(status, [*headers, *extra], exc_info)
 
+        if "HTTP_X_TEST_ROLES" in environ:
+            environ["neutron.context"] = _tenant(environ)
         return application(environ, start)
 
     return serve
+
+
+def _tenant(environ):
+    """What keystonemiddleware and neutron.auth would make of a token with these roles (with X-Project-Id)."""
+    from neutron_lib import context
+
+    roles = environ["HTTP_X_TEST_ROLES"].split(",")
+    return context.Context(user_id="user", project_id=environ["HTTP_X_PROJECT_ID"], roles=roles)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from oslo_config import cfg
+
+from astara_neutron import notify_http, options
+from support.neutron import SECRET, expected_signature
+from support.neutron.listener import Listener
+
+
+@pytest.fixture
+def listener():
+    listener = Listener().start()
+    yield listener
+    listener.stop()
+
+
+def target(listener: Listener, secret: bytes = SECRET, queue_size: int = 100) -> notify_http.Target:
+    return notify_http.Target(listener.url, secret, None, 2.0, queue_size)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(notify_http, "_BACKOFF_S", (0.01,))
+
+
+def message(name: str = "port.update.end") -> dict[str, object]:
+    return {"event_type": name, "message_id": name, "payload": {}}
+
+
+def test_the_signature_is_what_the_intake_expects():
+    assert notify_http.signature(b"s", "1", b"{}") == expected_signature(b"s", "1", b"{}")
+
+
+def test_many_notifications_arrive_in_order_over_one_connection(listener):
+    sender = notify_http.Sender(target(listener))
+    for number in range(50):
+        sender.put(message(f"e{number}"))
+    listener.wait(lambda: len(listener.messages) == 50)
+    assert listener.names() == [f"e{number}" for number in range(50)]
+    assert listener.connections == 1
+
+
+def test_a_listener_that_restarts_loses_nothing(listener, quick):
+    sender = notify_http.Sender(target(listener))
+    sender.put(message("before"))
+    listener.wait(lambda: listener.names() == ["before"])
+    listener.stop()
+    sender.put(message("meanwhile"))
+    listener.start()
+    listener.wait(lambda: listener.names() == ["before", "meanwhile"])
+
+
+def test_a_wrong_secret_keeps_the_notifications_until_it_is_right(listener, quick):
+    sender = notify_http.Sender(target(listener))
+    listener.answer = 401
+    sender.put(message())
+    listener.wait(lambda: listener.refused >= 2)
+    listener.answer = None
+    listener.wait(lambda: len(listener.messages) == 1)
+    assert sender.dropped == 0
+
+
+def test_an_overrun_is_counted_and_announced_before_what_remained(listener, quick):
+    listener.stop()
+    sender = notify_http.Sender(target(listener, queue_size=2))
+    for number in range(5):
+        sender.put(message(f"e{number}"))
+    assert sender.dropped == 3
+    listener.start()
+    listener.wait(lambda: len(listener.messages) == 3)
+    assert listener.names() == ["astara.resync", "e0", "e1"]
+
+
+def test_what_the_listener_will_never_take_is_dropped_and_announced(listener, quick):
+    sender = notify_http.Sender(target(listener))
+    listener.answer = 400
+    sender.put(message("bad"))
+    listener.wait(lambda: listener.refused >= 1)
+    listener.answer = None
+    sender.put(message("good"))
+    listener.wait(lambda: "good" in listener.names())
+    assert listener.names() == ["astara.resync", "good"]
+    assert sender.dropped == 1
+
+
+def test_what_cannot_be_written_as_json_does_not_stop_the_rest(listener):
+    cycle: list[object] = []
+    cycle.append(cycle)
+    sender = notify_http.Sender(target(listener))
+    sender.put({**message("cyclic"), "payload": cycle})
+    sender.put(message("good"))
+    listener.wait(lambda: "good" in listener.names())
+
+
+FORKING = """
+import os, sys, threading
+from astara_neutron import notify_http
+
+target = notify_http.Target(sys.argv[1], sys.argv[2].encode(), None, 2.0, 100)
+
+def say(name):
+    sender = notify_http.sender_for(target)
+    sender.put({"event_type": name, "message_id": name, "payload": {}})
+    for _ in range(500):
+        if sender.delivered:
+            return sender
+        threading.Event().wait(0.01)
+    sys.exit("not delivered")
+
+parent = say("parent")
+child = os.fork()
+if child == 0:
+    os._exit(0 if say("child") is not parent else 1)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_worker_delivers_its_own_notifications_and_not_its_parents(listener):
+    command = [sys.executable, "-c", FORKING, listener.url, SECRET.decode()]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
+    assert listener.names() == ["parent", "child"]
+
+
+def driver(tmp_path, **settings) -> notify_http.HttpNotifyDriver:
+    conf = options.register(cfg.ConfigOpts())
+    conf([])
+    for name, value in settings.items():
+        conf.set_override(name, value, group="astara")
+    return notify_http.HttpNotifyDriver(conf, ["notifications"], None)
+
+
+def test_start_notifications_are_left_out_and_the_callers_context_is_not_sent(listener, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET + b"\n")
+    under_test = driver(tmp_path, notify_url=listener.url, notify_secret_file=str(secret))
+    under_test.notify({"auth_token": "token"}, message("port.create.start"), "INFO", None)
+    under_test.notify({"auth_token": "token"}, message("port.create.end"), "INFO", None)
+    listener.wait(lambda: listener.messages)
+    assert listener.names() == ["port.create.end"]
+    assert "token" not in str(listener.messages)
+
+
+def test_a_missing_or_empty_secret_is_named_at_start(tmp_path):
+    with pytest.raises(cfg.RequiredOptError, match="notify_secret_file"):
+        driver(tmp_path)
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"\n")
+    with pytest.raises(ValueError, match=r"notify_secret_file.*empty"):
+        driver(tmp_path, notify_secret_file=str(empty))
