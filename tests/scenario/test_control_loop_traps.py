@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from astara.contract.agent import Health
+from astara.contract.generation import Generation
 from astara.model.errors import Retry
 from astara.model.resource import ResourceKey
 from astara.planning.policy import Policy
+from astara.providers.memory.cloud import MemoryCloud
+from astara.providers.memory.provider import MemoryProvider
 from astara.reconcile.options import EngineOptions
 from support.builders.resources import network, router
 from support.simulation import Orchestrator, World
@@ -372,6 +375,27 @@ def test_a_pruned_journal_leads_to_a_full_look(world):
     world.neutron.forget_journal()
     orchestrator.run(30)
     assert orchestrator.phase("r3") == "configured"
+
+
+def test_an_orphan_is_found_and_removed_without_an_event(world):
+    orchestrator = settled(world)
+    wanted = orchestrator.engine.inspect(R1).desired.instances[0]
+    MemoryProvider(world.cloud).create(ResourceKey("router", "long-gone"), wanted, Generation(0, 1))
+    orchestrator.run(60)
+    assert sorted(world.instances()) == ["r1"]
+
+
+def test_a_rebuilt_instance_that_keeps_its_id_is_not_rebuilt_again():
+    class SameId(MemoryCloud):
+        def next_id(self) -> str:
+            return "instance-of-the-slot"
+
+    world = World(cloud=SameId())
+    orchestrator = settled(world)
+    world.cloud.boots_slowly = True
+    orchestrator.engine.rebuild(R1)
+    orchestrator.run(100)
+    assert world.cloud.calls["create"] == 2
 
 
 def test_an_orphan_of_a_driver_that_is_not_enabled_is_left_alone(world):

@@ -12,7 +12,7 @@ PAGES = ROUTERS // 200
 def test_two_thousand_routers_settle_and_then_cost_nothing_that_grows():
     world = World()
     for number in range(ROUTERS):
-        world.neutron.put_router(router(f"r{number:04d}", ports=("p",)))
+        world.neutron.put_router(router(f"r{number:04d}", ports=(f"p{number}",)))
     orchestrator = world.orchestrator()
     orchestrator.run(30)
     assert orchestrator.engine.ledger.phases() == {"configured": ROUTERS}

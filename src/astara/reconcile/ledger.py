@@ -10,6 +10,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from astara.contract.codec import Wire
 from astara.model.boundaries import Clock
@@ -57,6 +58,14 @@ class Look:
     attempts: Attempts
     settled: bool
     answered: bool
+
+
+class Wished(NamedTuple):
+    """The last known wish of a resource, stripped, and how it went."""
+
+    desired: DesiredState
+    attempts: Attempts
+    settled: bool
 
 
 class Ledger:
@@ -169,10 +178,13 @@ class Ledger:
         with self._lock:
             return key in self._entries
 
-    def desired(self) -> dict[ResourceKey, tuple[DesiredState, Attempts]]:
-        """Return the last known wish of every resource, stripped, for a bulk look."""
+    def wishes(self) -> dict[ResourceKey, Wished]:
+        """Return what a bulk look needs of every resource."""
         with self._lock:
-            return {key: (entry.desired, entry.attempts) for key, entry in self._entries.items()}
+            return {
+                key: Wished(entry.desired, entry.attempts, entry.settled_since_at is not None)
+                for key, entry in self._entries.items()
+            }
 
     def revision(self, key: ResourceKey) -> int:
         """Return the Neutron revision of the last look that got to the end; -1 when there was none."""

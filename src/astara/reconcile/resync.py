@@ -20,6 +20,7 @@ from astara.contract.snapshot import Change, NetworkPage, RouterPage
 from astara.model.boundaries import Clock, Driver, InstanceProvider, NeutronApi, World
 from astara.model.errors import Retry
 from astara.model.resource import Absent, DesiredState, ObservedInstance, ObservedState, Present, ResourceKey
+from astara.planning.classify import Phase, classify
 from astara.planning.plan import Plan
 from astara.reconcile.boundaries import Metrics
 from astara.reconcile.holds import Holds
@@ -115,9 +116,11 @@ class Looks:
         began = self._clock.now()
         listing = self._list()
         recovered = self._note_hosts(listing)
-        wishes = self._ledger.desired()
+        wishes = self._ledger.wishes()
         queued = sum(self._queue_unwished(key) for key in listing.instances if key not in wishes)
-        for key, (desired, attempts) in wishes.items():
+        for key, (desired, attempts, settled) in wishes.items():
+            if settled and classify(desired, listing.of(key)).phase is Phase.CONFIGURED:
+                continue  # as it was: nearly all of them, nearly always
             if attempts.tries and recovered & _hosts(desired):
                 self._ledger.eager(key)
                 self._inbox.add(key, "host is back", Lane.BACKGROUND)

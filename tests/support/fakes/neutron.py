@@ -42,6 +42,7 @@ class FakeNeutron:
     reports: list[StatusReport] = field(default_factory=list)
     watch: Callable[[str, str], None] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _holders_of: dict[str, set[str]] = field(default_factory=dict)
 
     # What tenants do
 
@@ -52,6 +53,7 @@ class FakeNeutron:
             if old is not None:
                 router = structs.replace(router, status=old.status)
             self.routers_by_id[router.id] = router
+            self._index(router.id, [port.id for port in (*_ports(router), *router.floating_ips)])
             self.record("router", router.id)
 
     def delete_router(self, identifier: str) -> None:
@@ -62,6 +64,7 @@ class FakeNeutron:
     def put_network(self, network: NetworkSnapshot) -> None:
         with self.lock:
             self.networks_by_id[network.id] = network
+            self._index(network.id, [port.id for port in network.ports])
             self.record("network", network.id)
 
     def delete_network(self, identifier: str) -> None:
@@ -115,11 +118,20 @@ class FakeNeutron:
                     self.routers_by_id[item.id] = structs.replace(router, status=item.status)
             ports = {item.id: item.status for item in report.ports}
             floating = {item.id: item.status for item in report.floating_ips}
-            for identifier, router in self.routers_by_id.items():
-                self.routers_by_id[identifier] = _with_statuses(router, ports, floating)
-            for identifier, network in self.networks_by_id.items():
-                shown = tuple(structs.replace(p, status=ports.get(p.id, p.status)) for p in network.ports)
-                self.networks_by_id[identifier] = structs.replace(network, ports=shown)
+            for identifier in self._holders(set(ports) | set(floating)):
+                if (router := self.routers_by_id.get(identifier)) is not None:
+                    self.routers_by_id[identifier] = _with_statuses(router, ports, floating)
+                if (network := self.networks_by_id.get(identifier)) is not None:
+                    shown = tuple(structs.replace(p, status=ports.get(p.id, p.status)) for p in network.ports)
+                    self.networks_by_id[identifier] = structs.replace(network, ports=shown)
+
+    def _holders(self, children: set[str]) -> set[str]:
+        """Return the routers and networks these ports and floating IPs belong to."""
+        return {holder for child in children for holder in self._holders_of.get(child, ())}
+
+    def _index(self, holder: str, children: Iterable[str]) -> None:
+        for child in children:
+            self._holders_of.setdefault(child, set()).add(holder)
 
     def ensure_dhcp_port(self, request: DhcpPortRequest) -> PortSnapshot:
         with self._call("ensure_dhcp_port", write=True):

@@ -67,6 +67,7 @@ class MemoryCloud:
     changes: int = 0
     watch: Callable[[str, str], None] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _ids: dict[ResourceKey, list[str]] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     # Faults
@@ -113,7 +114,14 @@ class MemoryCloud:
 
     def of(self, key: ResourceKey) -> list[Simulated]:
         with self.lock:
-            return [instance for instance in self.instances.values() if instance.key == key]
+            found = (self.instances.get(identifier) for identifier in self._ids.get(key, ()))
+            return [instance for instance in found if instance is not None and instance.key == key]
+
+    def add(self, instance: Simulated) -> None:
+        self.instances[instance.id] = instance
+        # Ids are never reused, so those of the gone may go the next time somebody looks at the resource.
+        self._ids[instance.key] = [i for i in self._ids.get(instance.key, ()) if i in self.instances] + [instance.id]
+        self.changes += 1
 
     def admit(self, key: ResourceKey, host: str, generation: Generation) -> None:
         """Let a change through, or not: an unreachable host cannot judge, an older generation is refused."""

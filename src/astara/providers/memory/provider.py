@@ -106,8 +106,7 @@ class MemoryProvider:
     def _make(self, key: ResourceKey, wanted: DesiredInstance) -> Simulated:
         cloud = self.cloud
         instance = Simulated(cloud.next_id(), key, wanted.slot, wanted.host, self._wall(), {}, hung=cloud.boots_slowly)
-        cloud.instances[instance.id] = instance
-        cloud.changes += 1
+        cloud.add(instance)
         return instance
 
     def _find(self, instance: ObservedInstance, generation: Generation) -> Simulated:
