@@ -248,6 +248,7 @@ HOSTILE = (
     PortOption("router", "10.1.0.66\ndhcp-script=/bin/true", 4),
     PortOption("tag:subnet-v4,option:router", "10.1.0.66", 4),
     PortOption("bootfile-name", '"\ntag:subnet-v4,option:router,10.1.0.66', 4),
+    PortOption("bootfile-name", "a b\ntag:subnet-v4,option:ntp-server,10.1.0.66\nb c", 4),
     PortOption("bootfile-name", '",x\\"', 4),
     PortOption("bootfile-name", "x" * 4000, 4),
     PortOption("no-such-option", "1", 4),
@@ -267,6 +268,7 @@ def test_trap_injection_a_hostile_port_changes_nothing_for_others(served: Served
     theirs = served.v4_client(B).lease()
 
     assert (told["ip"], told["router"]) == ("10.1.0.5", "10.1.0.1")
+    assert "ntpsrv" not in told
     assert theirs["ip"] == "10.1.0.6"
     assert "hostname" not in theirs
     assert not served.lan.place.files.joinpath("dnsmasq", "names").read_text().count("evil")
@@ -350,6 +352,14 @@ def test_stateless_dhcpv6_gives_the_resolver_and_no_address(served: Served) -> N
     client.end()
 
 
+def test_an_unknown_machine_is_told_nothing_by_stateless_dhcpv6(served: Served) -> None:
+    served.push(config(host(A, "fd02::aaaa"), subnets=(STATELESS,)))
+    client = served.v6_client(B)
+
+    assert client.ask(stateless=True, timeout_s=4) == {}
+    client.end()
+
+
 def test_an_ipv6_address_goes_to_the_port_that_has_it_now(served: Served) -> None:
     served.push(config(host(A, "fd01::5"), subnets=(V6,)))
     first = served.v6_client(A)
@@ -373,7 +383,7 @@ def test_the_dhcpv6_server_keeps_its_identity_when_all_its_files_are_lost(served
 
     served.push(config(host(A, "fd01::5"), subnets=(V6,)))
 
-    assert identity.startswith("duid ")
+    assert identity == f"duid 00:02:00:00:7e:d9:{SERVER_MAC}\n"  # RFC 8415 11.3
     assert served.leases == identity
 
 
