@@ -7,11 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from astara_lab.places import PROFILES, Lab, client_environment, find_lab
+
+if TYPE_CHECKING:
+    from astara_lab.profiles.astara import Variant
 
 
 class _Friendly(click.Group):
@@ -48,27 +51,50 @@ def lab_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_place(profile: str, directory: str | None, **rest: Any) -> Any:
         return command(place=find_lab(profile, directory), **rest)
 
-    with_place.__name__, with_place.__doc__ = command.__name__, command.__doc__
-    with_place.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own
-    return profile(directory(with_place))
+    return _with_parameters_of(command, with_place, profile, directory)
 
 
 def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
-    mech = click.option(
-        "--mech",
-        type=click.Choice(("ovs", "ovn")),
-        default="ovs",
-        show_default=True,
-        envvar="MECH",
-        help="Profile neutron: Open vSwitch with Neutron's agent, or OVN.",
+    """The options of a Variant, handed on as `variant`."""
+    options = (
+        click.option("--no-supervise", is_flag=True, help="Leave a service dead when it dies."),
+        click.option(
+            "--mech",
+            type=click.Choice(("ovs", "ovn")),
+            default="ovs",
+            show_default=True,
+            envvar="MECH",
+            help="Profile neutron: Open vSwitch with Neutron's agent, or OVN.",
+        ),
+        click.option(
+            "--l3-agent/--no-l3-agent",
+            default=False,
+            envvar="L3_AGENT",
+            help="Profile neutron: Neutron's own L3 and DHCP agents instead of Astara.",
+        ),
+        click.option(
+            "--privsep-threads",
+            type=click.IntRange(min=1),
+            envvar="PRIVSEP_THREADS",
+            help="Profile neutron: threads of the agents' privileged helpers. [default: one for each CPU]",
+        ),
     )
-    agents = click.option(
-        "--l3-agent/--no-l3-agent",
-        default=False,
-        envvar="L3_AGENT",
-        help="Profile neutron: Neutron's own L3 and DHCP agents instead of Astara.",
-    )
-    return mech(agents(command))
+
+    def with_variant(*, no_supervise: bool, mech: str, l3_agent: bool, privsep_threads: int | None, **rest: Any) -> Any:
+        from astara_lab.profiles.astara import Variant
+
+        return command(variant=Variant(not no_supervise, mech, l3_agent, privsep_threads), **rest)
+
+    return _with_parameters_of(command, with_variant, *options)
+
+
+def _with_parameters_of(command: Callable[..., Any], wrapper: Callable[..., Any], *options: Any) -> Callable[..., Any]:
+    """Makes `wrapper` look like `command` to click, with further options."""
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    wrapper.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own
+    for option in reversed(options):
+        wrapper = option(wrapper)
+    return wrapper
 
 
 def _console() -> Any:
@@ -80,9 +106,8 @@ def _console() -> Any:
 @lab.command()
 @lab_options
 @click.option("--fresh", is_flag=True, help="Purge what an earlier lab left in the directory first.")
-@click.option("--no-supervise", is_flag=True, help="Leave a service dead when it dies.")
 @_variant
-def up(place: Lab, *, fresh: bool, no_supervise: bool, mech: str, l3_agent: bool) -> None:
+def up(place: Lab, variant: Variant, *, fresh: bool) -> None:
     """Start a lab; does nothing for what runs already."""
     from astara_lab.pod import Pod
     from astara_lab.up import bring_up, take_down
@@ -92,7 +117,7 @@ def up(place: Lab, *, fresh: bool, no_supervise: bool, mech: str, l3_agent: bool
         take_down(place, purge=True)
     pod.start()
     pod.enter()
-    seconds = bring_up(place, _console(), supervise=not no_supervise, mech=mech, l3_agent=l3_agent)
+    seconds = bring_up(place, _console(), variant)
     click.echo(
         f"lab {place.profile} is up after {seconds:.1f} s; look around: astara lab exec -- openstack router list"
     )
@@ -125,7 +150,7 @@ def exec(place: Lab, command: tuple[str, ...]) -> None:  # noqa: A001 - the word
 @click.option("--keep", is_flag=True, help="Leave the lab's files in place afterwards.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 @_variant
-def run(place: Lab, command: tuple[str, ...], *, keep: bool, mech: str, l3_agent: bool) -> None:
+def run(place: Lab, variant: Variant, command: tuple[str, ...], *, keep: bool) -> None:
     """Start a lab, run a command in it, take the lab down. However this ends, nothing stays."""
     from astara_lab.pod import Pod, PodError
     from astara_lab.up import bring_up, take_down
@@ -137,7 +162,7 @@ def run(place: Lab, command: tuple[str, ...], *, keep: bool, mech: str, l3_agent
         inside = os.fork()
         if not inside:
             pod.enter()
-            bring_up(place, _console(), mech=mech, l3_agent=l3_agent)
+            bring_up(place, _console(), variant)
             _become(command, place)
         status = os.waitstatus_to_exitcode(os.waitpid(inside, 0)[1])
     finally:

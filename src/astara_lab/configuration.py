@@ -27,6 +27,9 @@ from astara_lab.trust import Trust
 #: Names the instances' DNS answers for: HOST.astara.lab. Neutron must have another one than its default for that.
 DNS_DOMAIN = "astara.lab"
 
+#: Neutron's agents have several privileged helpers, each with a section of its own.
+PRIVSEP_CONTEXTS = ("", "_dhcp_release", "_ovs_vsctl", "_namespace", "_conntrack", "_link")
+
 ASTARA_PROVIDER = "L3_ROUTER_NAT:astara:astara_neutron.l3_provider.AstaraL3"
 
 _ROUTER_PLUGINS = "port_forwarding,qos,conntrack_helper,ndp_proxy,revisions,timestamp,tag"
@@ -80,7 +83,7 @@ def neutron(lab: Lab, trust: Trust, choice: NeutronChoice) -> Sections:
             for name in ("network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule")
         },
     }
-    for context in ("", "_dhcp_release", "_ovs_vsctl", "_namespace", "_conntrack", "_link"):
+    for context in PRIVSEP_CONTEXTS:
         sections[f"privsep{context}"] = dict(privsep)
     for section, options in choice.further.items():
         sections.setdefault(section, {}).update(options)

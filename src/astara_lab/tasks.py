@@ -71,7 +71,7 @@ def run_all(tasks: Sequence[Task], progress: Progress) -> None:
 
 
 def service(
-    lab: Lab, control: Control, spec: Spec, ready: Callable[[], bool], deadline_s: float = 60.0
+    lab: Lab, control: Control, spec: Spec, ready: Callable[[], bool], deadline_s: float = 120.0
 ) -> Callable[[], None]:
     """Work that starts one service and returns when `ready` says so."""
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from astara_lab.control import Control
 from astara_lab.places import POD_MARKER, Lab
 from astara_lab.pod import Pod, PodError
-from astara_lab.profiles.astara import Setting
+from astara_lab.profiles.astara import Setting, Variant
 from astara_lab.supervised import Request
 from astara_lab.tasks import Progress, Task, run_all
 from astara_lab.trust import establish
@@ -23,16 +23,15 @@ from astara_lab.waiting import NotInTime, until
 _SHUTDOWN_S = 6.0
 
 
-def bring_up(lab: Lab, console: Console, *, supervise: bool = True, mech: str = "ovs", l3_agent: bool = False) -> float:
+def bring_up(lab: Lab, console: Console, variant: Variant | None = None) -> float:
     """Starts whatever of the lab does not run yet; returns the seconds it took. Call it inside the pod.
 
-    `mech` ("ovs", "ovn") and `l3_agent` (Neutron's own agents instead of Astara) matter to profile neutron only.
     Raises BringUpError with the end of the log of what did not start.
     """
     if not POD_MARKER.exists():
         raise PodError("the lab's services are started from inside its pod")
     begun = time.monotonic()
-    setting = Setting(lab, Control(Pod(lab)), establish(lab), supervise, mech, l3_agent)
+    setting = Setting(lab, Control(Pod(lab)), establish(lab), variant or Variant())
     plan = _plan(setting)
     with _shown(console, plan) as progress:
         run_all(plan, progress)

@@ -25,15 +25,23 @@ BIN = Path(sys.prefix) / "bin"
 
 
 @dataclass(frozen=True)
+class Variant:
+    """What can be chosen about a lab. All but the first matter to profile neutron only."""
+
+    supervise: bool = True  # start again what dies
+    mech: str = "ovs"  # "ovs": Open vSwitch with Neutron's agent, "ovn": OVN
+    l3_agent: bool = False  # Neutron's own L3 and DHCP agents in Astara's place
+    privsep_threads: int | None = None  # of the agents' privileged helpers; None: as many as there are CPUs
+
+
+@dataclass(frozen=True)
 class Setting:
     """What every profile's tasks are made from."""
 
     lab: Lab
     control: Control
     trust: Trust
-    supervise: bool = True
-    mech: str = "ovs"  # profile neutron: "ovs" or "ovn"
-    l3_agent: bool = False  # profile neutron: the reference agents in Astara's place
+    variant: Variant
 
     def spec(self, name: str, *argv: str | Path, env: dict[str, str] | None = None, whole_group: bool = True) -> Spec:
         return Spec(
@@ -41,7 +49,7 @@ class Setting:
             argv=tuple(str(word) for word in argv),
             env=environment(self.lab) | (env or {}),
             log=str(self.lab.log / f"{name}.log"),
-            restart=self.supervise,
+            restart=self.variant.supervise,
             whole_group=whole_group,
         )
 

@@ -13,7 +13,7 @@ import httpx
 import kombu
 
 from astara_lab import configuration, ini, tasks
-from astara_lab.configuration import NeutronChoice
+from astara_lab.configuration import PRIVSEP_CONTEXTS, NeutronChoice
 from astara_lab.neutron_api import NeutronApi, NeutronRefused
 from astara_lab.places import EXTERNAL_PHYSNET, LOOPBACK, NEUTRON_URL, OVSDB_SOCKET
 from astara_lab.profiles import daemons
@@ -30,7 +30,7 @@ _PLUGINS = "port_forwarding,qos,segments,trunk,revisions,timestamp,tag"
 def plan(setting: Setting) -> list[Task]:
     choice = _choice(setting)
     _write_files(setting, choice)
-    ovn = setting.mech == "ovn"
+    ovn = setting.variant.mech == "ovn"
     found = [
         daemons.rabbit(setting),
         daemons.mariadb(setting),
@@ -40,16 +40,16 @@ def plan(setting: Setting) -> list[Task]:
         *_servers(setting),
         *(_ovn_finish(setting) if ovn else _layer_two_agent(setting)),
     ]
-    if setting.l3_agent:
+    if setting.variant.l3_agent:
         return found + _reference_agents(setting)
     return found + astara_tasks(setting, node_after=("openvswitch",))
 
 
 def _choice(setting: Setting) -> NeutronChoice:
-    ovn = setting.mech == "ovn"
-    if ovn and setting.l3_agent:
+    ovn = setting.variant.mech == "ovn"
+    if ovn and setting.variant.l3_agent:
         raise BringUpError("OVN has no L3 agent: choose --mech ovs for it")
-    ours = "" if setting.l3_agent else ",astara"
+    ours = "" if setting.variant.l3_agent else ",astara"
     provider = f"L3_ROUTER_NAT:astara:{OVN_PROVIDER}" if ovn else configuration.ASTARA_PROVIDER
     router = "ovn-router" if ovn else "router,conntrack_helper,ndp_proxy"
     return NeutronChoice(
@@ -59,12 +59,19 @@ def _choice(setting: Setting) -> NeutronChoice:
         mechanism_drivers="ovn" if ovn else "openvswitch",
         tenant_network_type="geneve" if ovn else "vxlan",
         service_plugins=f"{router},{_PLUGINS}{ours}",
-        service_providers=() if setting.l3_agent else (provider,),
+        service_providers=() if setting.variant.l3_agent else (provider,),
         further={
             "oslo_messaging_rabbit": {"rabbit_quorum_queue": False, "heartbeat_in_pthread": True},
             "DEFAULT": {"dhcp_agents_per_network": 1},
+            **_privsep(setting),
         },
     )
+
+
+def _privsep(setting: Setting) -> dict[str, dict[str, ini.Value]]:
+    if setting.variant.privsep_threads is None:
+        return {}
+    return {f"privsep{context}": {"thread_pool_size": setting.variant.privsep_threads} for context in PRIVSEP_CONTEXTS}
 
 
 def _write_files(setting: Setting, choice: NeutronChoice) -> None:
@@ -84,7 +91,7 @@ def _write_files(setting: Setting, choice: NeutronChoice) -> None:
 
 
 def _type_options(setting: Setting) -> dict[str, dict[str, ini.Value]]:
-    if setting.mech == "ovn":
+    if setting.variant.mech == "ovn":
         run = daemons.OVN_RUN
         return {
             "ml2_type_geneve": {"vni_ranges": "1:5000", "max_header_size": 38},
@@ -150,9 +157,9 @@ def _servers(setting: Setting) -> list[Task]:
     api = setting.spec("neutron", BIN / "pyuwsgi", "--ini", lab.etc / "uwsgi.ini", env=config)
     rpc = setting.spec("neutron-rpc", BIN / "neutron-rpc-server", *_files(setting))
     periodic = setting.spec("neutron-periodic", BIN / "neutron-periodic-workers", *_files(setting))
-    queues = ("q-plugin", "q-reports-plugin", *(() if setting.mech == "ovn" else ("q-l3-plugin",)))
+    queues = ("q-plugin", "q-reports-plugin", *(() if setting.variant.mech == "ovn" else ("q-l3-plugin",)))
     base = ("database", "rabbit")
-    needs = (*base, "ovn-northd", "ovn-controller") if setting.mech == "ovn" else base
+    needs = (*base, "ovn-northd", "ovn-controller") if setting.variant.mech == "ovn" else base
     consumes = _consumed(daemons.rabbit_url(setting), queues)
     found = [
         Task("neutron", tasks.service(lab, control, api, tasks.http_answers(NEUTRON_URL)), needs),
@@ -160,7 +167,7 @@ def _servers(setting: Setting) -> list[Task]:
         # Nobody waits for these two: what they do, they do later.
         Task("neutron-periodic", tasks.service(lab, control, periodic, lambda: True), ("neutron",)),
     ]
-    if setting.mech == "ovn":
+    if setting.variant.mech == "ovn":
         worker = setting.spec("neutron-ovn-maintenance", BIN / "neutron-ovn-maintenance-worker", *_files(setting))
         found.append(Task(worker.name, tasks.service(lab, control, worker, lambda: True), ("neutron",)))
     return found
