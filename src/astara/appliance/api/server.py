@@ -29,6 +29,8 @@ _MAX_CONNECTIONS = 256
 _HANDSHAKE_TIMEOUT_S = 5.0
 _IDLE_TIMEOUT_S = 60
 _BACKLOG = 128
+#: How often the accepting thread looks up without a reason; the longest that stopping takes.
+_TICK_S = 0.2
 
 
 class CannotServe(Exception):
@@ -99,6 +101,7 @@ class _Server(wsgi.Server):
     ConnectionClass = _Connection
     max_request_header_size = _MAX_HEADER_BYTES
     keep_alive_conn_limit = _MAX_CONNECTIONS
+    expiration_interval = _TICK_S
     role = ""
 
     def process_conn(self, conn: Any) -> None:
