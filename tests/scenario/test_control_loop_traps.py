@@ -336,6 +336,19 @@ def test_neutron_away_for_an_hour_changes_nothing_and_needs_nobody_afterwards(wo
     assert orchestrator.phase("r9") == "configured"
 
 
+def test_a_node_that_comes_back_does_not_wait_for_a_back_off(world):
+    orchestrator = settled(world)
+    world.cloud.lose(world.only().id)
+    for _ in range(5):
+        world.cloud.inject("create")
+    orchestrator.engine.instance_changed(R1)
+    orchestrator.run(20)
+    assert not world.cloud.instances
+    orchestrator.engine.resync("node h1 is here again")
+    orchestrator.run(0)
+    assert orchestrated(world) == ["healthy"]
+
+
 def test_a_stuck_resource_is_never_stuck_for_ever__every_phase_names_its_next_look(world):
     world.neutron.put_router(router("r1", host=None))
     world.neutron.put_router(router("r2", host="dead"))

@@ -98,8 +98,8 @@ def _absent(observed: ObservedState) -> Finding:
 
 def _present(desired: Present, observed: ObservedState) -> Finding:
     slots = tuple(_slot(wanted, observed) for wanted in desired.instances)
-    taken = {slot.seen.id for slot in slots if slot.seen is not None}
-    surplus = tuple(instance for instance in observed.instances if instance.id not in taken)
+    taken = {_identity(slot.seen) for slot in slots if slot.seen is not None}
+    surplus = tuple(instance for instance in observed.instances if _identity(instance) not in taken)
     if desired.unmet is not None and not slots:
         return Finding(Phase.WAITING, desired.unmet, (), surplus)
     unsettled = [slot for slot in slots if slot.phase is not Phase.CONFIGURED]
@@ -113,6 +113,11 @@ def _present(desired: Present, observed: ObservedState) -> Finding:
         return Finding(Phase.SURPLUS, f"not wanted: {where}", slots, surplus)
     # With `unmet` it is configured as far as it can be; the reason stays in sight.
     return Finding(Phase.CONFIGURED, desired.unmet or "", slots)
+
+
+def _identity(instance: ObservedInstance) -> tuple[str, str, str]:
+    # A provider may derive ids from resource and slot: during a move both hosts then have one of that id.
+    return instance.provider, instance.host, instance.id
 
 
 def _slot(wanted: DesiredInstance, observed: ObservedState) -> Slot:

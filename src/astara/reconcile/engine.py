@@ -138,6 +138,7 @@ class Engine:
 
     def resync(self, reason: str) -> None:
         """Look at everything again through bulk calls (a feed was interrupted, a node agent restarted)."""
+        self.ledger.hope()
         self.schedule.request_full(reason)
 
     def instance_changed(self, key: ResourceKey, reason: str = "instance") -> None:

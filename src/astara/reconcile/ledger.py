@@ -16,7 +16,7 @@ from astara.contract.codec import Wire
 from astara.model.boundaries import Clock
 from astara.model.operator import HistoryLine, ResourceLine
 from astara.model.resource import DesiredState, Present, ResourceKey, StatusTargets
-from astara.planning.backoff import Attempts
+from astara.planning.backoff import Attempts, FailureKind
 from astara.planning.classify import Phase
 from astara.planning.lifecycle import LIFECYCLE, wish_of
 from astara.planning.policy import Policy
@@ -161,6 +161,14 @@ class Ledger:
             entry = self._entries.get(key)
             if entry is not None:
                 entry.attempts = entry.attempts.eager()
+
+    def hope(self) -> None:
+        """Something came back: what failed because somebody was away may be tried at once, its tries still counted."""
+        with self._lock:
+            for entry in self._entries.values():
+                last = entry.attempts.last
+                if last is not None and last.kind is FailureKind.RETRY:
+                    entry.attempts = replace(entry.attempts, not_before=0.0)
 
     def append(self, key: ResourceKey, line: HistoryLine) -> None:
         with self._lock:

@@ -32,6 +32,9 @@ from astara.reconcile.reconciler import Planner, Seen
 
 _log = structlog.get_logger(__name__)
 
+# A little lateness is no reason to look twice.
+_SLACK_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -137,7 +140,7 @@ class Looks:
         if self._inbox.working_on(key):
             return 0  # its worker sees more than we do
         seen = self._planner.seen(key, desired, listing.of(key))
-        must_look = bool(seen.plan.steps) or (seen.plan.requeue_after_s is not None and not self._inbox.knows(key))
+        must_look = bool(seen.plan.steps) or self._comes_too_late(key, seen.plan.requeue_after_s)
         if self._holds.reason(key) is not None:
             must_look = not self._ledger.knows(key)  # once, so that operators see it; then hands off
         elif not must_look:
@@ -145,6 +148,13 @@ class Looks:
         if must_look:
             self._inbox.add(key, reason, Lane.BACKGROUND)
         return int(must_look)
+
+    def _comes_too_late(self, key: ResourceKey, requeue_after_s: float | None) -> bool:
+        """Return whether the plan wants the resource looked at again sooner than is scheduled."""
+        if requeue_after_s is None:
+            return False
+        scheduled = self._inbox.next_look_at(key)
+        return scheduled is None or scheduled > self._clock.now() + requeue_after_s + _SLACK_S
 
     def _queue_unwished(self, key: ResourceKey) -> int:
         if key.driver not in self._drivers:

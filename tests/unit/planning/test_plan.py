@@ -67,6 +67,11 @@ TABLE = {
         (seen(),),
         ["create instance a on h2 (memory, 0 ports)", PUSH, "delete instance i1 on h1 (surplus)"],
     ),
+    "during a move both may carry the same id": (
+        present(wanted(host="h2")),
+        (seen("i1", host="h1"), seen("i1", host="h2")),
+        ["delete instance i1 on h1 (surplus)"],
+    ),
     "of a double slot the configured one stays": (
         present(wanted()),
         (seen("i1", view=state(digest="old")), seen("i2", created_at=9.0)),
