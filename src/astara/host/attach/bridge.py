@@ -31,12 +31,13 @@ _VLAN_PREFIX = "avl"
 # What arrives on a tenant's link for the node itself, or to be routed by it, ends here. Frames bridged from port to
 # port pass (with br_netfilter they show up in `forward` with the same bridge on both sides).
 _GUARD_RULES = (
-    'iifname { "abr*", "av*" } drop',
-    'iifname "abr*" oifname != "abr*" drop',
-    'iifname "av*" oifname != { "abr*", "av*" } drop',
+    'iifname { "abr*", "av*" } counter name "refused" drop',
+    'iifname "abr*" oifname != "abr*" counter name "refused" drop',
+    'iifname "av*" oifname != { "abr*", "av*" } counter name "refused" drop',
 )
 _GUARD = f"""
 table inet astara {{
+  counter refused {{ }}
   chain node_input {{ type filter hook input priority raw; policy accept; }}
   chain node_forward {{ type filter hook forward priority raw; policy accept; }}
 }}
