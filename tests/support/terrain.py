@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import socket
 import subprocess
 import threading
@@ -19,7 +20,9 @@ from typing import Any
 from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Place
 from astara.appliance.subsystems.kernel import kernel_subsystems
+from astara.appliance.subsystems.nftables import elements
 from astara.appliance.system import netns
+from astara.appliance.system.nft import Nft, NftError
 from astara.contract.agent import ApplyReport, Deviation
 from astara.contract.document import document
 from astara.contract.generation import Generation
@@ -28,6 +31,10 @@ from astara.drivers.router.schema import RouterSection
 from support.segment import eventually, ip
 
 _serial = itertools.count(1)
+#: What differs between two equal states: progress of address detection, automatic handles, device indices.
+_VOLATILE = re.compile(
+    r"\btentative\b ?|\bindex \d+ ref \d+ bind \d+|^\d+: |@if\d+|if\d+|fh [0-9a-f:]+|order \d+", re.M
+)
 QUIET_S = 0.4
 PATIENT_S = 3.0
 
@@ -189,7 +196,7 @@ class Terrain:
         self.engine = engine or router_engine()
         self.router = self._namespace("router")
         self.place = Place(f"router{self.tag}", Path("/run/netns") / self.router, files)
-        self._links = itertools.count(1)
+        self._plugged = 0
         self._revision = itertools.count(1)
         self._networks: dict[str, str] = {}
 
@@ -212,7 +219,8 @@ class Terrain:
 
     def plug(self, network: str) -> str:
         """Plug one more link of the router into a network and return its MAC address."""
-        number = next(self._links)
+        self._plugged += 1
+        number = self._plugged
         mac = f"fa:16:3e:{int(self.tag, 16) % 256:02x}:00:{number:02x}"
         self._wire(network, self.router, f"x{number}", mac)
         return mac
@@ -232,7 +240,6 @@ class Terrain:
     def kernel(self) -> str:
         """Return everything configured in the router's namespace, spelled so that equal means equal."""
         commands = (
-            ["nft", "-s", "list", "ruleset"],
             ["ip", "-o", "addr"],
             ["ip", "-4", "route", "show", "table", "all"],
             ["ip", "-6", "route", "show", "table", "all"],
@@ -240,14 +247,28 @@ class Terrain:
             ["ip", "-6", "rule"],
             ["ip", "-6", "neigh", "show", "proxy"],
             ["tc", "qdisc"],
+            *(["tc", "class", "show", "dev", name] for name in self._names()),
+            *(["tc", "filter", "show", "dev", name] for name in self._names()),
             ["sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"],
         )
-        inside = ["ip", "netns", "exec", self.router]
-        said = [subprocess.run([*inside, *c], capture_output=True, text=True, check=True).stdout for c in commands]
-        return "\n".join(
-            "\n".join(sorted(text.splitlines())) if c[0] != "nft" else text
-            for c, text in zip(commands, said, strict=True)
-        )
+        lines = [*self.rules()]
+        for command in commands:
+            lines += sorted(re.sub(_VOLATILE, "", self.inside(*command)).splitlines())
+        return "\n".join(lines)
+
+    def rules(self) -> list[str]:
+        """Return our nftables table, elements sorted."""
+        with netns.entered(self.place.netns), Nft() as nft:
+            try:
+                listing = nft.listing("list table inet astara")
+            except NftError:
+                return ["no table"]
+        contents = elements.found(listing)
+        return [*elements.structure(listing), *(f"{name} {sorted(contents[name])}" for name in sorted(contents))]
+
+    def _names(self) -> list[str]:
+        """The router's own links; devices made for ingress limits have other names and come with `tc qdisc`."""
+        return [f"x{number}" for number in range(1, self._plugged + 1)]
 
     def inside(self, *argv: str) -> str:
         """Run a program in the router's namespace."""

@@ -117,10 +117,12 @@ class Netlink:
 
     def close(self) -> None:
         """Close the socket; of a netfilter socket, soon."""
-        if self._slow_to_close:
-            CLOSER.later(self._socket.close)
-        else:
+        if not self._slow_to_close:
             self._socket.close()
+            return
+        handle = self._socket.detach()
+        if handle >= 0:
+            CLOSER.later(lambda: os.close(handle))
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """Return the bodies of all answers to a dump request. Raises NetlinkError."""

@@ -11,6 +11,7 @@ dropped before every use. What takes long, closing, is waited for outside.
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import threading
 from functools import partial
@@ -85,15 +86,15 @@ class Nft:
         return output.decode()
 
 
-def _pilot() -> socket.socket:
-    """Return a netfilter socket that goes before a context's own: closing it waits for what closing that would."""
+def _pilot() -> int:
+    """Return the descriptor of a netfilter socket that goes before a context's own: closing it waits for what closing that would."""
     pilot = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, netlink.NETFILTER)
     pilot.bind((0, 0))
-    return pilot
+    return pilot.detach()
 
 
-def _free(lib: ctypes.CDLL, context: int, pilot: socket.socket) -> None:
-    pilot.close()
+def _free(lib: ctypes.CDLL, context: int, pilot: int) -> None:
+    os.close(pilot)
     with _TURN:
         lib.nft_ctx_free(context)
 

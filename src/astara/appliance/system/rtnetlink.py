@@ -20,6 +20,7 @@ _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK = 1, 3, 4, 18, 20, 29
 _IFLA_TXQLEN = 13
 _IFLA_INFO_KIND = 1
+_IFLA_AF_SPEC, _INET6_ADDR_GEN_MODE, _NO_ADDRESSES = 26, 8, 1
 _SKIP_STATS = 1 << 3
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_PROTO = 1, 2, 4, 8, 11
 _IFF_UP = 1
@@ -109,17 +110,23 @@ def set_link(index: int, *, mtu: int | None = None, up: bool | None = None, alia
     return Request(_NEWLINK, 0, body)
 
 
-def new_ifb(name: str, alias: str, queue_packets: int) -> tuple[Request, Request]:
-    """Return the requests that make an intermediate functional block device, and name its purpose and raise it.
+def new_ifb(name: str, alias: str, queue_packets: int) -> tuple[Request, ...]:
+    """Return the requests that make an intermediate functional block device, name its purpose, and raise it.
 
-    Two, because the kernel ignores an alias at creation; a device without one is completed by the second alone.
+    Three, because the kernel ignores an alias at creation, and must know before it raises the device that it shall
+    have no link-local address.
     """
     named = _LINK_HEADER.pack(0, 0, 0, 0, 0) + netlink.text(_IFLA_IFNAME, name)
-    kind = netlink.nested(_IFLA_LINKINFO, netlink.text(_IFLA_INFO_KIND, "ifb"))
     raised = _LINK_HEADER.pack(0, 0, 0, _IFF_UP, _IFF_UP) + netlink.text(_IFLA_IFNAME, name)
+    kind = netlink.nested(_IFLA_LINKINFO, netlink.text(_IFLA_INFO_KIND, "ifb"))
+    silent = netlink.nested(
+        _IFLA_AF_SPEC,
+        netlink.nested(socket.AF_INET6, netlink.attribute(_INET6_ADDR_GEN_MODE, bytes([_NO_ADDRESSES]))),
+    )
     return (
         Request(_NEWLINK, netlink.CREATE, named + netlink.u32(_IFLA_TXQLEN, queue_packets) + kind),
-        Request(_SETLINK, 0, raised + netlink.attribute(_IFLA_IFALIAS, alias.encode())),
+        Request(_SETLINK, 0, named + netlink.attribute(_IFLA_IFALIAS, alias.encode()) + silent),
+        Request(_SETLINK, 0, raised),
     )
 
 
