@@ -26,7 +26,7 @@ from astara.reconcile.boundaries import Metrics
 from astara.reconcile.holds import Holds
 from astara.reconcile.inbox import Inbox, Lane
 from astara.reconcile.journal import Journal
-from astara.reconcile.ledger import Ledger, Look, settles
+from astara.reconcile.ledger import NEW, Ledger, Look, settles
 from astara.reconcile.observer import network_worlds, router_worlds
 from astara.reconcile.reconciler import Planner, Seen
 
@@ -122,7 +122,7 @@ class Looks:
         wishes = self._ledger.wishes()
         queued = sum(self._queue_unwished(key) for key in listing.instances if key not in wishes)
         for key, (desired, attempts, settled) in wishes.items():
-            if settled and classify(desired, listing.of(key)).phase is Phase.CONFIGURED:
+            if settled and attempts is NEW and classify(desired, listing.of(key)).phase is Phase.CONFIGURED:
                 continue  # as it was: nearly all of them, nearly always
             if attempts.tries and recovered & _hosts(desired):
                 self._ledger.eager(key)
