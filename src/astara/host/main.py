@@ -13,6 +13,7 @@ import structlog
 from astara.appliance.api.server import CannotServe
 from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Appliance
+from astara.appliance.system import descriptors
 from astara.host import namespaces, wiring
 from astara.host.changes import Changes
 from astara.host.healer import Healer, Pace
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Returns 2 for a bad configuration, with the reason and remedy on stderr."""
     try:
         options = load(sys.argv[1:] if arguments is None else arguments)
+        descriptors.raise_limit()
         _configure_logging(options)
         Agent(options).run()
     except BadConfiguration as error:

@@ -22,7 +22,7 @@ from pathlib import Path
 import structlog
 
 from astara.appliance.boundaries import Place
-from astara.appliance.system import netlink, processes
+from astara.appliance.system import descriptors, netlink, processes
 from astara.appliance.system.netlink import Netlink, Request
 from astara.appliance.system.processes import Process
 from astara.host import links, namespaces
@@ -237,6 +237,7 @@ class Watch:
         for process in found - known:
             handle = processes.watch(process)
             if handle is not None:
+                handle = descriptors.lifted(handle)
                 tracked.daemons[handle] = process
                 self._by_pidfd[handle] = tracked.place.instance_id
                 self._poller.register(handle, select.EPOLLIN)

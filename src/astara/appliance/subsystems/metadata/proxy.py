@@ -30,7 +30,7 @@ from astara.appliance.subsystems.metadata.config import (
 )
 from astara.appliance.subsystems.metadata.exchange import Exchange, Limits, Nova
 from astara.appliance.subsystems.metadata.identity import Directory
-from astara.appliance.system import netlink, netns, rtnetlink
+from astara.appliance.system import descriptors, netlink, netns, rtnetlink
 
 _log = structlog.get_logger()
 
@@ -298,4 +298,4 @@ def _bound(made: socket.socket, address: tuple[str, int] | tuple[str, int, int, 
         made.close()
         raise
     made.setblocking(False)
-    return made
+    return descriptors.lifted_socket(made)
