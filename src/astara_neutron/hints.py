@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
-import pecan.core
 from neutron_lib import context as neutron_context
 from neutron_lib import rpc as n_rpc
 from oslo_log import log as logging
@@ -33,8 +32,8 @@ EVENT = "astara.hint"
 #: Says: something was lost, look at everything.
 RESYNC_EVENT = "astara.resync"
 #: How long keys of an unfinished API request wait for its end; counted from its last commit.
-REQUEST_LINGER_S = 0.5
-#: How long keys from elsewhere (RPC, periodic workers) wait for company.
+REQUEST_LINGER_S = 1.0
+#: How long keys wait for company in a process without an API (RPC server, periodic workers).
 LINGER_S = 0.02
 
 
@@ -42,6 +41,7 @@ class HintSender:
     """Collects keys and sends them from a thread of its own, started at the first one (so after any fork)."""
 
     def __init__(self) -> None:
+        self._linger_s = LINGER_S
         self._wake = threading.Condition()
         self._held: dict[int, tuple[float, set[Key]]] = {}  # by thread: (when to send, keys)
         self._thread: threading.Thread | None = None
@@ -50,12 +50,15 @@ class HintSender:
     def _start_afresh(self) -> None:
         self._wake, self._held, self._thread = threading.Condition(), {}, None
 
+    def expect_requests(self) -> None:
+        """This process serves Neutron's API: what a thread commits belongs to a request that has an end."""
+        self._linger_s = REQUEST_LINGER_S
+
     def committed(self, keys: Iterable[Key]) -> None:
         """Take the keys of a transaction of this thread that has just committed."""
-        linger = REQUEST_LINGER_S if in_request() else LINGER_S
         with self._wake:
             _, held = self._held.get(threading.get_ident(), (0.0, set()))
-            self._held[threading.get_ident()] = (time.monotonic() + linger, held | set(keys))
+            self._held[threading.get_ident()] = (time.monotonic() + self._linger_s, held | set(keys))
             self._ensure_thread()
             self._wake.notify()
 
@@ -106,11 +109,6 @@ class HintSender:
                     return set().union(*(self._held.pop(thread)[1] for thread in ready))
                 soonest = min((due for due, _ in self._held.values()), default=None)
                 self._wake.wait(None if soonest is None else soonest - now)
-
-
-def in_request() -> bool:
-    """Return whether this thread is serving an API request."""
-    return hasattr(pecan.core.state, "request")
 
 
 def send(keys: Iterable[Key]) -> None:

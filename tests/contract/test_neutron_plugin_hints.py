@@ -12,8 +12,8 @@ pytestmark = pytest.mark.neutron
 
 @pytest.fixture
 def heard(listener: Listener) -> Listener:
-    """The listener, when hints of earlier tests are out (they wait half a second at most)."""
-    listener.never(lambda: False, 1.0)
+    """The listener, when hints of earlier tests are out (they wait one second at most)."""
+    listener.never(lambda: False, 1.5)
     listener.forget()
     return listener
 
@@ -34,7 +34,7 @@ def test_what_the_standard_notification_says_is_not_said_again(cloud, heard):
     cloud.router(subnet)
     cloud.port(network)
     heard.wait(lambda: "port.create.end" in heard.names())
-    heard.never(heard.hints, 1.0)
+    heard.never(heard.hints, 1.5)
 
 
 def test_a_subnets_change_hints_at_the_routers_on_it(cloud, heard):
@@ -80,7 +80,7 @@ def test_a_status_we_report_ourselves_causes_no_hint(cloud, heard):
     router = cloud.router(subnet)
     heard.forget()
     cloud.call("PUT", "/astara/status", {"routers": [{"id": router["id"], "status": "DOWN"}]})
-    heard.never(heard.hints, 1.0)
+    heard.never(heard.hints, 1.5)
 
 
 def test_what_cannot_be_kept_while_the_listener_is_away_is_announced_as_lost(tmp_path):

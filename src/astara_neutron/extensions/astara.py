@@ -39,4 +39,7 @@ class Astara(extensions.ExtensionDescriptor):
 
     @classmethod
     def get_pecan_resources(cls) -> list[Any]:
-        return [PecanResourceExtension(api.ALIAS, api.AstaraController(), directory.get_plugin(api.ALIAS))]
+        plugin = directory.get_plugin(api.ALIAS)
+        # Asked for only where the API is built, so not in RPC servers and periodic workers.
+        plugin.hints.expect_requests()
+        return [PecanResourceExtension(api.ALIAS, api.AstaraController(), plugin)]

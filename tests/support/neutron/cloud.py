@@ -35,7 +35,7 @@ dns_domain = example.org.
 notify_nova_on_port_status_changes = false
 notify_nova_on_port_data_changes = false
 [database]
-connection = sqlite:///{directory}/neutron.sqlite
+connection = {database}
 [oslo_concurrency]
 lock_path = {directory}/lock
 [oslo_messaging_notifications]
@@ -158,8 +158,14 @@ def running(
     mechanisms: str = "openvswitch,astara_bridge",
     service_plugins: str = PLUGINS,
     astara: str = "journal_overlap = 60",
+    database: str | None = None,
 ) -> Iterator[Cloud]:
-    """Start a Neutron with everything it keeps in `directory`, and end it afterwards."""
+    """Start a Neutron with everything it keeps in `directory`, and end it afterwards.
+
+    `database` is a URL with the schema in it; without, one is made on SQLite.
+    """
+    schema = database is None
+    database = database or f"sqlite:///{directory}/neutron.sqlite"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "secret").write_bytes(SECRET + b"\n")
     (directory / "policy.yaml").write_text("{}\n")
@@ -172,6 +178,7 @@ def running(
             mechanisms=mechanisms,
             service_plugins=service_plugins,
             astara=astara,
+            database=database,
         )
     )
     environment = {
@@ -180,8 +187,8 @@ def running(
         "OS_NEUTRON_CONFIG_DIR": str(directory),
         "OS_NEUTRON_CONFIG_FILES": "neutron.conf",
     }
-    database = f"sqlite:///{directory}/neutron.sqlite"
-    subprocess.run([sys.executable, "-m", "support.neutron.schema", database], env=environment, check=True)
+    if schema:
+        subprocess.run([sys.executable, "-m", "support.neutron.schema", database], env=environment, check=True)
     port_file = directory / "port"
     port_file.unlink(missing_ok=True)
     with (directory / "log").open("wb") as log:

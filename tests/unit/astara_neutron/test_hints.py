@@ -25,14 +25,15 @@ def sent(monkeypatch):
     return found
 
 
-def within_a_request(monkeypatch):
-    monkeypatch.setattr(hints, "in_request", lambda: True)
-    monkeypatch.setattr(hints, "REQUEST_LINGER_S", 30.0)
+def in_an_api_process(monkeypatch, linger_s=30.0):
+    monkeypatch.setattr(hints, "REQUEST_LINGER_S", linger_s)
+    sender = hints.HintSender()
+    sender.expect_requests()
+    return sender
 
 
 def test_the_commits_of_a_request_become_one_hint_at_its_end(sent, monkeypatch):
-    within_a_request(monkeypatch)
-    sender = hints.HintSender()
+    sender = in_an_api_process(monkeypatch)
     sender.committed([ROUTER])
     sender.committed([NETWORK, ROUTER])
     sender.finished()
@@ -41,8 +42,7 @@ def test_the_commits_of_a_request_become_one_hint_at_its_end(sent, monkeypatch):
 
 
 def test_what_is_told_already_is_taken_off(sent, monkeypatch):
-    within_a_request(monkeypatch)
-    sender = hints.HintSender()
+    sender = in_an_api_process(monkeypatch)
     sender.committed([ROUTER, NETWORK])
     sender.told([NETWORK])
     sender.finished()
@@ -51,8 +51,7 @@ def test_what_is_told_already_is_taken_off(sent, monkeypatch):
 
 
 def test_one_request_does_not_wait_for_or_take_from_another(sent, monkeypatch):
-    within_a_request(monkeypatch)
-    sender = hints.HintSender()
+    sender = in_an_api_process(monkeypatch)
     sender.committed([ROUTER])
     other = threading.Thread(target=lambda: (sender.committed([NETWORK]), sender.finished()))
     other.start()
@@ -62,9 +61,7 @@ def test_one_request_does_not_wait_for_or_take_from_another(sent, monkeypatch):
 
 
 def test_a_request_that_never_says_it_is_finished_is_hinted_at_all_the_same(sent, monkeypatch):
-    within_a_request(monkeypatch)
-    monkeypatch.setattr(hints, "REQUEST_LINGER_S", 0.01)
-    hints.HintSender().committed([ROUTER])
+    in_an_api_process(monkeypatch, linger_s=0.01).committed([ROUTER])
     assert sent.arrived.wait(5)
 
 
