@@ -115,6 +115,8 @@ class Client:
         lease.unlink(missing_ok=True)
         leases = self.directory / f"{self.machine.name}.leases6"
         leases.touch()
+        # dhclient gives up at once without a link-local address, which comes a moment after the carrier.
+        until(f"{self.machine.name}: a link-local address", lambda: self.machine.link_local is not None, deadline_s)
         argv = ["dhclient", "-6", *(["-S"] if stateless else []), "-1", "-d", "-v", "-lf", str(leases)]
         done = self._run("dhclient", _DHCLIENT_SCRIPT, [*argv, "-pf", "/dev/null", INTERFACE, "-sf"], deadline_s, lease)
         if not lease.exists() or "new_dhcp6_server_id" not in _variables(lease):
@@ -143,6 +145,8 @@ class Client:
             file.write_text(script)
             file.chmod(0o755)
         names = [f"ASTARA_RESOLVER={self.machine.resolver}", f"ASTARA_LEASE={self.lease_file}"]
+        if name == "dhclient":  # it empties its script's environment but for what -e names
+            argv = [argv[0], *(word for pair in names for word in ("-e", pair)), *argv[1:]]
         command = ["env", *names, *argv, str(file)]
         if until_exists is None:
             return self.machine.run(command, deadline_s + 5.0)

@@ -94,6 +94,12 @@ class Machine:
         return tuple(sorted(found, key=lambda i: i.version))
 
     @property
+    def link_local(self) -> str | None:
+        """Its IPv6 link-local address, once the kernel has made it."""
+        shown = json.loads(self.run(["ip", "-6", "-json", "address", "show", "dev", INTERFACE, "scope", "link"]).stdout)
+        return next((found["local"] for link in shown for found in link.get("addr_info", ()) if found), None)
+
+    @property
     def addresses(self) -> tuple[Address, ...]:
         return tuple(interface.ip for interface in self.interfaces)
 
