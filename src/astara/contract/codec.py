@@ -18,7 +18,24 @@ CONTRACT_VERSION = 1
 SUPPORTED_VERSIONS = frozenset({1})
 
 
-class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Studied(msgspec.StructMeta):
+    """Has msgspec study a type when it is defined, in the one thread that imports its module.
+
+    msgspec studies a type at its first use otherwise, and two threads that both use it first crash the process.
+    """
+
+    def __init__(
+        cls,  # noqa: N805  # a metaclass
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        **options: Any,
+    ) -> None:
+        super().__init__(name, bases, namespace)
+        msgspec.json.Decoder(cls)
+
+
+class Wire(msgspec.Struct, metaclass=_Studied, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every type on the wire: immutable, and an unknown field is an error, not a surprise."""
 
 
