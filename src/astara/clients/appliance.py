@@ -57,6 +57,7 @@ class NodeClient:
 
     Every method raises Retry (away, busy, or failed half way), Stale, Gone or Terminal, with a remedy. A node that
     did not answer is not asked again for a moment that grows to `quiet_s`: callers get Retry at once meanwhile.
+    `transport` replaces the network in tests.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class NodeClient:
         identity: Identity,
         timeouts: NodeTimeouts | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._timeouts = timeouts or NodeTimeouts()
@@ -75,6 +77,7 @@ class NodeClient:
             timeout=httpx.Timeout(self._timeouts.read_s, connect=self._timeouts.connect_s),
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=30.0),
             trust_env=False,
+            transport=transport,
         )
 
     @property

@@ -1,0 +1,153 @@
+"""What a node agent answers, or does not, in the orchestrator's own vocabulary."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
+from astara.clients.authority import issue, open_authority
+from astara.clients.identity import Identity
+from astara.contract.agent import Deviation, NodeView, Problem
+from astara.contract.codec import encode
+from astara.contract.generation import Generation
+from astara.contract.identity import ORCHESTRATOR
+from astara.model.errors import Gone, Retry, Stale, Terminal
+
+VIEW = NodeView(
+    name="node-a",
+    agent_version="1",
+    contracts=(1,),
+    attach_kinds=(),
+    drivers=(),
+    started_at=0.0,
+    instances=0,
+    boot_id="b",
+)
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    directory: Path = tmp_path_factory.mktemp("tls")
+    now = datetime.datetime.now(datetime.UTC)
+    return issue(open_authority(directory, now), "one", ORCHESTRATOR, [], now)
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def client(identity: Identity, answer: Answer, time: Time | None = None) -> NodeClient:
+    endpoint = NodeEndpoint("node-a", "https://node-a:1")
+    timeouts = NodeTimeouts(quiet_s=8.0)
+    return NodeClient(endpoint, identity, timeouts, time or Time(), httpx.MockTransport(answer))
+
+
+def refusing(status: int, problem: Problem | None = None) -> Answer:
+    made = problem or Problem(error="x", message="because", field="$.a", remedy="do that")
+    return lambda request: httpx.Response(status, content=encode(made))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, Terminal),
+        (403, Retry),
+        (404, Gone),
+        (409, Stale),
+        (422, Terminal),
+        (500, Retry),
+        (503, Retry),
+        (507, Retry),
+    ],
+)
+def test_each_refusal_has_its_meaning_and_keeps_field_and_remedy(
+    identity: Identity, status: int, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind, match=r"node-a: \$\.a: because") as raised:
+        client(identity, refusing(status)).node()
+    assert getattr(raised.value, "remedy", "") == "do that"
+
+
+def test_what_differs_after_a_failed_apply_is_told(identity: Identity) -> None:
+    problem = Problem(error="x", message="failed", deviations=(Deviation(subsystem="links", detail="gone"),))
+    with pytest.raises(Retry, match="links: gone"):
+        client(identity, refusing(500, problem)).node()
+
+
+def test_an_answer_that_is_no_problem_is_told_by_its_status(identity: Identity) -> None:
+    with pytest.raises(Retry, match="HTTP 502"):
+        client(identity, lambda request: httpx.Response(502, text="<html>")).node()
+
+
+def test_an_answer_of_another_version_is_terminal(identity: Identity) -> None:
+    with pytest.raises(Terminal, match="does not know"):
+        client(identity, lambda request: httpx.Response(200, text='{"a": 1}')).node()
+
+
+def test_a_lost_connection_is_tried_once_more(identity: Identity) -> None:
+    """The agent may close an idle connection in the moment we use it."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if len(asked) == 1:
+            raise httpx.RemoteProtocolError("closed")
+        return httpx.Response(200, content=encode(VIEW))
+
+    assert client(identity, answer).node() == VIEW
+    assert len(asked) == 2
+
+
+def test_a_dead_node_is_asked_rarely_and_at_once_again_when_it_answers(identity: Identity) -> None:
+    """Trap: retrying for minutes against peers known dead."""
+    time, asked, dead = Time(), [], True
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(time.now)
+        if dead:
+            raise httpx.ConnectTimeout("nobody there")
+        return httpx.Response(200, content=encode(VIEW))
+
+    node = client(identity, answer, time)
+    for _ in range(600):
+        with pytest.raises(Retry):
+            node.node()
+        time.now += 0.1
+    assert 8 <= len(asked) <= 14  # of 600; at least every 8 seconds
+    dead = False
+    time.now += 8.0
+    assert node.node() == VIEW
+    assert node.trouble is None
+
+
+def test_a_slow_answer_does_not_make_the_node_dead(identity: Identity) -> None:
+    """One slow instance must not keep the others from being served."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            raise httpx.ReadTimeout("slow")
+        return httpx.Response(200, content=encode(VIEW))
+
+    node = client(identity, answer)
+    with pytest.raises(Retry, match="in time"):
+        node.delete_instance("x", Generation(1, 1))
+    assert node.node() == VIEW
+
+
+def test_a_certificate_at_fault_is_named_in_the_remedy(identity: Identity) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("certificate verify failed: certificate has expired")
+
+    with pytest.raises(Retry) as raised:
+        client(identity, answer).node()
+    assert "certificates" in raised.value.remedy

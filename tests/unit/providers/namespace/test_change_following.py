@@ -1,0 +1,79 @@
+"""Following the nodes' change feeds: every change is told, and whatever might have been missed."""
+
+from __future__ import annotations
+
+import queue
+from typing import Any
+
+from astara.contract.agent import ChangeFeed, Key
+from astara.model.errors import Retry
+from astara.model.resource import ResourceKey
+from astara.providers.namespace.feed import Feed
+from astara.providers.namespace.provider import instance_id
+
+ONE = Key(driver="router", id="1")
+
+
+class Agent:
+    """Answers what the test lines up, then waits for more; remembers what it was asked."""
+
+    name = "node-a"
+
+    def __init__(self) -> None:
+        self.answers: queue.Queue[ChangeFeed | Exception] = queue.Queue()
+        self.asked: list[int] = []
+
+    def changes(self, since: int, wait_s: float) -> ChangeFeed:
+        self.asked.append(since)
+        answer = self.answers.get(timeout=10)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def followed(*answers: ChangeFeed | Exception, told: int) -> tuple[list[Any], list[int]]:
+    """Return what was told after `told` calls, and the cursors that were asked for."""
+    agent, heard = Agent(), queue.Queue[Any]()
+    for answer in answers:
+        agent.answers.put(answer)
+    feed = Feed([agent], lambda host, keys: heard.put((host, keys)))  # type: ignore[list-item]
+    calls = [heard.get(timeout=10) for _ in range(told)]
+    feed.stop()
+    agent.answers.put(ChangeFeed(cursor=0))
+    return calls, agent.asked
+
+
+def test_the_first_answer_means_look_at_everything() -> None:
+    told, asked = followed(ChangeFeed(cursor=7, boot_id="a"), told=1)
+    assert told == [("node-a", None)]
+    assert asked[0] == 0
+
+
+def test_changes_are_told_by_key_and_asked_from_where_the_last_answer_ended() -> None:
+    told, asked = followed(ChangeFeed(cursor=7, boot_id="a"), ChangeFeed(cursor=8, keys=(ONE,), boot_id="a"), told=2)
+    assert told == [("node-a", None), ("node-a", (ResourceKey("router", "1"),))]
+    assert asked[:2] == [0, 7]
+
+
+def test_a_restarted_agent_means_look_at_everything_again() -> None:
+    told, _ = followed(ChangeFeed(cursor=7, boot_id="a"), ChangeFeed(cursor=1, keys=(ONE,), boot_id="b"), told=2)
+    assert told == [("node-a", None), ("node-a", None)]
+
+
+def test_after_a_loss_everything_is_looked_at_again(monkeypatch: Any) -> None:
+    monkeypatch.setattr("astara.providers.namespace.feed._PAUSE_S", 0.0)
+    told, asked = followed(
+        ChangeFeed(cursor=7, boot_id="a"),
+        Retry("away"),
+        ChangeFeed(cursor=7, keys=(ONE,), boot_id="a"),
+        told=2,
+    )
+    assert told == [("node-a", None), ("node-a", None)]
+    assert asked[:3] == [0, 7, 0]
+
+
+def test_an_instance_has_one_id_however_often_it_is_made() -> None:
+    key = ResourceKey("router", "1")
+    assert instance_id(key, "a") == instance_id(key, "a")
+    others = {instance_id(key, "b"), instance_id(ResourceKey("network", "1"), "a"), instance_id(key, "a")}
+    assert len(others) == 3
