@@ -75,7 +75,10 @@ class Instance:
         self._turn = threading.RLock()
         self._watched = False
         self._rebuilds = 0
-        self._seen: StateView | None = None
+        self._seen: StateView | None = None  # the last read-back, None once anything may have changed
+        self._last: StateView | None = None  # the last read-back, however old
+        self._applied: Generation | None = None
+        self._asked_engine = False
         self._failure: str | None = None
         self.place = Place(instance_id, namespaces.path_of(instance_id), surroundings.records.files_of(instance_id))
 
@@ -119,10 +122,10 @@ class Instance:
             if not self._whole(record):
                 self._build(record)
             self._seen = None
-            try:
-                return self._around.engine.apply(self.place, document)
-            finally:
-                self._failure = None
+            report = self._around.engine.apply(self.place, document)
+            self._failure = None
+            self._note_applied(document, report)
+            return report
 
     def delete(self, generation: Generation) -> None:
         """Absence is success; the tombstone keeps a late create of an older owner out."""
@@ -150,7 +153,7 @@ class Instance:
         """
         if not self._turn.acquire(blocking=False):
             record = self.record
-            return None if record is None else _view(record, self._seen or _BUSY)
+            return None if record is None else _view(record, self._seen or self._last or _BUSY)
         try:
             if self.record is None:
                 return None
@@ -260,8 +263,9 @@ class Instance:
         known = []
         if self.record is not None:
             known.append(self.record.generation)
-            applied = (self._seen or self._around.engine.state(self.place)).generation
-            known.extend([applied] if applied is not None else [])
+            if not self._asked_engine:
+                self._read_back()
+            known.extend([self._applied] if self._applied is not None else [])
         tombstone = self._around.records.tombstone(self.id)
         known.extend([tombstone.generation] if tombstone is not None else [])
         return max(known, default=None)
@@ -344,15 +348,27 @@ class Instance:
         namespaces.remove(self.id)
         self._around.records.remove(self.id)
         self.record = None
-        self._seen = None
+        self._seen = self._last = self._applied = None
 
     def _read_back(self) -> StateView:
         state = self._around.engine.state(self.place)
         if self._rebuilds or self._failure:
             last_error = self._failure or state.last_error
             state = replace(state, repairs=state.repairs + self._rebuilds, last_error=last_error)
-        self._seen = state
+        self._seen = self._last = state
+        self._applied, self._asked_engine = state.generation or self._applied, True
         return state
+
+    def _note_applied(self, document: Document, report: ApplyReport) -> None:
+        """An apply ends with a read-back that found everything: nothing is to be asked again."""
+        self._applied = report.generation
+        self._seen = self._last = StateView(
+            health=Health.HEALTHY,
+            generation=report.generation,
+            driver=document.driver,
+            digest=report.digest,
+            repairs=self._last.repairs if self._last is not None else self._rebuilds,
+        )
 
 
 _BUSY = StateView(health=Health.UNCONFIGURED, last_error="busy: being worked on right now")
