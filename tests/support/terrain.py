@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import re
 import socket
 import subprocess
@@ -20,9 +21,7 @@ from typing import Any
 from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Place
 from astara.appliance.subsystems.kernel import kernel_subsystems
-from astara.appliance.subsystems.nftables import elements
 from astara.appliance.system import netns
-from astara.appliance.system.nft import Nft, NftError
 from astara.contract.agent import ApplyReport, Deviation
 from astara.contract.document import document
 from astara.contract.generation import Generation
@@ -241,8 +240,8 @@ class Terrain:
         """Return everything configured in the router's namespace, spelled so that equal means equal."""
         commands = (
             ["ip", "-o", "addr"],
-            ["ip", "-4", "route", "show", "table", "all"],
-            ["ip", "-6", "route", "show", "table", "all"],
+            ["ip", "-4", "route", "show", "table", "all", "proto", "91"],
+            ["ip", "-6", "route", "show", "table", "all", "proto", "91"],
             ["ip", "-4", "rule"],
             ["ip", "-6", "rule"],
             ["ip", "-6", "neigh", "show", "proxy"],
@@ -258,13 +257,10 @@ class Terrain:
 
     def rules(self) -> list[str]:
         """Return our nftables table, elements sorted."""
-        with netns.entered(self.place.netns), Nft() as nft:
-            try:
-                listing = nft.listing("list table inet astara")
-            except NftError:
-                return ["no table"]
-        contents = elements.found(listing)
-        return [*elements.structure(listing), *(f"{name} {sorted(contents[name])}" for name in sorted(contents))]
+        listing = self.inside("nft", "-j", "list", "ruleset")
+        items = [item for item in json.loads(listing)["nftables"] if "metainfo" not in item]
+        ours = [item for item in items if next(iter(item.values())).get("table") == "astara"]
+        return sorted(map(_spelled, ours)) or ["no table"]
 
     def _names(self) -> list[str]:
         """The router's own links; devices made for ingress limits have other names and come with `tc qdisc`."""
@@ -286,6 +282,14 @@ class Terrain:
         ip("link", "add", "name", outer, "type", "veth", "peer", "name", inner, "netns", space, *address)
         self.stack.callback(_forget_link, outer)
         ip("link", "set", outer, "master", self.network(network), "addrgenmode", "none", "up")
+
+
+def _spelled(item: dict[str, Any]) -> str:
+    """One nftables object, without its handle and with its elements sorted."""
+    ((kind, body),) = item.items()
+    listed = sorted(json.dumps(element) for element in body.pop("elem", []))
+    body.pop("handle", None)
+    return f"{kind} {json.dumps(body, sort_keys=True)} {listed}"
 
 
 def _forget_link(name: str) -> None:

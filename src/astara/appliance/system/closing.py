@@ -10,24 +10,27 @@ import queue
 import threading
 from collections.abc import Callable
 
-#: What waits to be closed holds descriptors, and libnftables aborts the process when it gets one above 1023.
-_LONGEST = 64
+#: The kernel's grace periods are shared: several threads wait no longer than one.
+_THREADS = 8
+#: What waits to be closed holds descriptors.
+_LONGEST = 256
 
 
 class Closer:
-    """One background thread, started on first use. Who comes when the queue is full closes by himself."""
+    """A few background threads, started on first use. Who comes when the queue is full closes by himself."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._started = False
 
     def later(self, close: Callable[[], None]) -> None:
         """Call `close`, soon, elsewhere. It must not raise."""
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
-                self._thread.start()
+            if not self._started:
+                self._started = True
+                for number in range(_THREADS):
+                    threading.Thread(target=self._run, name=f"closer-{number}", daemon=True).start()
         if self._queue.qsize() < _LONGEST:
             self._queue.put(close)
         else:

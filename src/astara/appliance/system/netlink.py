@@ -42,6 +42,9 @@ _TYPE_MASK = 0x3FFF
 _RECEIVE_BYTES = 65536
 #: Requests per send: their acknowledgements must fit into the socket's receive buffer.
 _BATCH = 64
+#: What fits into a socket's default send buffer; root may raise it (SO_SNDBUFFORCE).
+_SEND_BYTES = 100_000
+_SEND_BUFFER_FORCE = 32
 _DUMP_ATTEMPTS = 10
 _TIMEOUT_S = 10.0
 
@@ -95,6 +98,18 @@ def attribute_list(body: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
         start += (length + 3) & ~3
 
 
+def raw_attributes(body: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (type, the whole attribute as it stands, padded) in order."""
+    end = len(body)
+    while start + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(body, start)
+        if length < 4:
+            return
+        following = start + ((length + 3) & ~3)
+        yield kind & _TYPE_MASK, body[start:following]
+        start = following
+
+
 class Netlink:
     """One socket in the calling thread's network namespace. Use as a context manager; one thread at a time."""
 
@@ -144,6 +159,37 @@ class Netlink:
         for start in range(0, len(requests), _BATCH):
             results.extend(self._send_batch(requests[start : start + _BATCH]))
         return results
+
+    def transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
+        """Carry out all requests or none, between the messages that mark a batch (nfnetlink).
+
+        Raises:
+            NetlinkError: the first complaint; nothing has been done.
+        """
+        *before, last = requests
+        first = self._sequence + 1
+        acknowledged = Request(last.kind, last.flags | ACK, last.body)
+        packed = b"".join(
+            self._pack(request.kind, request.flags | REQUEST, request.body)
+            for request in (begin, *before, acknowledged, end)
+        )
+        if len(packed) > _SEND_BYTES:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SEND_BUFFER_FORCE, 2 * len(packed))
+        self._socket.send(packed)
+        complaint = self._outcome(first, first + len(requests))
+        if complaint is not None:
+            raise complaint
+
+    def _outcome(self, first: int, last: int) -> NetlinkError | None:
+        """A complaint about the batch as a whole carries the number of its first message."""
+        complaint: NetlinkError | None = None
+        while True:
+            for kind, flags, sequence, body in self._receive():
+                if kind != _ERROR or not first <= sequence <= last:
+                    continue
+                complaint = complaint or _error_of(flags, body)
+                if sequence == last or (sequence == first and complaint is not None):
+                    return complaint
 
     def _send_batch(self, requests: Sequence[Request]) -> list[NetlinkError | None]:
         first = self._sequence + 1

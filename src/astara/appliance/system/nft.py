@@ -87,7 +87,7 @@ class Nft:
 
 
 def _pilot() -> int:
-    """Return the descriptor of a netfilter socket that goes before a context's own: closing it waits for what closing that would."""
+    """Return the descriptor of a netfilter socket that is closed before a context: it waits for what that would."""
     pilot = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, netlink.NETFILTER)
     pilot.bind((0, 0))
     return pilot.detach()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from ipaddress import IPv4Address, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
 
 from astara.appliance.subsystems.nftables.config import (
     Atom,
     Element,
-    LinkIndexOf,
     LinkOf,
     Probe,
     Ruleset,
@@ -86,14 +85,27 @@ def ruleset(router: Router, helpers: tuple[ConntrackHelper, ...]) -> Ruleset:
 def _links(sets: _Sets, router: Router) -> None:
     for side in router.internal:
         sets.add("internal", (LinkOf(side.mac),))
-        sets.add("inside_index", (LinkIndexOf(side.mac),))
+    reachable = [*router.reachable_v6, *(IPv6Network(address) for _, address in router.proxied)]
     for gateway in router.gateways:
-        sets.add("external", (LinkOf(gateway.side.mac),))
+        link = LinkOf(gateway.side.mac)
+        sets.add("external", (link,))
         if gateway.snat is None:
-            sets.add("unfiltered", (LinkOf(gateway.side.mac),))
-    proxied = [IPv6Network(address) for _, address in router.proxied]
-    for prefix in collapse_addresses([*router.reachable_v6, *proxied]):
-        sets.add("reachable_v6", (prefix,))
+            sets.add("unfiltered", (link,))
+        for prefix in collapse_addresses(reachable):
+            sets.add("reachable_v6", (link, prefix))
+        for name, prefixes in _inside(router).items():
+            for inside in prefixes:
+                sets.add(name, (link, inside))
+
+
+def _inside(router: Router) -> dict[str, list[IPv4Network] | list[IPv6Network]]:
+    networks = [address.network for side in router.internal for address in side.addresses]
+    return {
+        "inside_v4": list(collapse_addresses(n for n in networks if isinstance(n, IPv4Network))),
+        "inside_v6": list(
+            collapse_addresses(n for n in networks if isinstance(n, IPv6Network) and not n.is_link_local)
+        ),
+    }
 
 
 def _floating(sets: _Sets, router: Router) -> None:

@@ -3,9 +3,9 @@
 The text is the same for every router; what differs between routers is in the sets and maps:
 
     internal, external   links this router forwards between (both empty while it is administratively down)
-    inside_index         the same as internal, by index: fib lookups of nftables 1.0.6 compare with nothing else
     unfiltered           external links whose IPv4 hosts are reachable without translation (SNAT off)
-    reachable_v6         IPv6 prefixes that may be reached from outside
+    inside_v4, inside_v6     external link . prefix that lies inside: no packet comes in there from such a source
+    reachable_v6         external link . IPv6 prefix that may be reached from there
     arriving             external link . address that is translated when it comes in there
     floating_to_fixed, forward_port, forward_span, forward_icmp      destination translation
     fixed_to_floating    external link . fixed address -> source for what leaves there
@@ -18,10 +18,11 @@ from __future__ import annotations
 
 _SETS = """
   set internal { type ifname; }
-  set inside_index { type iface_index; }
   set external { type ifname; }
   set unfiltered { type ifname; }
-  set reachable_v6 { type ipv6_addr; flags interval; }
+  set inside_v4 { type ifname . ipv4_addr; flags interval; }
+  set inside_v6 { type ifname . ipv6_addr; flags interval; }
+  set reachable_v6 { type ifname . ipv6_addr; flags interval; }
   set arriving { type ifname . ipv4_addr; }
   map floating_to_fixed { type ipv4_addr : ipv4_addr; }
   map forward_port { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -34,12 +35,12 @@ _SETS = """
   map fixed_mark { type ipv4_addr : mark; }
 """
 
-# A source that belongs inside cannot come from outside. Link-local sources are everywhere at once.
+# A source that belongs inside cannot come from outside.
 _SPOOF = """
   chain spoofed {
     type filter hook prerouting priority -300; policy accept;
-    iifname @external ip6 saddr fe80::/10 accept
-    iifname @external fib saddr oif @inside_index drop
+    iifname . ip saddr @inside_v4 drop
+    iifname . ip6 saddr @inside_v6 drop
   }
 """
 
@@ -109,7 +110,7 @@ _FILTER = """
   chain inward {
     ct state vmap { established : accept, related : accept, invalid : drop }
     ct status dnat accept
-    ip6 daddr @reachable_v6 accept
+    iifname . ip6 daddr @reachable_v6 accept
     meta nfproto ipv4 iifname @unfiltered accept
   }
 """

@@ -21,13 +21,6 @@ class LinkOf:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkIndexOf:
-    """The same link by index, for sets of type iface_index."""
-
-    mac: str
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """An inclusive range of ports."""
 
@@ -36,7 +29,7 @@ class Span:
 
 
 #: int: a port, a protocol number or a mark, as the set's type says.
-Atom = LinkOf | LinkIndexOf | Span | int | IPv4Address | IPv6Address | IPv4Network | IPv6Network
+Atom = LinkOf | Span | int | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +55,9 @@ class Probe:
 @dataclass(frozen=True, slots=True)
 class Ruleset:
     """`structure`: the body of table inet astara, in nft syntax: sets without elements, chains, rules.
+
+    Named sets are of the types ifname, ipv4_addr, ipv6_addr, inet_proto, inet_service and mark, and have ranges
+    (flags interval) only in concatenations.
 
     `elements`: name of a set or map -> what is in it. Sets of the structure that are not named are empty.
     """

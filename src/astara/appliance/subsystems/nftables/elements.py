@@ -1,14 +1,11 @@
-"""Elements as text: what we want, and what libnftables' JSON says, in one canonical form so that they compare. Pure."""
+"""Elements in one canonical form, so that what is wanted and what is there compare. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
-import msgspec
-
-from astara.appliance.subsystems.nftables.config import Atom, Element, LinkIndexOf, LinkOf, Span
+from astara.appliance.subsystems.nftables.config import Atom, Element, LinkOf, Span
 
 #: (key fields, value fields), each as nft writes it.
 Pair = tuple[tuple[str, ...], tuple[str, ...]]
@@ -27,26 +24,6 @@ def wanted(elements: Mapping[str, Iterable[Element]], links: Mapping[str, str]) 
     }
 
 
-def found(listing: Iterable[dict[str, Any]]) -> dict[str, frozenset[Pair]]:
-    """Return the canonical contents of every set and map in libnftables' JSON objects."""
-    contents: dict[str, frozenset[Pair]] = {}
-    for item in listing:
-        body = item.get("set") or item.get("map")
-        if body is not None:
-            contents[body["name"]] = frozenset(_pair(element, "map" in item) for element in body.get("elem", ()))
-    return contents
-
-
-def structure(listing: Iterable[dict[str, Any]]) -> tuple[str, ...]:
-    """Return everything of libnftables' JSON objects that is not an element, in order, one line per object."""
-    lines = []
-    for item in listing:
-        ((kind, body),) = item.items()
-        kept = {name: value for name, value in body.items() if name not in ("handle", "elem")}
-        lines.append(f"{kind} {msgspec.json.encode(kept, order='sorted').decode()}")
-    return tuple(lines)
-
-
 def links_of(elements: Mapping[str, Iterable[Element]]) -> Iterator[LinkOf]:
     """Yield every link that is named."""
     for members in elements.values():
@@ -54,28 +31,6 @@ def links_of(elements: Mapping[str, Iterable[Element]]) -> Iterator[LinkOf]:
             for atom in (*element.key, *element.value):
                 if isinstance(atom, LinkOf):
                     yield atom
-
-
-def without_indices(elements: Mapping[str, Iterable[Element]]) -> dict[str, frozenset[Element]]:
-    """Return the elements that mean something in a namespace without the links."""
-    return {
-        name: frozenset(
-            element for element in members if not any(isinstance(atom, LinkIndexOf) for atom in element.key)
-        )
-        for name, members in elements.items()
-    }
-
-
-def updates(table: str, current: Contents, target: Contents) -> list[str]:
-    """Return the nft commands that turn `current` into `target`: removals first, per set."""
-    commands = []
-    for name in sorted(set(current) | set(target)):
-        has, should = current.get(name, frozenset()), target.get(name, frozenset())
-        if has - should:
-            commands.append(f"delete element {table} {name} {{ {_listed(has - should, keys_only=True)} }}")
-        if should - has:
-            commands.append(f"add element {table} {name} {{ {_listed(should - has, keys_only=False)} }}")
-    return commands
 
 
 def describe(current: Contents, target: Contents) -> list[str]:
@@ -88,10 +43,6 @@ def describe(current: Contents, target: Contents) -> list[str]:
     return lines
 
 
-def _listed(pairs: Iterable[Pair], *, keys_only: bool) -> str:
-    return ", ".join(" . ".join(pair[0]) if keys_only else _one(pair) for pair in sorted(pairs))
-
-
 def _one(pair: Pair) -> str:
     key = " . ".join(pair[0])
     return f"{key} : {' . '.join(pair[1])}" if pair[1] else key
@@ -102,7 +53,7 @@ def _fields(atoms: tuple[Atom, ...], links: Mapping[str, str]) -> tuple[str, ...
 
 
 def _atom(atom: Atom, links: Mapping[str, str]) -> str:
-    if isinstance(atom, LinkOf | LinkIndexOf):
+    if isinstance(atom, LinkOf):
         name = links.get(atom.mac)
         if name is None:
             raise UnknownLink(atom.mac)
@@ -112,38 +63,3 @@ def _atom(atom: Atom, links: Mapping[str, str]) -> str:
     if isinstance(atom, ipaddress.IPv4Network | ipaddress.IPv6Network) and atom.prefixlen == atom.max_prefixlen:
         return str(atom.network_address)
     return str(atom)
-
-
-def _pair(element: Any, is_map: bool) -> Pair:
-    if is_map:
-        return _seen_fields(element[0]), _seen_fields(element[1])
-    return _seen_fields(element), ()
-
-
-def _seen_fields(value: Any) -> tuple[str, ...]:
-    if isinstance(value, dict) and "elem" in value:
-        return _seen_fields(value["elem"]["val"])
-    if isinstance(value, dict) and "concat" in value:
-        return tuple(_seen(field) for field in value["concat"])
-    return (_seen(value),)
-
-
-def _seen(value: Any) -> str:
-    if isinstance(value, dict) and "prefix" in value:
-        return f"{value['prefix']['addr']}/{value['prefix']['len']}"
-    if isinstance(value, dict) and "range" in value:
-        first, last = value["range"]
-        return str(first) if first == last else f"{first}-{last}"
-    if isinstance(value, str) and not _numeric(value):
-        return f'"{value}"'
-    return str(value)
-
-
-def _numeric(word: str) -> bool:
-    if word.isdigit():
-        return True
-    try:
-        ipaddress.ip_address(word)
-    except ValueError:
-        return False
-    return True

@@ -1,32 +1,40 @@
 """What the kernel makes of a ruleset, asked of empty namespaces that nobody's packets cross.
 
-Two questions are asked there. Is this ruleset accepted? libnftables' own dry run aborts a transaction, and an abort
-waits 8 to 20 ms for the kernel's grace period; adding the elements and flushing them in one transaction is the same
-judgement in 0.4 ms. And how is this structure spelled? Comparing a live table with the text it was loaded from needs
-one spelling, and the listing of the same text is that spelling, whatever version of nftables is installed.
+Two questions are asked there. What is this structure? libnftables loads its text once; what the kernel then lists
+is what every instance gets, message by message, and what live tables are compared with. Is this ruleset accepted?
+libnftables' dry run aborts a transaction, and an abort waits 8 to 20 ms for the kernel's grace period; adding the
+elements and flushing them in one transaction is the same judgement in half a millisecond.
 """
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from astara.appliance.subsystems.nftables import elements
+from astara.appliance.subsystems.nftables import codec, elements
 from astara.appliance.subsystems.nftables.config import TABLE, Ruleset
+from astara.appliance.subsystems.nftables.elements import Contents
+from astara.appliance.system import netlink, nfnetlink
+from astara.appliance.system.netlink import Netlink, Request
 from astara.appliance.system.netns import Scratch
+from astara.appliance.system.nfnetlink import SetShape, Structure
 from astara.appliance.system.nft import Nft, NftError
 
-LIST = f"list table {TABLE}"
+#: The table's name in messages, which carry the family apart.
+NAME = TABLE.split()[1]
 
 
 @dataclass(slots=True)
-class _Loaded:
-    """A namespace with one structure in it; `spelling` is how the kernel lists it."""
+class Known:
+    """A namespace with one structure in it, and what the kernel says it is. `shapes`: its named sets."""
 
+    structure: Structure
+    shapes: Mapping[str, SetShape]
     scratch: Scratch
-    nft: Nft  # kept open: see system/closing
-    spelling: tuple[str, ...]
+    kernel: Netlink  # kept open: see system/closing
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -37,55 +45,65 @@ class Reference:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, _Loaded] = OrderedDict()
+        self._known: OrderedDict[str, Known] = OrderedDict()
 
-    def spelling(self, structure: str) -> tuple[str, ...]:
-        """Return `elements.structure` of the table made of `structure`. Raises NftError when it is refused."""
-        return self._loaded(structure).spelling
+    def known(self, structure: str) -> Known:
+        """Return what the kernel makes of the structure's text. Raises NftError when it is refused."""
+        with self._lock:
+            known = self._known.get(structure)
+            if known is None:
+                known = _load(structure)
+                self._known[structure] = known
+                weakref.finalize(self, known.kernel.close)
+                if len(self._known) > self._KEPT:
+                    self._known.popitem(last=False)[1].kernel.close()
+            self._known.move_to_end(structure)
+            return known
 
     def judge(self, ruleset: Ruleset) -> None:
-        """Raise NftError when the kernel refuses the ruleset."""
-        contents = elements.without_indices(ruleset.elements)
+        """Raise NftError or codec.UnknownType when the ruleset is refused, NetlinkError by the kernel."""
         # Any names do: what matters is that different links have different ones.
-        macs = {atom.mac for atom in elements.links_of(contents)}
+        macs = {atom.mac for atom in elements.links_of(ruleset.elements)}
         names = {mac: f"link{index}" for index, mac in enumerate(sorted(macs))}
-        loaded = self._loaded(ruleset.structure)
-        commands = elements.updates(TABLE, {}, elements.wanted(contents, names))
-        commands += [
-            f"flush {'map' if any(member.value for member in members) else 'set'} {TABLE} {name}"
-            for name, members in sorted(contents.items())
-        ]
-        with loaded.lock:
-            loaded.nft.run("\n".join(commands))
-
-    def _loaded(self, structure: str) -> _Loaded:
-        with self._lock:
-            loaded = self._known.get(structure)
-            if loaded is None:
-                loaded = _load(structure)
-                self._known[structure] = loaded
-                if len(self._known) > self._KEPT:
-                    self._known.popitem(last=False)  # who still asks it keeps it alive
-            self._known.move_to_end(structure)
-            return loaded
+        known = self.known(ruleset.structure)
+        contents = elements.wanted(ruleset.elements, names)
+        requests = updates(known.shapes, {}, contents)
+        requests += [nfnetlink.flush_set(NAME, name) for name in sorted(contents)]
+        with known.lock:
+            nfnetlink.transact(known.kernel, requests)
 
 
-def fresh(structure: str, contents: elements.Contents) -> list[str]:
-    """Return the commands that replace the table as a whole.
+def updates(shapes: Mapping[str, SetShape], current: Contents, target: Contents) -> list[Request]:
+    """Return the requests that turn `current` into `target`: removals first, per set.
 
-    One transaction: packets see the old table or the new one, never none.
+    Raises codec.UnknownType for a set that is not in the structure.
     """
-    table = f"table {TABLE} {{\n{structure}\n}}"
-    return [f"add table {TABLE}", f"delete table {TABLE}", table, *elements.updates(TABLE, {}, contents)]
+    requests: list[Request] = []
+    for name in sorted(set(current) | set(target)):
+        has, should = current.get(name, frozenset()), target.get(name, frozenset())
+        if has == should:
+            continue
+        shape = shapes.get(name)
+        if shape is None:
+            raise codec.UnknownType(f"{name}: no such set in the structure")
+        gone = [codec.encode(pair, shape) for pair in sorted(has - should)]
+        new = [codec.encode(pair, shape) for pair in sorted(should - has)]
+        requests += nfnetlink.delete_elements(NAME, name, gone)
+        requests += nfnetlink.add_elements(NAME, name, new)
+    return requests
 
 
-def _load(structure: str) -> _Loaded:
+def _load(text: str) -> Known:
     scratch = Scratch()
     with scratch.entered():
-        nft = Nft()
-    try:
-        nft.run("\n".join(fresh(structure, {})))
-        return _Loaded(scratch, nft, elements.structure(nft.listing(LIST)))
-    except NftError:
-        nft.close()
-        raise
+        with Nft() as nft:
+            nft.run(f"table {TABLE} {{\n{text}\n}}")
+        kernel = Netlink(netlink.NETFILTER)
+    structure = nfnetlink.read_structure(kernel, NAME)
+    if structure is None:
+        raise NftError("the kernel shows no table where one was loaded")
+    shapes = {shape.name: shape for shape in nfnetlink.shapes(structure) if not shape.anonymous}
+    strange = sorted(name for name, shape in shapes.items() if not codec.speaks(shape))
+    if strange:
+        raise NftError(f"sets of types or ranges that cannot be updated: {', '.join(strange)}")
+    return Known(nfnetlink.with_anonymous_elements(kernel, NAME, structure), shapes, scratch, kernel)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from astara.appliance.boundaries import Place, SubsystemError
-from astara.appliance.subsystems.nftables import elements
+from astara.appliance.subsystems.nftables import codec, elements
 from astara.appliance.subsystems.nftables.config import TABLE, Ruleset
-from astara.appliance.subsystems.nftables.elements import Contents, UnknownLink
-from astara.appliance.subsystems.nftables.reference import LIST, Reference, fresh
-from astara.appliance.system import netns, rtnetlink
-from astara.appliance.system.netlink import Netlink
-from astara.appliance.system.nft import Nft, NftError
+from astara.appliance.subsystems.nftables.elements import Pair, UnknownLink
+from astara.appliance.subsystems.nftables.reference import NAME, Reference, updates
+from astara.appliance.system import netlink, netns, nfnetlink, rtnetlink
+from astara.appliance.system.netlink import Netlink, NetlinkError
+from astara.appliance.system.nfnetlink import SetShape
+from astara.appliance.system.nft import NftError
 from astara.contract.agent import Deviation
-
-
-@dataclass(frozen=True, slots=True)
-class _World:
-    """The live table; an empty `structure` means that there is none."""
-
-    structure: tuple[str, ...]
-    contents: Contents
 
 
 class NftablesSubsystem:
@@ -48,43 +40,51 @@ class NftablesSubsystem:
 
     def apply(self, place: Place, rendered: Ruleset, previous: Ruleset | None) -> bool:
         with _refusals(self.name, "apply"):
-            spelling = self._reference.spelling(rendered.structure)
-            with netns.entered(place.netns), Nft() as nft:
+            known = self._reference.known(rendered.structure)
+            with netns.entered(place.netns), Netlink(netlink.NETFILTER) as kernel:
                 target = elements.wanted(rendered.elements, _names())
-                world = _world(nft)
-                if world.structure == spelling:
-                    commands = elements.updates(TABLE, world.contents, target)
+                if nfnetlink.read_structure(kernel, NAME) == known.structure:
+                    requests = updates(known.shapes, _contents(kernel, known.shapes), target)
                 else:
-                    commands = fresh(rendered.structure, target)
-                if commands:
-                    nft.run("\n".join(commands))
-        return bool(commands)
+                    # One transaction: packets see the old table or the new one, never none.
+                    requests = nfnetlink.replace_table(NAME, known.structure) + updates(known.shapes, {}, target)
+                nfnetlink.transact(kernel, requests)
+        return bool(requests)
 
     def read_back(self, place: Place, rendered: Ruleset) -> Sequence[Deviation]:
-        return [Deviation(subsystem=self.name, detail=detail) for detail in self._details(place, rendered)]
+        with _refusals(self.name, "read-back"):
+            return [Deviation(subsystem=self.name, detail=detail) for detail in self._details(place, rendered)]
 
     def remove(self, place: Place) -> None:
-        with netns.entered(place.netns), Nft() as nft:
-            nft.run(f"add table {TABLE}\ndelete table {TABLE}")
+        with _refusals(self.name, "apply"), netns.entered(place.netns), Netlink(netlink.NETFILTER) as kernel:
+            if nfnetlink.read_structure(kernel, NAME) is not None:
+                nfnetlink.transact(kernel, nfnetlink.delete_table(NAME))
 
     def _blame(self, rendered: Ruleset) -> None:
         """Raise naming the field when a part that depends on the kernel is what it refuses."""
         for probe in rendered.probes:
             try:
-                self._reference.spelling(probe.structure)
+                self._reference.known(probe.structure)
             except NftError:
                 message = f"this kernel lacks what {probe.field} asks for; {probe.remedy}"
                 raise SubsystemError(self.name, "check", message, probe.field) from None
 
     def _details(self, place: Place, rendered: Ruleset) -> list[str]:
-        with netns.entered(place.netns), Nft() as nft:
-            world = _world(nft)
+        known = self._reference.known(rendered.structure)
+        with netns.entered(place.netns), Netlink(netlink.NETFILTER) as kernel:
+            found = nfnetlink.read_structure(kernel, NAME)
+            if found is None:
+                return [f"table {TABLE} is missing"]
+            lines = nfnetlink.describe(found, known.structure)
+            named = (
+                [shape for shape in nfnetlink.shapes(found) if not shape.anonymous] if lines else known.shapes.values()
+            )
+            contents = _contents(
+                kernel, {shape.name: shape for shape in named if shape == known.shapes.get(shape.name)}
+            )
             links = _names()
-        if not world.structure:
-            return [f"table {TABLE} is missing"]
-        lines = _describe_structure(world.structure, self._reference.spelling(rendered.structure))
         try:
-            return lines + elements.describe(world.contents, elements.wanted(rendered.elements, links))
+            return lines + elements.describe(contents, elements.wanted(rendered.elements, links))
         except UnknownLink as error:
             return [*lines, f"link {error} is missing"]
 
@@ -93,26 +93,21 @@ class NftablesSubsystem:
 def _refusals(name: str, phase: str) -> Iterator[None]:
     try:
         yield
-    except NftError as error:
+    except netns.NetnsGone:
+        raise
+    except (NftError, codec.UnknownType) as error:
         raise SubsystemError(name, phase, str(error)) from None
+    except NetlinkError as error:
+        raise SubsystemError(name, phase, error.strerror or str(error)) from None
     except UnknownLink as error:
         raise SubsystemError(name, phase, f"nothing is plugged in with MAC {error}") from None
 
 
-def _describe_structure(found: tuple[str, ...], wanted: tuple[str, ...]) -> list[str]:
-    if found == wanted:
-        return []
-    lines = [f"missing: {line}" for line in wanted if line not in found]
-    lines += [f"not wanted: {line}" for line in found if line not in wanted]
-    return lines or ["rules are in another order"]
-
-
-def _world(nft: Nft) -> _World:
-    try:
-        listing = nft.listing(LIST)
-    except NftError:
-        return _World((), {})
-    return _World(elements.structure(listing), elements.found(listing))
+def _contents(kernel: Netlink, shapes: Mapping[str, SetShape]) -> dict[str, frozenset[Pair]]:
+    return {
+        name: frozenset(codec.decode(raw, shape) for raw in nfnetlink.read_elements(kernel, NAME, name))
+        for name, shape in shapes.items()
+    }
 
 
 def _names() -> dict[str, str]:
