@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from astara.contract.agent import PortAttachment
 from astara.host import links, namespaces
 from astara.host.attach.boundary import AttachRefused
 from astara.host.attach.bridge import BridgeAttachment, bridge_name
@@ -47,8 +48,13 @@ def attachment(*mappings: tuple[str, str]) -> BridgeAttachment:
     return made
 
 
-def plugged(bridges: BridgeAttachment, one: object, inside: Path) -> None:
-    bridges.plug(one, links.create_pair(one, inside), inside)  # type: ignore[arg-type]
+def plugged(bridges: BridgeAttachment, one: PortAttachment, inside: Path) -> None:
+    bridges.plug(one, links.create_pair(one, inside), inside)
+
+
+def unplugged(bridges: BridgeAttachment, one: PortAttachment) -> None:
+    bridges.unplug(one)
+    links.remove(links.host_name(one.port_id))
 
 
 def test_a_bridge_has_no_address_no_spanning_tree_and_no_snooping(inside: Path) -> None:
@@ -60,7 +66,7 @@ def test_a_bridge_has_no_address_no_spanning_tree_and_no_snooping(inside: Path) 
     assert "mcast_snooping 0" in shown
     assert "mtu 1400" in shown
     assert ip("-o", "addr", "show", name) == ""
-    bridges.unplug(one)
+    unplugged(bridges, one)
 
 
 def test_plugging_twice_changes_nothing(inside: Path) -> None:
@@ -69,8 +75,8 @@ def test_plugging_twice_changes_nothing(inside: Path) -> None:
     before = links.every()
     bridges.plug(one, links.find(links.host_name(one.port_id)), inside)  # type: ignore[arg-type]
     assert links.every() == before
-    bridges.unplug(one)
-    bridges.unplug(one)
+    unplugged(bridges, one)
+    unplugged(bridges, one)
     assert links.find(bridge_name(one.network_id)) is None
 
 
@@ -81,9 +87,9 @@ def test_a_restarted_agent_knows_which_ports_keep_a_bridge(inside: Path) -> None
     for one in (first, second):
         plugged(before, one, inside)
     after = attachment()
-    after.unplug(first)
+    unplugged(after, first)
     assert links.find(bridge_name(first.network_id)) is not None
-    after.unplug(second)
+    unplugged(after, second)
     assert links.find(bridge_name(first.network_id)) is None
 
 
@@ -93,7 +99,7 @@ def test_a_bridge_somebody_else_plugs_into_stays(inside: Path) -> None:
     name = bridge_name(one.network_id)
     ip("link", "add", "apguest", "type", "veth", "peer", "name", "apguest1")
     ip("link", "set", "apguest", "master", name)
-    bridges.unplug(one)
+    unplugged(bridges, one)
     assert links.find(name) is not None
     ip("link", "del", "apguest")
     ip("link", "del", name)
@@ -106,7 +112,7 @@ def test_a_bridge_somebody_else_made_is_used_and_never_removed(inside: Path) -> 
     ip("link", "set", name, "up")
     plugged(bridges, one, inside)
     assert bridges.in_place(one)
-    bridges.unplug(one)
+    unplugged(bridges, one)
     assert links.find(name) is not None
     ip("link", "del", name)
 
@@ -119,7 +125,7 @@ def test_a_flat_network_is_connected_to_its_device_and_released_afterwards(insid
     assert bridge is not None
     assert device is not None
     assert device.master == bridge.index
-    bridges.unplug(one)
+    unplugged(bridges, one)
     released = links.find(physical)
     assert released is not None
     assert released.master is None
@@ -133,7 +139,7 @@ def test_a_device_that_carries_the_nodes_own_address_is_not_taken(inside: Path, 
     with pytest.raises(AttachRefused, match="in use") as raised:
         plugged(bridges, one, inside)
     assert raised.value.field == "physical_network"
-    bridges.unplug(one)
+    unplugged(bridges, one)
 
 
 def test_a_physical_network_this_node_does_not_reach_is_refused(inside: Path, physical: str) -> None:
@@ -142,7 +148,7 @@ def test_a_physical_network_this_node_does_not_reach_is_refused(inside: Path, ph
     with pytest.raises(AttachRefused, match="does not reach") as raised:
         plugged(bridges, one, inside)
     assert "mappings" in raised.value.remedy
-    bridges.unplug(one)
+    unplugged(bridges, one)
 
 
 def test_a_vlan_is_served_or_the_kernels_lack_of_it_is_told(inside: Path, physical: str) -> None:
@@ -155,7 +161,7 @@ def test_a_vlan_is_served_or_the_kernels_lack_of_it_is_told(inside: Path, physic
         with pytest.raises(AttachRefused, match="8021q") as raised:
             plugged(bridges, one, inside)
         assert raised.value.remedy
-    bridges.unplug(one)
+    unplugged(bridges, one)
     assert "802.1Q" not in ip("-d", "link")
 
 
@@ -166,7 +172,7 @@ def test_a_full_bridge_is_refused_with_the_reason(inside: Path) -> None:
     _fill(name)
     with pytest.raises(AttachRefused, match="1023"):
         plugged(bridges, one, inside)
-    bridges.unplug(one)
+    unplugged(bridges, one)
     _empty()
     ip("link", "del", name)
 

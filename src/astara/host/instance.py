@@ -326,11 +326,12 @@ class Instance:
         attachment.plug(port, link, namespaces.path_of(self.id))
 
     def _unplug(self, ports: Iterable[PortAttachment]) -> None:
-        for port in ports:
+        leaving = list(ports)
+        for port in leaving:
             attachment = self._around.attachments.get(port.attach)
             if attachment is not None:
                 attachment.unplug(port)
-            links.remove(links.host_name(port.port_id))
+        links.remove_many(links.host_name(port.port_id) for port in leaving)
 
     def _whole(self, record: Record) -> bool:
         """Whether the namespace lives and every port is where it belongs."""

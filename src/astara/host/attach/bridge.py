@@ -93,10 +93,9 @@ class BridgeAttachment:
     def unplug(self, port: PortAttachment) -> None:
         name = bridge_name(port.network_id)
         with self._turn(name):
-            links.remove(links.host_name(port.port_id))
             self._ports[name].discard(port.port_id)
             if not self._ports[name]:
-                self._remove_if_idle(name)
+                self._remove_if_idle(name, leaving=links.host_name(port.port_id))
 
     def in_place(self, port: PortAttachment) -> bool:
         link = links.find(links.host_name(port.port_id))
@@ -191,11 +190,11 @@ class BridgeAttachment:
         links.quieten(name)
         return made
 
-    def _remove_if_idle(self, name: str) -> None:
+    def _remove_if_idle(self, name: str, leaving: str) -> None:
         bridge = links.find(name)
         if bridge is None or not bridge.ours:
             return
-        members = links.members(bridge.index)
+        members = [link for link in links.members(bridge.index) if link.name != leaving]
         uplinks = [link for link in members if self._is_uplink(link)]
         if len(members) > len(uplinks):
             return
