@@ -1,8 +1,8 @@
 """Hears from the kernel what happens to our namespaces, links, addresses, routes, rulesets and daemons.
 
-One thread, and for a thousand instances two netlink sockets: with NETLINK_LISTEN_ALL_NSID a socket of the node's own
-namespace hears every namespace the node has an id for (RTM_NEWNSID). Measured against a pair of sockets in each
-namespace: docs/design/node-agent.md. What is lost (a full buffer) makes us look at everything.
+One thread, and for a thousand instances two netlink sockets instead of two thousand: with NETLINK_LISTEN_ALL_NSID a
+socket of the node's own namespace hears every namespace the node has an id for (RTM_NEWNSID). What is lost (a full
+buffer) makes us look at everything.
 """
 
 from __future__ import annotations
