@@ -34,6 +34,8 @@ _serial = itertools.count(1)
 _VOLATILE = re.compile(
     r"\btentative\b ?|\bindex \d+ ref \d+ bind \d+|^\d+: |@if\d+|if\d+|fh [0-9a-f:]+|order \d+", re.M
 )
+#: A link that has been up once has a discipline that does nothing instead of none.
+_NOTHING = ("qdisc noqueue", "qdisc noop")
 QUIET_S = 0.4
 PATIENT_S = 3.0
 
@@ -252,7 +254,8 @@ class Terrain:
         )
         lines = [*self.rules()]
         for command in commands:
-            lines += sorted(re.sub(_VOLATILE, "", self.inside(*command)).splitlines())
+            said = re.sub(_VOLATILE, "", self.inside(*command)).splitlines()
+            lines += sorted(line for line in said if not line.startswith(_NOTHING))
         return "\n".join(lines)
 
     def rules(self) -> list[str]:

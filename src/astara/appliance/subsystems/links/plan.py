@@ -71,6 +71,22 @@ def changes(config: LinksConfig, world: World) -> Changes:
     return plan
 
 
+def retirements(config: LinksConfig, previous: LinksConfig, world: World) -> Changes:
+    """Return what puts links down that were listed until now: what they were before we were told about them."""
+    plan = Changes()
+    listed = {link.mac for link in config.links}
+    for gone in previous.links:
+        link = world.links.get(gone.mac)
+        if gone.mac in listed or link is None:
+            continue
+        path = f"ipv6/conf/{link.name}/disable_ipv6"
+        if world.sysctl(path) == "0":
+            plan.settings.append(Setting(path, "1"))
+        if link.up:
+            plan.add(f"link {gone.mac} is up", rtnetlink.set_link(link.index, up=False))
+    return plan
+
+
 def _settings(plan: Changes, wanted: LinkConfig, link: Link, world: World) -> None:
     for path, value in link_settings(link.name, ipv6=wanted.ipv6, proxy=bool(wanted.proxied)):
         found = world.sysctl(path)

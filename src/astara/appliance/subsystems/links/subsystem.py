@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from astara.appliance.boundaries import Place, SubsystemError
 from astara.appliance.subsystems.links.config import LinksConfig
-from astara.appliance.subsystems.links.plan import Changes, World, changes, missing
+from astara.appliance.subsystems.links.plan import Changes, World, changes, missing, retirements
 from astara.appliance.system import netns, rtnetlink, sysctl
 from astara.appliance.system.announce import Announcer
 from astara.appliance.system.netlink import Netlink
@@ -36,11 +36,13 @@ class LinksSubsystem:
             absent = missing(rendered, world.links)
             plan = changes(rendered, world)
             _carry_out(kernel, plan)
+            retired = retirements(rendered, previous or LinksConfig(), world)
+            _carry_out(kernel, retired)
         if plan.announce:
             self._announcer.announce(place.netns, plan.announce)
         if absent:
             raise SubsystemError(self.name, "apply", f"nothing is plugged in with MAC {', '.join(absent)}")
-        return bool(plan.details)
+        return bool(plan.details or retired.details)
 
     def read_back(self, place: Place, rendered: LinksConfig) -> Sequence[Deviation]:
         with netns.entered(place.netns), Netlink() as kernel:
