@@ -107,6 +107,7 @@ class Bench:
         self.networks = [str(uuid.uuid4()) for _ in range(largest // ROUTERS_PER_NETWORK + 1)]
         self.instances: list[InstanceSpec] = []
         self.found: dict[str, Any] = {}
+        self.revision = 1
 
     def grow_to(self, count: int) -> None:
         created, configured = [], []
@@ -132,7 +133,8 @@ class Bench:
         for sample in range(samples):
             number = sample * max(1, count // samples) % count
             instance = self.instances[number]
-            given = wish(instance, number, floating=sample + 1, revision=2 + sample)
+            self.revision += 1
+            given = wish(instance, number, floating=self.revision % 50, revision=self.revision)
             times.append(timed_ms(lambda made=instance, what=given: self.agent.client.configure(made.id, what)))
             same.append(timed_ms(lambda made=instance, what=given: self.agent.client.configure(made.id, what)))
         self.found[f"document in to read back at {count}"] = spread(times)

@@ -9,6 +9,8 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +296,25 @@ def test_our_own_work_is_not_taken_for_somebody_elses(deployment: Deployment) ->
             client.configure(instance.id, router_document(instance, inside=f"10.0.{number}.1/24"))
         client.delete_instance(configured(client).id, NOW)
     assert looked == []
+
+
+def test_creation_and_deletion_that_race_leave_either_all_or_nothing(deployment: Deployment) -> None:
+    instance = spec(port())
+    with running(deployment) as (agent, client):
+        with ThreadPoolExecutor(8) as pool:
+            for turn in range(40):
+                act = client.put_instance if turn % 2 else partial(_deleted, client)
+                pool.submit(act, instance)
+        client.put_instance(instance)
+        assert [view.id for view in client.instances().instances] == [instance.id]
+        client.delete_instance(instance.id, NOW)
+        assert client.instances().instances == ()
+        assert agent.node._instances == {}
+    assert instance.id not in namespaces.ids_present()
+
+
+def _deleted(client: NodeClient, instance: InstanceSpec) -> None:
+    client.delete_instance(instance.id, NOW)
 
 
 # What it refuses

@@ -6,8 +6,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,22 +46,21 @@ class Node:
         self._around = around
         self._mutex = threading.Lock()
         self._instances: dict[str, Instance] = {}
+        self._users: Counter[str] = Counter()
         self._adopted = threading.Event()
         self.changes = changes
 
     # Requests
 
     def put(self, spec: InstanceSpec) -> InstanceView:
-        return self._slot(spec.id).put(spec)
+        with self._leased(spec.id) as instance:
+            return instance.put(spec)
 
     def delete(self, instance_id: str, generation: Generation) -> None:
         """Absence is success."""
-        instance = self._slot(instance_id)
-        record = instance.record
-        instance.delete(generation)
-        with self._mutex:
-            if not instance.exists:
-                self._instances.pop(instance_id, None)
+        with self._leased(instance_id) as instance:
+            record = instance.record
+            instance.delete(generation)
         if record is not None:
             self.changes.forget(record.key)
 
@@ -143,18 +144,15 @@ class Node:
         return len(strays) + self._clear_links()
 
     def _clear_stray(self, instance_id: str) -> None:
-        instance = self._slot(instance_id)
-        if instance.exists:
-            return  # created while we looked
-        try:
-            end_processes_inside(namespaces.path_of(instance_id))
-            instance.clear_orphan()
-            _log.info("orphan.cleared", instance=instance_id)
-        except Exception as error:  # noqa: BLE001  # it is tried again at the next start
-            _log.warning("orphan.stays", instance=instance_id, reason=str(error))
-        with self._mutex:
-            if not instance.exists:
-                self._instances.pop(instance_id, None)
+        with self._leased(instance_id) as instance:
+            if instance.exists:
+                return  # created while we looked
+            try:
+                end_processes_inside(namespaces.path_of(instance_id))
+                instance.clear_orphan()
+                _log.info("orphan.cleared", instance=instance_id)
+            except Exception as error:  # noqa: BLE001  # it is tried again at the next start
+                _log.warning("orphan.stays", instance=instance_id, reason=str(error))
 
     def _clear_links(self) -> int:
         """Remove host-side links of ours that belong to no recorded port."""
@@ -166,12 +164,25 @@ class Node:
             _log.info("orphan.link_removed", link=link.name, port=link.owner)
         return len(strays)
 
-    def _slot(self, instance_id: str) -> Instance:
+    @contextmanager
+    def _leased(self, instance_id: str) -> Iterator[Instance]:
+        """Hold the one object of an id, whether the instance exists or not.
+
+        It leaves the registry with the last who holds it, so that a creation that waits behind a deletion does not
+        go on with an object nobody else can find.
+        """
         with self._mutex:
-            instance = self._instances.get(instance_id)
-            if instance is None:
-                instance = self._instances[instance_id] = Instance(instance_id, self._around)
-            return instance
+            instance = self._instances.setdefault(instance_id, Instance(instance_id, self._around))
+            self._users[instance_id] += 1
+        try:
+            yield instance
+        finally:
+            with self._mutex:
+                self._users[instance_id] -= 1
+                if self._users[instance_id] == 0:
+                    del self._users[instance_id]
+                    if not instance.exists:
+                        self._instances.pop(instance_id, None)
 
 
 def _matches(instance: Instance, driver: str | None, identifier: str | None) -> bool:
