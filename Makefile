@@ -20,18 +20,18 @@ ISOLATED := unshare --net --mount --pid --uts --fork --mount-proc --kill-child -
 IN_LAB = $(BIN)/astara lab run --dir .lab/test-$$$$ --
 PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 
-.PHONY: help demo demo-down test lint unit kernel e2e lab lab-down bench install install-neutron clean
+.PHONY: help demo demo-down test lint unit kernel e2e lab lab-down bench install install-neutron need-root clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
-demo: install ## a small cloud, routers, machines, packets and accidents, in namespaces of its own
+demo: need-root install ## a small cloud, routers, machines, packets and accidents, in namespaces of its own
 	@$(BIN)/python -m astara_lab.demo
 
 demo-down: ## end the demonstration; leaves nothing
 	@if [ -x $(BIN)/astara ]; then $(BIN)/astara lab down --dir .lab/demo --purge; fi
 
-test: install ## every check and every test, real packets included
+test: need-root install install-neutron ## every check and every test, real packets included
 	@$(MAKE) --no-print-directory lint
 	@mkdir -p .lab && rm -f .lab/tally
 	@failed=0; \
@@ -48,23 +48,26 @@ lint: install ## style, types, and which room may import which
 unit: install ## the tests that need no kernel and no root
 	@PYTHONPATH=tests $(PYTEST) tests/unit tests/contract tests/scenario
 
-kernel: install ## real nftables, routes and daemons, in a network namespace of their own
+kernel: need-root install ## real nftables, routes and daemons, in a network namespace of their own
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/kernel
 
-e2e: install ## real Neutron, real instances, real packets, in a lab that is taken down afterwards
+e2e: need-root install ## real Neutron, real instances, real packets, in a lab that is taken down afterwards
 	@PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e
 
-lab: install $(if $(filter neutron,$(PROFILE)),install-neutron) ## a cloud to play with: PROFILE=embedded|neutron MECH=ovs|ovn L3_AGENT=0|1
+lab: need-root install $(if $(filter neutron,$(PROFILE)),install-neutron) ## a cloud to play with: PROFILE=embedded|neutron MECH=ovs|ovn L3_AGENT=0|1
 	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
 
 lab-down: ## end the labs of both profiles and delete their files
 	@if [ -x $(BIN)/astara ]; then for profile in embedded neutron; do $(BIN)/astara lab down --profile $$profile --purge; done; fi
 
-bench: install install-neutron ## the measurements of docs/benchmarks.md
+bench: need-root install install-neutron ## the measurements of docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean: demo-down lab-down ## end every lab and delete what was installed here
 	@rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+need-root:
+	@test "$$(id -u)" = 0 || { echo "this makes network namespaces: run it as root (sudo make ...)" >&2; exit 1; }
 
 # -- installation: stamps say what is done
 
