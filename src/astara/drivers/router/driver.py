@@ -9,7 +9,7 @@ from msgspec import structs
 from astara.contract.agent import PortAttachment
 from astara.contract.codec import digest
 from astara.contract.snapshot import NetworkPage, NetworkSnapshot, PortSnapshot, RouterPage, RouterSnapshot
-from astara.drivers.router.section import router_section, served_floating_ips
+from astara.drivers.router.section import router_section, served_floating_ips, unreachable_routes
 from astara.model.boundaries import DriverOptions, Event, RouterWorld, World
 from astara.model.resource import Absent, DesiredInstance, DesiredState, Present, ResourceKey, StatusTargets
 
@@ -58,6 +58,7 @@ class RouterDriver:
         ports = _ports(router)
         # Placed with its first port at the latest; before, there is nothing to serve and nothing to wait for.
         obstacles = [_no_node(router) if ports else None, *(_not_plugged(port, router.host) for port in ports)]
+        obstacles += _unreachable(router, world.networks)
         return Present(
             revision=world.revision,
             project_id=router.project_id,
@@ -109,6 +110,14 @@ def _not_plugged(port: PortSnapshot, host: str | None) -> str | None:
     if port.host != host:
         return f"port {port.id} is bound to node {port.host}, its router to {host}: Neutron is moving it; nothing to do"
     return None
+
+
+def _unreachable(router: RouterSnapshot, networks: dict[str, NetworkSnapshot]) -> list[str]:
+    return [
+        f"route {route.destination} via {route.nexthop} is left out, no interface reaches its next hop: "
+        "add the interface, or remove the route"
+        for route in unreachable_routes(_plugged(router), networks)
+    ]
 
 
 def _attachment(port: PortSnapshot, networks: dict[str, NetworkSnapshot]) -> PortAttachment:

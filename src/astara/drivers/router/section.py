@@ -71,10 +71,7 @@ def router_section(router: RouterSnapshot, networks: dict[str, NetworkSnapshot])
         external=tuple(_external(gateway, terrain) for gateway in gateways),
         floating_ips=_floating_ips(router, terrain),
         port_forwardings=_port_forwardings(router, terrain),
-        routes=tuple(
-            StaticRoute(destination=destination, nexthop=nexthop)
-            for destination, nexthop in sorted({(route.destination, route.nexthop) for route in router.routes})
-        ),
+        routes=_routes(router, terrain),
         conntrack_helpers=tuple(
             ConntrackHelper(protocol=protocol, port=port, helper=helper)
             for protocol, port, helper in sorted({(h.protocol, h.port, h.helper) for h in router.conntrack_helpers})
@@ -94,6 +91,31 @@ def served_floating_ips(router: RouterSnapshot, networks: dict[str, NetworkSnaps
         for floating in router.floating_ips
         if floating.id in served or floating.floating_ip_address in forwarding
     ]
+
+
+def unreachable_routes(router: RouterSnapshot, networks: dict[str, NetworkSnapshot]) -> tuple[StaticRoute, ...]:
+    """Return the extra routes whose next hop lies in no subnet of the router: they are left out of the section.
+
+    Neutron refuses to make such a route, and to take away an interface a route needs, but not when both are asked for
+    at the same time. A port that cannot be plugged takes the routes through it along.
+    """
+    served = _routes(router, Terrain(networks))
+    return tuple(route for route in _all_routes(router) if route not in served)
+
+
+def _all_routes(router: RouterSnapshot) -> tuple[StaticRoute, ...]:
+    return tuple(
+        StaticRoute(destination=destination, nexthop=nexthop)
+        for destination, nexthop in sorted({(route.destination, route.nexthop) for route in router.routes})
+    )
+
+
+def _routes(router: RouterSnapshot, terrain: Terrain) -> tuple[StaticRoute, ...]:
+    ports = (*router.interfaces, *(gateway.port for gateway in router.gateways))
+    subnets = [ip_network(subnet.cidr) for port in ports for _, subnet in terrain.placed(port)]
+    return tuple(
+        route for route in _all_routes(router) if any(ip_address(route.nexthop) in subnet for subnet in subnets)
+    )
 
 
 def _internal(port: PortSnapshot, terrain: Terrain) -> InternalLink:

@@ -298,6 +298,24 @@ def test_routes_helpers_and_administrative_state_are_handed_over() -> None:
     ]
 
 
+def test_a_route_no_interface_reaches_is_named_and_everything_else_stays_in_the_wish() -> None:
+    """Neutron lets it through when an interface is taken away while the route is being made."""
+    reachable, lost = Route("203.0.113.0/24", "10.0.0.9"), Route("192.0.2.0/24", "10.99.0.9")
+    crossed = router(routes=(lost, reachable))
+    assert [route.nexthop for route in section(crossed).routes] == ["10.0.0.9"]
+    assert len(section(crossed).internal) == len(section(router()).internal)
+    assert "192.0.2.0/24 via 10.99.0.9" in (present(crossed).unmet or "")
+    assert present(router(routes=(reachable,))).unmet is None
+
+
+def test_a_port_that_cannot_be_plugged_takes_its_routes_along() -> None:
+    unbound = router(
+        interfaces=(structs.replace(BLUE4, vif_type="binding_failed"), BLUE6),
+        routes=(Route("203.0.113.0/24", "10.0.0.9"),),
+    )
+    assert section(unbound).routes == ()
+
+
 def test_outside_reaches_internal_ipv6_of_the_same_address_scope_only() -> None:
     assert section(router()).routed_v6 == ("2001:db8:1::/64",)
     scoped = structs.replace(BLUE, subnets=(structs.replace(BLUE.subnets[1], address_scope_id="scope"),))
