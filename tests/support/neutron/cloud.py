@@ -54,14 +54,18 @@ quota_security_group_rule = -1
 [service_providers]
 {providers}
 [ml2]
-type_drivers = flat,vxlan,local,vlan
-tenant_network_types = vxlan
+type_drivers = flat,vxlan,local,vlan,geneve
+tenant_network_types = {tenant_networks}
 mechanism_drivers = {mechanisms}
 extension_drivers = port_security,qos,dns_domain_keywords
 [ml2_type_flat]
 flat_networks = public
 [ml2_type_vxlan]
 vni_ranges = 1:5000
+[ml2_type_geneve]
+vni_ranges = 1:5000
+max_header_size = 38
+{more}
 [astara]
 notify_url = {notify_url}
 notify_secret_file = {directory}/secret
@@ -159,10 +163,12 @@ def running(
     service_plugins: str = PLUGINS,
     astara: str = "journal_overlap = 60",
     database: str | None = None,
+    tenant_networks: str = "vxlan",
+    more: str = "",
 ) -> Iterator[Cloud]:
     """Start a Neutron with everything it keeps in `directory`, and end it afterwards.
 
-    `database` is a URL with the schema in it; without, one is made on SQLite.
+    `database` is a URL with the schema in it; without, one is made on SQLite. `more` are further sections.
     """
     schema = database is None
     database = database or f"sqlite:///{directory}/neutron.sqlite"
@@ -179,6 +185,8 @@ def running(
             service_plugins=service_plugins,
             astara=astara,
             database=database,
+            tenant_networks=tenant_networks,
+            more=more,
         )
     )
     environment = {
@@ -201,8 +209,16 @@ def running(
         try:
             yield Cloud(f"http://127.0.0.1:{_wait_for_port(port_file, process)}", directory)
         finally:
-            process.terminate()
-            process.wait(20)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()  # with ML2/OVN some thread of Neutron's waits for the databases
+        process.wait()
 
 
 def _wait_for_port(port_file: Path, process: subprocess.Popen[bytes]) -> int:

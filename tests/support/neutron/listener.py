@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ class Listener:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/v1/notifications"
 
-    def start(self) -> Listener:
+    def start(self, tls: ssl.SSLContext | None = None) -> Listener:
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,6 +51,8 @@ class Listener:
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._server.daemon_threads = True
         self._port = self._server.server_address[1]
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 

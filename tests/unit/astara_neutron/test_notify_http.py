@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import datetime
+import ipaddress
+import ssl
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from oslo_config import cfg
 
 from astara_neutron import notify_http, options
@@ -151,3 +159,43 @@ def test_a_missing_or_empty_secret_is_named_at_start(tmp_path):
     empty.write_bytes(b"\n")
     with pytest.raises(ValueError, match=r"notify_secret_file.*empty"):
         driver(tmp_path, notify_secret_file=str(empty))
+
+
+def test_https_wants_the_configured_authority(listener, tmp_path, quick):
+    certificate, key = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener.stop()
+    listener.start(context)
+    url = listener.url.replace("http:", "https:")
+    stranger = notify_http.Sender(notify_http.Target(url, SECRET, None, 2.0, 1))
+    stranger.put(message("unverified"))
+    friend = notify_http.Sender(notify_http.Target(url, SECRET, str(certificate), 2.0, 1))
+    friend.put(message("verified"))
+    listener.wait(lambda: listener.messages)
+    assert listener.names() == ["verified"]
+    assert stranger.delivered == 0
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """Write a certificate for 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "intake")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (directory / "cert").write_bytes(certificate.public_bytes(pem))
+    plain = serialization.NoEncryption()
+    (directory / "key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return directory / "cert", directory / "key"
