@@ -20,7 +20,7 @@ ISOLATED := unshare --net --mount --pid --uts --fork --mount-proc --kill-child -
 IN_LAB = $(BIN)/astara lab run --dir .lab/test-$$$$ --
 PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 
-.PHONY: help demo demo-down test lint unit kernel e2e lab lab-down bench install install-neutron need-root clean
+.PHONY: help demo demo-down test lint unit kernel e2e lab lab-down storm bench install install-neutron need-root clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
@@ -59,6 +59,13 @@ lab: need-root install $(if $(filter neutron,$(PROFILE)),install-neutron) ## a c
 
 lab-down: ## end the labs of both profiles and delete their files
 	@if [ -x $(BIN)/astara ]; then for profile in embedded neutron; do $(BIN)/astara lab down --profile $$profile --purge; done; fi
+
+# One seed is the same weather again. PYTHONPATH: the storm lives beside the tests.
+SECONDS ?= 120
+SEED ?=
+storm: need-root install $(if $(filter neutron,$(PROFILE)),install-neutron) ## kill everything at random under changes: PROFILE= SECONDS=120 SEED=
+	@MECH=$(MECH) PYTHONPATH=tests $(BIN)/astara lab run --profile $(PROFILE) --dir .lab/storm-$$$$ -- \
+		$(abspath $(BIN))/python -m storm --seconds $(SECONDS) --seed "$(SEED)" $(ARGS)
 
 bench: need-root install install-neutron ## the measurements of docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py $(ARGS)

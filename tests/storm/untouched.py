@@ -1,0 +1,137 @@
+"""Routers the storm leaves alone, with machines on them, and the steady questions that go through them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from astara_lab.hosts import Host, Hosts, OutsideHost
+from astara_lab.waiting import until
+from storm.kills import identity
+from storm.probes import Echo, Outcome, Probe, Question
+from storm.sight import Sight
+
+OUTSIDE_V4, OUTSIDE_V6 = "198.51.100.1", "2001:db8:ffff::1"
+_PATIENCE_S = 30.0
+#: Between two rows of unanswered questions the path is asked about once more before the storm begins.
+_WARM_UP_TRIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """One untouched router: `inner` has no floating IP, `server` has one."""
+
+    name: str
+    router_id: str
+    network_id: str
+    inner: Host
+    server: Host
+    floating: str
+
+    def questions(self) -> tuple[Question, ...]:
+        v6 = str(self.server.address(6))
+        return (
+            Question(f"{self.name} out by SNAT", self.name, self.inner.netns, OUTSIDE_V4, "fresh"),
+            Question(f"{self.name} in by floating IP", self.name, "astara-outside", self.floating, "fresh"),
+            Question(f"{self.name} in by IPv6", self.name, "astara-outside", v6, "flow"),
+            Question(f"{self.name} out by TCP", self.name, self.inner.netns, OUTSIDE_V4, "tcp"),
+        )
+
+
+class Untouched:
+    """Builds them, asks through them, and knows which namespaces are theirs."""
+
+    def __init__(self, hosts: Hosts, neutron: Any, external: Any, outside: OutsideHost, flavor: str | None) -> None:
+        self._hosts = hosts
+        self._neutron = neutron
+        self._external = external
+        self._outside = outside
+        self._flavor = flavor
+        self._echo = Echo()
+        self.stills: list[Still] = []
+        self.probes: list[Probe] = []
+        self._namespaces: dict[str, int | None] = {}
+
+    def build(self, count: int, every_s: float) -> None:
+        """Raises NotInTime when one of them does not come to life."""
+        for number in range(1, count + 1):
+            self.stills.append(self._still(number))
+        self._echo.speak(self._outside.netns)
+        for still in self.stills:
+            self._echo.speak(still.server.netns)
+        self._echo.start()
+        self.probes = [Probe(question, every_s) for still in self.stills for question in still.questions()]
+
+    def _still(self, number: int) -> Still:
+        name = f"still{number}"
+        flavor = {"flavor_id": self._flavor} if self._flavor else {}
+        router = self._neutron.create_router(
+            name=name, external_gateway_info={"network_id": self._external.id}, **flavor
+        )
+        network = self._neutron.create_network(name=name)
+        v6 = f"2001:db8:a0:{number:x}::/64"
+        slaac = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"}
+        for body in ({"ip_version": 4, "cidr": f"10.40.{number}.0/24"}, {"ip_version": 6, "cidr": v6, **slaac}):
+            subnet = self._neutron.create_subnet(network_id=network.id, **body)
+            self._neutron.add_interface_to_router(router, subnet=subnet.id)
+        inner = self._hosts.add(f"{name}-inner", network.id, deadline_s=_PATIENCE_S)
+        server = self._hosts.add(f"{name}-server", network.id, deadline_s=_PATIENCE_S)
+        fixed = str(server.address(4))
+        floating = self._neutron.create_ip(
+            floating_network_id=self._external.id, port_id=server.port_id, fixed_ip_address=fixed
+        )
+        shown = self._neutron.get_router(router.id).external_gateway_info["external_fixed_ips"]
+        gateway_v6 = next(f["ip_address"] for f in shown if ":" in f["ip_address"])
+        self._outside.add_route(v6, gateway_v6)
+        return Still(name, router.id, network.id, inner, server, floating.floating_ip_address)
+
+    def await_paths(self) -> None:
+        """Raises NotInTime unless every path carries packets; only then is a lost packet a loss."""
+        for still in self.stills:
+            paths = (
+                (still.inner, OUTSIDE_V4),
+                (self._outside, still.floating),
+                (self._outside, str(still.server.address(6))),
+            )
+            for machine, address in paths:
+                until(f"{still.name}: echo from {address}", lambda m=machine, a=address: m.ping(a, 2.0), _PATIENCE_S)
+
+    def start(self, seen: Sight) -> None:
+        self._namespaces = {name: identity(name) for name in self.spared(seen)}
+        for probe in self.probes:
+            probe.start()
+
+    def stop(self) -> None:
+        for probe in self.probes:
+            probe.stop()
+        for probe in self.probes:
+            probe.join()
+        self._echo.close()
+
+    def spared(self, seen: Sight) -> frozenset[str]:
+        """Return the namespaces that hold a link of these routers or networks, found by the ports' MAC addresses."""
+        macs = {
+            port.mac_address
+            for still in self.stills
+            for filters in ({"device_id": still.router_id}, {"network_id": still.network_id})
+            for port in self._neutron.ports(**filters)
+        }
+        return frozenset(namespace.name for namespace in seen.namespaces if namespace.macs & macs)
+
+    def replaced(self) -> tuple[str, ...]:
+        """Return namespaces that are not the same as at the start: nobody had a reason to touch them."""
+        return tuple(name for name, before in self._namespaces.items() if identity(name) != before)
+
+    def outcomes(self) -> tuple[tuple[Question, Outcome], ...]:
+        return tuple((probe.question, probe.outcome) for probe in self.probes)
+
+    def remove(self) -> None:
+        """Delete machines, routers and networks again."""
+        from storm.changes import empty_router
+
+        for still in self.stills:
+            self._hosts.delete(still.inner.name)
+            self._hosts.delete(still.server.name)
+            empty_router(self._neutron, still.router_id)
+            self._neutron.delete_router(still.router_id)
+            self._neutron.delete_network(still.network_id)
