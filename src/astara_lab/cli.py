@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +79,21 @@ def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
             envvar="PRIVSEP_THREADS",
             help="Profile neutron: threads of the agents' privileged helpers. [default: one for each CPU]",
         ),
+        click.option(
+            "--api-processes",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            envvar="API_PROCESSES",
+            help="Profile neutron: processes of Neutron's API.",
+        ),
     )
 
-    def with_variant(*, no_supervise: bool, mech: str, l3_agent: bool, privsep_threads: int | None, **rest: Any) -> Any:
+    def with_variant(*, no_supervise: bool, **given: Any) -> Any:
         from astara_lab.profiles.astara import Variant
 
-        return command(variant=Variant(not no_supervise, mech, l3_agent, privsep_threads), **rest)
+        chosen = {field.name: given.pop(field.name) for field in fields(Variant) if field.name in given}
+        return command(variant=Variant(supervise=not no_supervise, **chosen), **given)
 
     return _with_parameters_of(command, with_variant, *options)
 

@@ -117,12 +117,16 @@ def embedded_neutron(lab: Lab) -> NeutronChoice:
     )
 
 
-def api_server(threads: int) -> str:
-    """uWSGI's ini. Without the Connection header it resets a client's second request on one connection."""
+def api_server(threads: int, processes: int = 1) -> str:
+    """uWSGI's ini. Without the Connection header it resets a client's second request on one connection.
+
+    Several processes need a master above them, or the first is both a worker and the one that is told to end.
+    """
     return f"""[uwsgi]
 module = astara_lab.neutron_app:application
 http-socket = {LOOPBACK}:{NEUTRON_PORT}
-processes = 1
+processes = {processes}
+master = {str(processes > 1).lower()}
 threads = {threads}
 enable-threads = true
 lazy-apps = true

@@ -12,7 +12,7 @@ from pathlib import Path
 from astara_lab.places import CONTROL_SOCKET, NODE_NAME, POD_MARKER, POD_RUN
 from astara_lab.supervisor import Supervisor
 
-_RUN_DIRECTORIES = ("netns", "openvswitch", "ovn", "astara", "lock", "mysqld", "rabbitmq")
+_RUN_DIRECTORIES = ("netns", "openvswitch", "ovn", "astara", "lock", "mysqld", "rabbitmq", "tmp")
 
 
 def main(root: Path) -> None:

@@ -34,6 +34,7 @@ EXTERNAL_PHYSNET = "public"
 POD_RUN = Path("/run/astara-lab")
 POD_MARKER = POD_RUN / "root"
 CONTROL_SOCKET = POD_RUN / "control.sock"
+POD_TEMPORARY = "/run/tmp"
 ADMIN_SOCKET = Path("/run/astara/admin.sock")
 OVSDB_SOCKET = Path("/run/openvswitch/db.sock")
 

@@ -14,6 +14,7 @@ from astara_lab.places import (
     LOOPBACK,
     METADATA_PORT,
     NODE_PORT,
+    POD_TEMPORARY,
     Lab,
     client_environment,
 )
@@ -32,6 +33,7 @@ class Variant:
     mech: str = "ovs"  # "ovs": Open vSwitch with Neutron's agent, "ovn": OVN
     l3_agent: bool = False  # Neutron's own L3 and DHCP agents in Astara's place
     privsep_threads: int | None = None  # of the agents' privileged helpers; None: as many as there are CPUs
+    api_processes: int = 1  # of Neutron's API
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def environment(lab: Lab) -> dict[str, str]:
     return client_environment() | {
         "PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(lab.lib),
+        "TMPDIR": POD_TEMPORARY,  # Neutron leaves files there that are named by process id: each pod needs its own
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
