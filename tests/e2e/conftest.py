@@ -35,7 +35,7 @@ _ITEM = {"ips": "ip", "qos_policies": "qos_policy"}
 
 
 #: The SDK warns of its own future; ours are errors as everywhere.
-_OTHERS_WARNINGS = (
+OTHERS_WARNINGS = (
     "ignore::openstack.warnings.OpenStackDeprecationWarning",
     "ignore::PendingDeprecationWarning",
     *(rf"ignore::Warning:{library}(\..*)?" for library in ("openstack", "keystoneauth1", "dogpile")),
@@ -45,7 +45,7 @@ _OTHERS_WARNINGS = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            for ignored in _OTHERS_WARNINGS:
+            for ignored in OTHERS_WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(ignored))
 
 
@@ -129,14 +129,21 @@ def external(neutron: Any) -> Any:
     return neutron.get_network(found.id)
 
 
-@pytest.fixture
-def cloud(neutron: Any, external: Any) -> Iterator[Cloud]:
-    """A tenant of one's own; what the test made in Neutron is deleted after it."""
+@contextlib.contextmanager
+def tenancy(neutron: Any, external: Any) -> Iterator[Cloud]:
+    """A tenant of one's own; what is made in Neutron meanwhile is deleted at the end."""
     before = {collection: _ids(neutron, collection) for collection in _COLLECTIONS}
     yield Cloud(neutron, external, uuid.uuid4().hex)
     for collection in _COLLECTIONS:
         for leftover in _ids(neutron, collection) - before[collection]:
             _delete(neutron, collection, leftover)
+
+
+@pytest.fixture
+def cloud(neutron: Any, external: Any) -> Iterator[Cloud]:
+    """A tenant of one's own; what the test made in Neutron is deleted after it."""
+    with tenancy(neutron, external) as found:
+        yield found
 
 
 @pytest.fixture
