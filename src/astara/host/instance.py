@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from astara.appliance.api import refusals
 from astara.appliance.boundaries import Place
-from astara.appliance.system.netns import NetnsGone
 from astara.contract.agent import (
     ApplyReport,
     Health,
@@ -24,9 +23,9 @@ from astara.contract.agent import (
 )
 from astara.contract.document import Document
 from astara.contract.generation import Generation
-from astara.host import links, namespaces
-from astara.host.attach.boundary import Attachment, AttachRefused
-from astara.host.links import LinkError
+from astara.host import namespaces
+from astara.host.attach.boundary import Attachment
+from astara.host.plugs import Plugs
 from astara.host.records import Record, Records, Tombstone
 
 _log = structlog.get_logger(__name__)
@@ -80,7 +79,8 @@ class Instance:
         self._applied: Generation | None = None
         self._asked_engine = False
         self._failure: str | None = None
-        self.place = Place(instance_id, namespaces.path_of(instance_id), surroundings.records.files_of(instance_id))
+        self._plugs = Plugs(instance_id, surroundings.attachments)
+        self.place = Place(instance_id, self._plugs.inside, surroundings.records.files_of(instance_id))
 
     # What orchestrators ask
 
@@ -89,7 +89,7 @@ class Instance:
         with self._working():
             self._refuse_other(spec)
             self._fence(spec.generation)
-            self._check_kinds(spec.ports)
+            self._plugs.check_kinds(spec.ports)
             before = self.record
             created = before.created_at if before is not None else self._around.wall()
             self._become(Record.of(spec, created))
@@ -100,7 +100,7 @@ class Instance:
         with self._working():
             record = self._existing()
             self._fence(generation)
-            self._check_kinds((port,))
+            self._plugs.check_kinds((port,))
             ports = record.ports
             if port not in ports:
                 ports = (*(one for one in ports if one.port_id != port.port_id), port)
@@ -119,8 +119,8 @@ class Instance:
         with self._working():
             record = self._existing()
             self._fence(document.generation)
-            if not self._whole(record):
-                self._build(record)
+            if not self._plugs.whole(record.ports):
+                self._plugs.build(record.ports)
             self._seen = None
             report = self._around.engine.apply(self.place, document)
             self._failure = None
@@ -176,7 +176,7 @@ class Instance:
             if self.record is None:
                 return False
             self._seen = None
-            whole = self._whole(self.record)
+            whole = self._plugs.whole(self.record.ports)
             if whole and self._read_back().health is not Health.DEGRADED:
                 if not self._watched:
                     self._settle(self.record)
@@ -228,7 +228,7 @@ class Instance:
         before = self._around.engine.state(self.place)
         _log.warning("instance.mending", instance=self.id, whole=whole, deviations=_told(before))
         after = self._repaired(record, whole)
-        if after.health is not Health.HEALTHY and whole and not self._whole(record):
+        if after.health is not Health.HEALTHY and whole and not self._plugs.whole(record.ports):
             whole, after = False, self._repaired(record, whole=False)  # a link went while we looked
         if not whole and after.repairs == before.repairs:
             self._rebuilds += 1  # the engine had nothing to repair, we had
@@ -240,7 +240,7 @@ class Instance:
 
     def _repaired(self, record: Record, whole: bool) -> StateView:
         if not whole:
-            self._build(record)
+            self._plugs.build(record.ports)
         return self._around.engine.repair(self.place)
 
     def _existing(self) -> Record:
@@ -270,14 +270,6 @@ class Instance:
         known.extend([tombstone.generation] if tombstone is not None else [])
         return max(known, default=None)
 
-    def _check_kinds(self, ports: tuple[PortAttachment, ...]) -> None:
-        for index, port in enumerate(ports):
-            if port.attach not in self._around.attachments:
-                known = ", ".join(sorted(self._around.attachments))
-                raise refusals.invalid(
-                    f"$.ports[{index}].attach", "no such attachment kind on this node", f"use one of: {known}"
-                )
-
     def _become(self, wanted: Record) -> None:
         """Make the ports those of `wanted`; put the old ones back when that is refused."""
         before = self.record
@@ -286,8 +278,8 @@ class Instance:
         self._seen = None
         try:
             if before is not None:
-                self._unplug(port for port in before.ports if wanted.port(port.port_id) != port)
-            self._build(wanted)
+                self._plugs.unplug(port for port in before.ports if wanted.port(port.port_id) != port)
+            self._plugs.build(wanted.ports)
         except Exception:
             self._back_to(before, wanted)
             raise
@@ -297,55 +289,18 @@ class Instance:
             if before is None:
                 self._clear()
                 return
-            self._unplug(port for port in wanted.ports if before.port(port.port_id) != port)
+            self._plugs.unplug(port for port in wanted.ports if before.port(port.port_id) != port)
             self._around.records.save(before)
             self.record = before
-            self._build(before)
+            self._plugs.build(before.ports)
         except Exception as error:  # noqa: BLE001  # the refusal itself is reported; the sweep finishes this
             _log.warning("instance.undo_failed", instance=self.id, reason=str(error))
-
-    def _build(self, record: Record) -> None:
-        """Ensure namespace and plugs. Raises Refusal naming the port's field."""
-        namespaces.ensure(self.id)
-        inside = links.inner_macs(self.place.netns or namespaces.path_of(self.id))
-        for index, port in enumerate(record.ports):
-            attachment = self._around.attachments[port.attach]
-            try:
-                if port.mac not in inside or not attachment.in_place(port):
-                    self._plug(port, attachment, inside)
-            except AttachRefused as refused:
-                raise refusals.invalid(f"$.ports[{index}].{refused.field}", str(refused), refused.remedy) from None
-            except (LinkError, OSError) as error:
-                known = refusals.from_os_error(error) if isinstance(error, OSError) else None
-                raise known or refusals.apply_failed(f"port {port.port_id}: {error}", "see the agent's log") from error
-
-    def _plug(self, port: PortAttachment, attachment: Attachment, inside: frozenset[str]) -> None:
-        link = links.find(links.host_name(port.port_id)) if port.mac in inside else None
-        if link is None or (link.ours and link.owner != port.port_id):
-            link = links.create_pair(port, namespaces.path_of(self.id))
-        attachment.plug(port, link, namespaces.path_of(self.id))
-
-    def _unplug(self, ports: Iterable[PortAttachment]) -> None:
-        leaving = list(ports)
-        for port in leaving:
-            attachment = self._around.attachments.get(port.attach)
-            if attachment is not None:
-                attachment.unplug(port)
-        links.remove_many(links.host_name(port.port_id) for port in leaving)
-
-    def _whole(self, record: Record) -> bool:
-        """Whether the namespace lives and every port is where it belongs."""
-        try:
-            inside = links.inner_macs(namespaces.path_of(self.id))
-        except NetnsGone:
-            return False
-        return all(port.mac in inside and self._around.attachments[port.attach].in_place(port) for port in record.ports)
 
     def _clear(self) -> None:
         self._around.watch.forget(self.place)
         self._around.engine.remove(self.place)
         if self.record is not None:
-            self._unplug(self.record.ports)
+            self._plugs.unplug(self.record.ports)
         namespaces.remove(self.id)
         self._around.records.remove(self.id)
         self.record = None

@@ -7,7 +7,6 @@ buffer) makes us look at everything.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import select
@@ -17,31 +16,32 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 
 from astara.appliance.boundaries import Place
 from astara.appliance.system import descriptors, netlink, processes
-from astara.appliance.system.netlink import Netlink, Request
 from astara.appliance.system.processes import Process
 from astara.host import links, namespaces
+from astara.host.hearing import (
+    IN_Q_OVERFLOW,
+    NETNSA_NSID,
+    NO_NSID,
+    inotify_events,
+    inotify_on,
+    listening,
+    nsid_in,
+    nsid_of,
+)
 
 _log = structlog.get_logger(__name__)
-_libc = ctypes.CDLL(None, use_errno=True)
-_IN_DELETE, _IN_CLOEXEC, _IN_Q_OVERFLOW = 0x200, 0o2000000, 0x4000
-_SOL_NETLINK, _ADD_MEMBERSHIP, _LISTEN_ALL_NSID = 270, 1, 8
-_SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 33, 26
-_BUFFER_BYTES = 4 * 1024 * 1024
 #: rtnetlink multicast groups: links, IPv4 and IPv6 addresses, routes and rules, ids of namespaces.
 _ROUTE_GROUPS = (1, 5, 7, 8, 9, 11, 19, 28)
 _NFT_GROUP = 7
-_NEWNSID, _DELNSID, _GETNSID = 88, 89, 90
-_NETNSA_NSID, _NETNSA_FD = 1, 3
-_NFT_NEWGEN = (10 << 8) | 15
+_DELNSID = 89
 _NEWLINK, _DELLINK, _NEWADDR = 16, 17, 20
 _IFLA_IFNAME = 3
-_AF_INET6, _NO_NSID = 10, -1
+_AF_INET6 = 10
 _RECEIVE_BYTES = 65536
 
 
@@ -82,9 +82,9 @@ class Watch:
 
     def start(self) -> None:
         """Listen from now on. Raises OSError when the kernel does not let us."""
-        self._inotify = _inotify_on(namespaces.RUN)
+        self._inotify = inotify_on(namespaces.RUN)
         for protocol, groups in ((netlink.ROUTE, _ROUTE_GROUPS), (netlink.NETFILTER, (_NFT_GROUP,))):
-            listener = _listener(protocol, groups)
+            listener = listening(protocol, groups)
             self._sockets[listener.fileno()] = listener
             self._drained_at[listener.fileno()] = time.monotonic()
         for handle in (self._wake, self._inotify, *self._sockets):
@@ -111,7 +111,7 @@ class Watch:
     def settled(self, place: Place, port_ids: frozenset[str]) -> None:
         """Our own work has ended; from now on hints count, and its daemons are watched."""
         names = frozenset(links.host_name(port_id) for port_id in port_ids)
-        nsid = _nsid_of(place.netns)
+        nsid = nsid_of(place.netns)
         with self._mutex:
             tracked = self._tracked.setdefault(place.instance_id, _Tracked(place))
             for gone in tracked.host_links - names:
@@ -168,8 +168,8 @@ class Watch:
 
     def _names_gone(self) -> None:
         """A path below /run/netns was removed; our own removals forget the instance first."""
-        for mask, name in _inotify_events(os.read(self._inotify, _RECEIVE_BYTES)):
-            if mask & _IN_Q_OVERFLOW:
+        for mask, name in inotify_events(os.read(self._inotify, _RECEIVE_BYTES)):
+            if mask & IN_Q_OVERFLOW:
                 self._suspect_all()
             elif name.startswith(namespaces.PREFIX):
                 self._hint(name.removeprefix(namespaces.PREFIX), heard_since=time.monotonic())
@@ -188,7 +188,7 @@ class Watch:
                 _log.warning("watch.overrun")
                 self._suspect_all()
                 continue
-            concerns = self._concerns(data, _nsid_in(ancillary))
+            concerns = self._concerns(data, nsid_in(ancillary))
             if concerns is not None:
                 concerned.add(concerns)
         for instance_id in concerned:
@@ -197,13 +197,13 @@ class Watch:
 
     def _concerns(self, data: bytes, nsid: int) -> str | None:
         kind = struct.unpack_from("=H", data, 4)[0]
-        if nsid != _NO_NSID:
+        if nsid != NO_NSID:
             if kind == _NEWADDR and data[16] == _AF_INET6:
                 return None  # the end of duplicate address detection
             with self._mutex:
                 return self._by_nsid.get(nsid)
         if kind == _DELNSID:
-            ended = netlink.attributes(data, 20).get(_NETNSA_NSID, b"\xff" * 4)
+            ended = netlink.attributes(data, 20).get(NETNSA_NSID, b"\xff" * 4)
             with self._mutex:
                 return self._by_nsid.get(struct.unpack("=i", ended)[0])
         if kind not in (_NEWLINK, _DELLINK):
@@ -264,76 +264,3 @@ class Watch:
 def _daemons(place: Place) -> set[Process]:
     found = (processes.find(place.netns, path) for path in place.files.rglob("*.pid"))
     return {process for process in found if process is not None}
-
-
-def _nsid_of(path: Path | None) -> int | None:
-    """Return the id by which the node's namespace knows this one, giving it one; None when it is gone."""
-    if path is None:
-        return None
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        body = b"\0" * 4 + netlink.u32(_NETNSA_FD, handle)
-        with Netlink() as kernel:
-            kernel.attempt([Request(_NEWNSID, 0, body + netlink.attribute(_NETNSA_NSID, struct.pack("=i", -1)))])
-        asking = links.Asking()
-        with asking:
-            answer = asking.one(Request(_GETNSID, 0, body))
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
-    found = netlink.attributes(answer or b"", 4).get(_NETNSA_NSID)
-    return None if found is None else int(struct.unpack("=i", found)[0])
-
-
-def _listener(protocol: int, groups: tuple[int, ...]) -> socket.socket:
-    listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-    listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
-    if protocol == netlink.NETFILTER:
-        _only_new_generations(listener)
-    listener.bind((0, 0))
-    for group in groups:
-        listener.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-    return listener
-
-
-def _only_new_generations(listener: socket.socket) -> None:
-    """Each nftables transaction ends in one NFT_MSG_NEWGEN; the thousands of elements before it stay in the kernel.
-
-    A classic BPF program on the message type at offset 4, which BPF reads in network byte order (socket(7)).
-    """
-    wanted = socket.htons(_NFT_NEWGEN)
-    program = [(0x28, 0, 0, 4), (0x15, 0, 1, wanted), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)]
-    code = b"".join(struct.pack("=HBBI", *line) for line in program)
-    buffer = ctypes.create_string_buffer(code)
-    filter_program = struct.pack("HP", len(program), ctypes.addressof(buffer))
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_program)
-
-
-def _nsid_in(ancillary: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, data in ancillary:
-        if level == _SOL_NETLINK and kind == _LISTEN_ALL_NSID:
-            return int(struct.unpack_from("=i", data)[0])
-    return _NO_NSID
-
-
-def _inotify_on(directory: Path) -> int:
-    handle = int(_libc.inotify_init1(_IN_CLOEXEC))
-    if handle < 0 or _libc.inotify_add_watch(handle, bytes(directory), _IN_DELETE) < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"inotify: {os.strerror(code)}; raise fs.inotify.max_user_instances", str(directory))
-    return handle
-
-
-def _inotify_events(data: bytes) -> list[tuple[int, str]]:
-    events = []
-    start = 0
-    while start + 16 <= len(data):
-        _, mask, _, length = struct.unpack_from("=iIII", data, start)
-        events.append((mask, data[start + 16 : start + 16 + length].rstrip(b"\0").decode(errors="replace")))
-        start += 16 + length
-    return events

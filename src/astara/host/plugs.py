@@ -1,0 +1,72 @@
+"""The namespace of one instance and its ports' ways out of it. The caller holds the instance's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from astara.appliance.api import refusals
+from astara.appliance.api.refusals import Refusal
+from astara.appliance.system.netns import NetnsGone
+from astara.contract.agent import PortAttachment
+from astara.host import links, namespaces
+from astara.host.attach.boundary import Attachment, AttachRefused
+from astara.host.links import LinkError
+
+
+class Plugs:
+    """`inside` is the path of the namespace."""
+
+    def __init__(self, instance_id: str, attachments: Mapping[str, Attachment]) -> None:
+        self._id = instance_id
+        self._attachments = attachments
+        self.inside = namespaces.path_of(instance_id)
+
+    def check_kinds(self, ports: Sequence[PortAttachment]) -> None:
+        """Raises Refusal for an attachment kind this node does not have, listing those it has."""
+        for index, port in enumerate(ports):
+            if port.attach not in self._attachments:
+                known = ", ".join(sorted(self._attachments))
+                field = f"$.ports[{index}].attach"
+                raise refusals.invalid(field, "no such attachment kind on this node", f"use one of: {known}")
+
+    def build(self, ports: Sequence[PortAttachment]) -> None:
+        """Ensure the namespace and a plug for every port. Raises Refusal naming the port's field."""
+        namespaces.ensure(self._id)
+        macs = links.inner_macs(self.inside)
+        for index, port in enumerate(ports):
+            attachment = self._attachments[port.attach]
+            try:
+                if port.mac not in macs or not attachment.in_place(port):
+                    self._plug(port, attachment, macs)
+            except AttachRefused as refused:
+                raise refusals.invalid(f"$.ports[{index}].{refused.field}", str(refused), refused.remedy) from None
+            except (LinkError, OSError) as error:
+                raise _failed(port, error) from error
+
+    def unplug(self, ports: Iterable[PortAttachment]) -> None:
+        """Take plugs and links away; absence is success."""
+        leaving = list(ports)
+        for port in leaving:
+            attachment = self._attachments.get(port.attach)
+            if attachment is not None:
+                attachment.unplug(port)
+        links.remove_many(links.host_name(port.port_id) for port in leaving)
+
+    def whole(self, ports: Sequence[PortAttachment]) -> bool:
+        """Whether the namespace lives and every port is where it belongs."""
+        try:
+            macs = links.inner_macs(self.inside)
+        except NetnsGone:
+            return False
+        return all(port.mac in macs and self._attachments[port.attach].in_place(port) for port in ports)
+
+    def _plug(self, port: PortAttachment, attachment: Attachment, macs: frozenset[str]) -> None:
+        link = links.find(links.host_name(port.port_id)) if port.mac in macs else None
+        if link is None or (link.ours and link.owner != port.port_id):
+            link = links.create_pair(port, self.inside)
+        attachment.plug(port, link, self.inside)
+
+
+def _failed(port: PortAttachment, error: Exception) -> Refusal:
+    known = refusals.from_os_error(error) if isinstance(error, OSError) else None
+    return known or refusals.apply_failed(f"port {port.port_id}: {error}", "see the agent's log")
