@@ -8,6 +8,7 @@ Prints one JSON object. Times are wall clock in milliseconds unless named otherw
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from astara.contract.document import Document, document
 from astara.contract.generation import Generation
 from astara.drivers.router.schema import ExternalLink, FloatingIP, InternalLink, RouterSection
 from astara.host import namespaces
+from astara.model.errors import Retry
 from support.node_agent import AgentProcess, Deployment, isolated, port, spec
 
 NOW = Generation(1, 1)
@@ -172,7 +174,11 @@ class Bench:
 
     def start_and_list(self) -> None:
         self.agent.start()
-        states = [view.state.health for view in self.agent.client.instances().instances]
+        listing = None
+        while listing is None:
+            with contextlib.suppress(Retry):  # a thousand may take longer than one call waits
+                listing = self.agent.client.instances()
+        states = [view.state.health for view in listing.instances]
         assert states == [Health.HEALTHY] * len(self.instances), states
 
     def rest(self, seconds: float = 30.0) -> None:
