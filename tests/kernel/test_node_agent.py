@@ -129,7 +129,7 @@ def test_a_refused_port_leaves_the_instance_as_it_was(deployment: Deployment) ->
     instance, odd = spec(port()), port(attach="carrier-pigeon")
     with running(deployment) as (_, client):
         client.put_instance(instance)
-        with pytest.raises(Terminal, match=r"\.attach: no such") as raised:
+        with pytest.raises(Terminal, match=r"\$\.port\.attach: no such") as raised:
             client.attach(instance.id, odd, NOW)
         assert "bridge" in raised.value.remedy
         assert client.instances().instances[0].ports == instance.ports

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from astara.appliance.api import refusals
+from astara.appliance.api.refusals import Refusal
 from astara.appliance.api.routing import Handler, Request, Response, Route, json_response
 from astara.appliance.system import files
 from astara.contract.agent import AttachRequest, Fence, InstanceSpec, NodeView, PortAttachment
@@ -20,6 +21,8 @@ from astara.host.records import is_instance_id
 
 _MAX_WAIT_S = 60.0
 _MAX_LOG_BYTES = 256 * 1024
+#: How a port is called in an InstanceSpec; this request has only one.
+_IN_SPEC = re.compile(r"^\$\.ports\[\d+\]")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MIN_MTU, _MAX_MTU = 68, 65535
 
@@ -69,7 +72,10 @@ def _attach(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
     if wanted.port.port_id != taken["port"]:
         raise refusals.invalid("$.port.port_id", "not the one in the path", "send the same id in both places")
     _judge_port(wanted.port, "$.port")
-    return json_response(_instance(node, taken).attach(wanted.port, wanted.generation))
+    try:
+        return json_response(_instance(node, taken).attach(wanted.port, wanted.generation))
+    except Refusal as refusal:
+        raise refusal.at(_IN_SPEC, "$.port") from None
 
 
 def _detach(node: Node, request: Request, taken: Mapping[str, str]) -> Response:

@@ -6,6 +6,7 @@ A reply never carries a traceback, an environment or a value of the request; tho
 from __future__ import annotations
 
 import errno
+import re
 from http import HTTPStatus
 
 from astara.contract.agent import Deviation, Problem
@@ -28,6 +29,19 @@ class Refusal(Exception):
         self.status = status
         self.problem = Problem(error=error, message=message, field=field, remedy=remedy, deviations=deviations)
         super().__init__(message)
+
+    def at(self, elsewhere: re.Pattern[str], here: str) -> Refusal:
+        """Return the same refusal with the field as this request calls it."""
+        problem = self.problem
+        field = problem.field if problem.field is None else elsewhere.sub(here, problem.field)
+        return Refusal(
+            self.status,
+            problem.error,
+            problem.message,
+            field=field,
+            remedy=problem.remedy,
+            deviations=problem.deviations,
+        )
 
 
 def not_found(what: str, remedy: str = "list the instances and look again") -> Refusal:
