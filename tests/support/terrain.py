@@ -32,10 +32,11 @@ from support.segment import eventually, ip
 _serial = itertools.count(1)
 #: What differs between two equal states: progress of address detection, automatic handles, device indices.
 _VOLATILE = re.compile(
-    r"\btentative\b ?|\bindex \d+ ref \d+ bind \d+|^\d+: |@if\d+|if\d+|fh [0-9a-f:]+|order \d+", re.M
+    r"\btentative\b ?|\bindex \d+ ref \d+ bind \d+|^\d+: |@if\d+|if\d+|fh [0-9a-f:]+|order \d+|direct_packets_stat \d+",
+    re.M,
 )
-#: A link that has been up once has a discipline that does nothing instead of none.
-_NOTHING = ("qdisc noqueue", "qdisc noop")
+#: The kernel's own: disciplines that do nothing, and link-local addresses, which come and go with the carrier.
+_NOTHING = re.compile(r"^qdisc (noqueue|noop)|\bscope link\b")
 QUIET_S = 0.4
 PATIENT_S = 3.0
 
@@ -255,7 +256,7 @@ class Terrain:
         lines = [*self.rules()]
         for command in commands:
             said = re.sub(_VOLATILE, "", self.inside(*command)).splitlines()
-            lines += sorted(line for line in said if not line.startswith(_NOTHING))
+            lines += sorted(line for line in said if not _NOTHING.search(line))
         return "\n".join(lines)
 
     def rules(self) -> list[str]:

@@ -31,12 +31,13 @@ _BATCH = struct.pack("!BBH", 0, 0, 10)
 _TABLE_NAME = 1  # also the table's name in chains, rules, sets, objects and element lists
 _TABLE_FLAGS = 2
 _CHAIN_NAME, _SET_NAME, _OBJECT_NAME, _RULE_CHAIN = 3, 2, 2, 2
-_SET_FLAGS, _SET_KEY_TYPE, _SET_DATA_TYPE, _SET_ID = 3, 4, 6, 10
+_SET_FLAGS, _SET_KEY_TYPE, _SET_DATA_TYPE, _SET_ID, _SET_COUNT = 3, 4, 6, 10, 20
 _ELEMENTS_SET, _ELEMENTS = 2, 3
 _LIST_ELEMENT = 1
 _KEY, _DATA, _ELEMENT_FLAGS, _KEY_END = 1, 2, 3, 10
 _VALUE = 1
 _ANONYMOUS, _INTERVAL, _MAP = 0x1, 0x4, 0x8
+_NONE = netlink.attribute(_SET_COUNT, bytes(4))
 #: What says what a thing is; the rest (handles, counters, use) is the kernel's bookkeeping.
 _CHAIN_KEPT = (1, 3, 4, 5, 7, 10)
 _RULE_KEPT = (1, 2, 4, 7)
@@ -75,13 +76,15 @@ class Structure:
     sets: tuple[bytes, ...] = ()
     objects: tuple[bytes, ...] = ()
     anonymous: tuple[bytes, ...] = field(default=(), compare=False)  # element list messages
+    #: Sets the kernel says are empty (Linux 6.16 and later say so); nobody needs to ask what is in them.
+    empty: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 def read_structure(kernel: Netlink, table: str) -> Structure | None:
     """Return the structure of table `inet table`, None when there is none. Raises NetlinkError."""
     of_table = _HEADER + netlink.text(_TABLE_NAME, table)
     try:
-        sets = [_kept(answer, _SET_KEPT) for answer in kernel.dump(_GETSET, of_table)]
+        answers = kernel.dump(_GETSET, of_table)
     except NetlinkError as error:
         if error.errno == errno.ENOENT:
             return None
@@ -93,8 +96,9 @@ def read_structure(kernel: Netlink, table: str) -> Structure | None:
     return Structure(
         chains=tuple(sorted(_kept(body, _CHAIN_KEPT) for body in chains)),
         rules=tuple(sorted((_kept(body, _RULE_KEPT) for body in rules), key=_chain_of)),  # in order within a chain
-        sets=tuple(sorted(sets)),
+        sets=tuple(sorted(_kept(body, _SET_KEPT) for body in answers)),
         objects=tuple(sorted(_kept(body, _OBJECT_KEPT) for body in objects)),
+        empty=frozenset(_name(body, _SET_NAME) for body in answers if _attribute(body, _SET_COUNT) == _NONE),
     )
 
 

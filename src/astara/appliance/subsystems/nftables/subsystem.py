@@ -43,8 +43,9 @@ class NftablesSubsystem:
             known = self._reference.known(rendered.structure)
             with netns.entered(place.netns), Netlink(netlink.NETFILTER) as kernel:
                 target = elements.wanted(rendered.elements, _names())
-                if nfnetlink.read_structure(kernel, NAME) == known.structure:
-                    requests = updates(known.shapes, _contents(kernel, known.shapes), target)
+                found = nfnetlink.read_structure(kernel, NAME)
+                if found is not None and found == known.structure:
+                    requests = updates(known.shapes, _contents(kernel, known.shapes, found.empty), target)
                 else:
                     # One transaction: packets see the old table or the new one, never none.
                     requests = nfnetlink.replace_table(NAME, known.structure) + updates(known.shapes, {}, target)
@@ -79,9 +80,8 @@ class NftablesSubsystem:
             named = (
                 [shape for shape in nfnetlink.shapes(found) if not shape.anonymous] if lines else known.shapes.values()
             )
-            contents = _contents(
-                kernel, {shape.name: shape for shape in named if shape == known.shapes.get(shape.name)}
-            )
+            same = {shape.name: shape for shape in named if shape == known.shapes.get(shape.name)}
+            contents = _contents(kernel, same, found.empty)
             links = _names()
         try:
             return lines + elements.describe(contents, elements.wanted(rendered.elements, links))
@@ -103,10 +103,11 @@ def _refusals(name: str, phase: str) -> Iterator[None]:
         raise SubsystemError(name, phase, f"nothing is plugged in with MAC {error}") from None
 
 
-def _contents(kernel: Netlink, shapes: Mapping[str, SetShape]) -> dict[str, frozenset[Pair]]:
+def _contents(kernel: Netlink, shapes: Mapping[str, SetShape], empty: frozenset[str]) -> dict[str, frozenset[Pair]]:
     return {
         name: frozenset(codec.decode(raw, shape) for raw in nfnetlink.read_elements(kernel, NAME, name))
         for name, shape in shapes.items()
+        if name not in empty
     }
 
 

@@ -1,0 +1,70 @@
+"""Daemons that outlive the agent, and finding exactly them again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from astara.appliance.system import files, processes
+
+SLEEP = ("/usr/bin/sleep", "1000")
+
+
+@pytest.fixture
+def pid_file(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "run" / "daemon.pid"
+    yield path
+    processes.stop(path, 2)
+
+
+def test_a_daemon_outlives_the_process_that_started_it_and_is_adopted(pid_file: Path) -> None:
+    program = (
+        "import pathlib; from astara.appliance.system import processes; "
+        f"processes.start(None, pathlib.Path({str(pid_file)!r}), {SLEEP!r})"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, start_new_session=True)
+    found = processes.find(None, pid_file, SLEEP)
+    assert found is not None
+    assert os.getsid(found.pid) == found.pid
+    processes.stop(pid_file)
+    assert not processes.alive(found)
+    assert not pid_file.exists()
+
+
+def test_another_command_line_is_not_the_wanted_daemon(pid_file: Path) -> None:
+    processes.start(None, pid_file, SLEEP)
+    assert processes.find(None, pid_file, ("/usr/bin/sleep", "1")) is None
+    assert processes.find(None, pid_file, SLEEP) is not None
+
+
+def test_a_reused_pid_is_never_signalled(pid_file: Path) -> None:
+    running = processes.start(None, pid_file, SLEEP)
+    files.replace(pid_file, f"{running.pid} {running.started + 1}\n")
+    assert processes.find(None, pid_file) is None
+    processes.stop(pid_file)
+    assert processes.alive(running)
+    processes.send(running, signal.SIGKILL)
+    assert processes.wait(running, 5)
+
+
+def test_a_daemon_that_ignores_the_polite_signal_ends_at_the_deadline(pid_file: Path) -> None:
+    stubborn = processes.start(
+        None,
+        pid_file,
+        ("/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"),
+        log_file=pid_file.with_suffix(".log"),
+    )
+    processes.stop(pid_file, 0.3)
+    assert not processes.alive(stubborn)
+
+
+def test_a_checker_that_hangs_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError):
+        processes.run(None, SLEEP, timeout_s=0.2)
+    assert processes.run(None, ("/bin/sh", "-c", "cat; exit 3"), stdin=b"words") == (3, "words")
