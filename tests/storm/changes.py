@@ -24,6 +24,7 @@ with warnings.catch_warnings():
     # Some of the SDK's dependencies import what Python has deprecated.
     warnings.simplefilter("ignore")
     import openstack
+    from keystoneauth1.exceptions import ClientException
     from openstack.exceptions import HttpException, SDKException
 
 PREFIX = "storm"
@@ -40,7 +41,7 @@ def connect() -> Any:
         auth_type="none",
         endpoint=NEUTRON_URL,
         network_endpoint_override=NEUTRON_URL,
-        api_timeout=30,
+        api_timeout=60,
     ).network
 
 
@@ -162,7 +163,7 @@ class Actor:
             return False
         except HttpException as refused:
             words, outcome = _reason(refused), str(refused.status_code)
-        except SDKException as away:
+        except (SDKException, ClientException) as away:
             words, outcome = type(away).__name__, "away"
         self._timeline.note("change", f"{name} {words}".strip(), outcome, began_s)
         return True
@@ -373,7 +374,7 @@ def remove_everything(neutron: Any, project: str) -> None:
 
 
 def _tolerant(call: Callable[[], Any]) -> None:
-    with contextlib.suppress(HttpException, SDKException):
+    with contextlib.suppress(SDKException, ClientException):
         call()
 
 

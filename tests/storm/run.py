@@ -81,6 +81,7 @@ def _storm(
         console.print("waiting for rest, then comparing the kernel with Neutron")
         rest = await_rest(lab, weather.rest_s)
         timeline.note("phase", "rest" if rest.ok else "no rest before the deadline")
+        console.print(f"asking a sample with packets ({'rest' if rest.ok else 'no rest'})")
         samples = tuple(
             Claim(*claim)
             for claim in prove(Hosts(lab), neutron, outside, register.project, Random(weather.seed), weather.samples)
