@@ -13,6 +13,7 @@ from astara_lab.places import OVSDB_SOCKET
 #: Host end of a machine's link; `av` is what the node agent's are called.
 LINK_PREFIX = "ah"
 _NAME_PART = 11
+_ATTEMPTS = 5
 
 
 class PlugError(LookupError):
@@ -49,20 +50,32 @@ class BridgePlug:
 
     def plug(self, outlet: Outlet) -> None:
         from astara.host import links
+
+        _make_pair(outlet)
+        links.quieten(outlet.link)
+        for last in (*[False] * (_ATTEMPTS - 1), True):
+            try:
+                _ip("link", "set", outlet.link, "master", self._bridge(outlet.network_id), "up")
+                return
+            except (PlugError, links.LinkError):
+                # Whoever unplugs a network's last port removes its bridge: the node agent may do so right now.
+                if last:
+                    raise
+
+    def _bridge(self, network_id: str) -> str:
+        """Make sure of a network's bridge and return its name."""
+        from astara.host import links
         from astara.host.attach.bridge import bridge_name
 
-        name = bridge_name(outlet.network_id)
-        bridge = links.find(name)
-        if bridge is None:
+        name = bridge_name(network_id)
+        if links.find(name) is None:
             links.create_bridge(name)
             links.quieten(name)
             bridge = links.find(name)
             if bridge is None:
                 raise PlugError(f"bridge {name} vanished while it was made")
-            links.set_up(bridge, outlet.network_id)
-        _make_pair(outlet)
-        links.quieten(outlet.link)
-        _ip("link", "set", outlet.link, "master", name, "up")
+            links.set_up(bridge, network_id)
+        return name
 
     def unplug(self, outlet: Outlet) -> None:
         from astara.host import links
