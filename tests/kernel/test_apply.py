@@ -33,11 +33,12 @@ from astara.drivers.router.schema import (
 )
 from astara.model.errors import Gone, Stale
 from support.builders.router import external, floating, forwarding, internal
-from support.terrain import Terrain, Unseen, router_engine, terrain
+from support.terrain import Terrain, Unseen, eventually, router_engine, terrain
 
 pytestmark = pytest.mark.kernel
 
 GATEWAY = "203.0.113.2"
+_LINKS = 4
 
 
 @dataclass
@@ -116,6 +117,8 @@ class Monitor:
         self._running: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Monitor:
+        # The kernel reports a carrier up to a second after the link came up: that is no event of ours.
+        assert eventually(lambda: self._land.inside("ip", "-o", "link").count("state UP") >= _LINKS)
         inside = ["ip", "netns", "exec", self._land.router]
         for command in self._WATCHED:
             self._running.append(

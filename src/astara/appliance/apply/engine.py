@@ -12,7 +12,7 @@ from astara.appliance.apply import store
 from astara.appliance.apply.errors import ApplyFailed
 from astara.appliance.apply.wish import Wish, judge_envelope, wish_of
 from astara.appliance.boundaries import Appliance, Place, Subsystem, SubsystemError
-from astara.appliance.system import netns
+from astara.appliance.system import netns, rtnetlink
 from astara.contract.agent import ApplyReport, Deviation, Health, Outcome, StateView
 from astara.contract.codec import ContractError
 from astara.contract.document import Document
@@ -137,6 +137,10 @@ class Engine:
     def _check(self, place: Place, wish: Wish) -> None:
         if not netns.exists(place.netns):
             raise Gone(f"instance {place.instance_id} has no namespace", "create the instance again, then push")
+        with rtnetlink.one_look():
+            self._check_each(place, wish)
+
+    def _check_each(self, place: Place, wish: Wish) -> None:
         for subsystem in self._subsystems:
             if subsystem.name in wish.rendered:
                 subsystem.check(place, wish.rendered[subsystem.name])
@@ -180,6 +184,10 @@ class Engine:
 
     def _swap(self, place: Place, wish: Wish, previous: Wish | None) -> tuple[str, ...]:
         """Apply in order; what `wish` has no config for goes first. Returns the names that were touched."""
+        with rtnetlink.one_look():
+            return self._swap_each(place, wish, previous)
+
+    def _swap_each(self, place: Place, wish: Wish, previous: Wish | None) -> tuple[str, ...]:
         names = {subsystem.name for subsystem in self._subsystems}
         gone = names if previous is None else set(previous.rendered)
         self._remove(place, gone - set(wish.rendered))
@@ -205,6 +213,10 @@ class Engine:
                 continue
 
     def _differences(self, place: Place, wish: Wish) -> tuple[Deviation, ...]:
+        with rtnetlink.one_look():
+            return self._differences_each(place, wish)
+
+    def _differences_each(self, place: Place, wish: Wish) -> tuple[Deviation, ...]:
         found: list[Deviation] = []
         for subsystem in self._subsystems:
             if subsystem.name not in wish.rendered:

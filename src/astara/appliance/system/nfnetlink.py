@@ -210,14 +210,15 @@ def _element_list(table: str, name: str) -> bytes:
 
 def _kept(body: bytes, kinds: tuple[int, ...]) -> bytes:
     """Return the message with only these attributes, whose nesting is kept as it came."""
-    return _HEADER + b"".join(raw for kind, raw in netlink.raw_attributes(body, 4) if kind in kinds)
+    found = netlink.raw_attributes(body, 4)
+    return _HEADER + b"".join([raw for kind, raw in found.items() if kind in kinds])
 
 
 def _kept_elements(body: bytes) -> bytes:
     said = netlink.attributes(body, 4)
     listed = b"".join(
         netlink.nested(
-            _LIST_ELEMENT, *(raw for kind, raw in netlink.raw_attributes(element, 0) if kind in _ELEMENT_KEPT)
+            _LIST_ELEMENT, *(raw for kind, raw in netlink.raw_attributes(element, 0).items() if kind in _ELEMENT_KEPT)
         )
         for _, element in netlink.attribute_list(said[_ELEMENTS])
     )
@@ -234,8 +235,8 @@ def _chain_of(rule: bytes) -> bytes:
 
 
 def _attribute(body: bytes, which: int) -> bytes:
-    """Return one attribute as it stands; names come first, so that this looks at one or two."""
-    return next((raw for kind, raw in netlink.raw_attributes(body, 4) if kind == which), b"")
+    """Return one attribute as it stands, b"" when it is absent."""
+    return netlink.raw_attributes(body, 4).get(which, b"")
 
 
 def _shape(body: bytes) -> SetShape:

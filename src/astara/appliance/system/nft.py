@@ -22,6 +22,7 @@ import msgspec
 
 from astara.appliance.system import netlink
 from astara.appliance.system.closing import CLOSER
+from astara.appliance.system.descriptors import LowDescriptors, NoneFree
 from astara.appliance.system.netns import Scratch
 
 _JSON = 1 << 4
@@ -29,6 +30,8 @@ _STATELESS = 1 << 2
 _NUMERIC = (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10)  # protocols, priorities, symbols, times as numbers
 _OPEN = threading.Lock()
 _TURN = threading.RLock()  # a context may be collected as garbage in the middle
+#: libnftables waits by select(2), which aborts the process on descriptors above 1023.
+_LOW = LowDescriptors(reserved=16, highest=1000)
 _library: ctypes.CDLL | None = None
 _elsewhere: Scratch | None = None
 
@@ -43,11 +46,19 @@ class Nft:
     def __init__(self) -> None:
         self._context: int | None = None
         self._lib = _load()
+        try:
+            self._context = _LOW.borrow(self._make)
+        except NoneFree as error:
+            raise NftError(str(error)) from None
         self._pilot = _pilot()
         with _TURN:
-            self._context = self._lib.nft_ctx_new(0)
             self._lib.nft_ctx_buffer_output(self._context)
             self._lib.nft_ctx_buffer_error(self._context)
+
+    def _make(self) -> int:
+        with _TURN:
+            context: int = self._lib.nft_ctx_new(0)
+            return context
 
     def __enter__(self) -> Nft:
         return self
@@ -97,6 +108,7 @@ def _free(lib: ctypes.CDLL, context: int, pilot: int) -> None:
     os.close(pilot)
     with _TURN:
         lib.nft_ctx_free(context)
+    _LOW.give_back()
 
 
 def _forget_link_names(lib: ctypes.CDLL) -> None:

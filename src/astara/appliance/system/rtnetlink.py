@@ -5,9 +5,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from astara.appliance.system import netlink
+from astara.appliance.system import netlink, netns
 from astara.appliance.system.netlink import Netlink, Request
 
 #: The number that marks routes, rules and addresses as ours (rtm_protocol, FRA_PROTOCOL, IFA_PROTO).
@@ -30,6 +33,9 @@ _NDA_DST, _NTF_PROXY, _NUD_PERMANENT = 1, 8, 0x80
 _NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")
 _LINK_HEADER = struct.Struct("=BxHiII")
 _ADDRESS_HEADER = struct.Struct("=BBBBI")
+
+
+_look = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,34 @@ def links(kernel: Netlink) -> list[Link]:
     return [_link(answer) for answer in kernel.dump(_GETLINK, body)]
 
 
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Let this thread's calls of `seen_links` inside share one dump; names, indices and MACs do not change meanwhile.
+
+    A dump of links waits for the kernel's one lock for all configuration of all namespaces, so it is worth sparing.
+    """
+    outer = getattr(_look, "links", None)
+    _look.links = {}
+    try:
+        yield
+    finally:
+        _look.links = outer
+
+
+def seen_links(kernel: Netlink) -> list[Link]:
+    """Return every link of the namespace, as of the first call inside `one_look`. Raises NetlinkError.
+
+    Good for name, index, MAC, kind and alias; for what we change ourselves ask `links`.
+    """
+    shared: dict[int, list[Link]] | None = getattr(_look, "links", None)
+    if shared is None:
+        return links(kernel)
+    here = netns.inode(None)
+    if here not in shared:
+        shared[here] = links(kernel)
+    return shared[here]
+
+
 def addresses(kernel: Netlink) -> list[Address]:
     """Return every address of the namespace. Raises NetlinkError."""
     return [_address(answer) for answer in kernel.dump(_GETADDR, _ADDRESS_HEADER.pack(0, 0, 0, 0, 0))]
@@ -94,7 +128,7 @@ def delete_proxy(proxy: Proxy) -> Request:
     return Request(_DELNEIGH, 0, _proxy_body(proxy))
 
 
-def by_mac(found: list[Link]) -> dict[str, Link]:
+def by_mac(found: Sequence[Link]) -> dict[str, Link]:
     """Return MAC -> link for links that somebody plugged in; links of ours on top of them (ifb) do not count."""
     return {link.mac: link for link in found if link.mac and link.kind != "ifb"}
 

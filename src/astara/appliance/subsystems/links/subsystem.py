@@ -10,6 +10,7 @@ from astara.appliance.subsystems.links.plan import Changes, World, changes, miss
 from astara.appliance.system import netns, rtnetlink, sysctl
 from astara.appliance.system.announce import Announcer
 from astara.appliance.system.netlink import Netlink
+from astara.appliance.system.rtnetlink import Link
 from astara.contract.agent import Deviation
 
 
@@ -26,13 +27,13 @@ class LinksSubsystem:
 
     def check(self, place: Place, rendered: LinksConfig) -> None:
         with netns.entered(place.netns), Netlink() as kernel:
-            absent = missing(rendered, rtnetlink.by_mac(rtnetlink.links(kernel)))
+            absent = missing(rendered, rtnetlink.by_mac(rtnetlink.seen_links(kernel)))
         if absent:
             raise SubsystemError(self.name, "check", f"nothing is plugged in with MAC {', '.join(absent)}")
 
     def apply(self, place: Place, rendered: LinksConfig, previous: LinksConfig | None) -> bool:
         with netns.entered(place.netns), Netlink() as kernel:
-            world = _world(kernel)
+            world = _world(kernel, rtnetlink.links(kernel))
             absent = missing(rendered, world.links)
             plan = changes(rendered, world)
             _carry_out(kernel, plan)
@@ -46,19 +47,19 @@ class LinksSubsystem:
 
     def read_back(self, place: Place, rendered: LinksConfig) -> Sequence[Deviation]:
         with netns.entered(place.netns), Netlink() as kernel:
-            world = _world(kernel)
+            world = _world(kernel, rtnetlink.seen_links(kernel))
             details = [f"link {mac} is missing" for mac in missing(rendered, world.links)]
             details += changes(rendered, world).details
         return [Deviation(subsystem=self.name, detail=detail) for detail in details]
 
     def remove(self, place: Place) -> None:
         with netns.entered(place.netns), Netlink() as kernel:
-            _carry_out(kernel, changes(LinksConfig(), _world(kernel)))
+            _carry_out(kernel, changes(LinksConfig(), _world(kernel, rtnetlink.links(kernel))))
 
 
-def _world(kernel: Netlink) -> World:
+def _world(kernel: Netlink, links: Sequence[Link]) -> World:
     return World(
-        links=rtnetlink.by_mac(rtnetlink.links(kernel)),
+        links=rtnetlink.by_mac(links),
         addresses=rtnetlink.addresses(kernel),
         proxies=rtnetlink.proxies(kernel),
         sysctl=sysctl.read,

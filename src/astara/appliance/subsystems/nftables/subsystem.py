@@ -113,4 +113,4 @@ def _contents(kernel: Netlink, shapes: Mapping[str, SetShape], empty: frozenset[
 
 def _names() -> dict[str, str]:
     with Netlink() as kernel:
-        return {mac: link.name for mac, link in rtnetlink.by_mac(rtnetlink.links(kernel)).items()}
+        return {mac: link.name for mac, link in rtnetlink.by_mac(rtnetlink.seen_links(kernel)).items()}

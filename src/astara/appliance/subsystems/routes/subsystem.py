@@ -46,7 +46,7 @@ class RoutesSubsystem:
 
 
 def _changes(kernel: Netlink, config: RoutesConfig, phase: str) -> Changes:
-    links = rtnetlink.by_mac(rtnetlink.links(kernel))
+    links = rtnetlink.by_mac(rtnetlink.seen_links(kernel))
     named = {hop.mac for route in config.routes for hop in route.hops if hop.mac is not None}
     absent = sorted(named - set(links))
     if absent:

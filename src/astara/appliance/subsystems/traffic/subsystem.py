@@ -9,6 +9,7 @@ from astara.appliance.subsystems.traffic.config import TrafficConfig
 from astara.appliance.subsystems.traffic.plan import World, changes, device_changes, devices_of
 from astara.appliance.system import netns, rtnetlink, tc
 from astara.appliance.system.netlink import Netlink, Request
+from astara.appliance.system.rtnetlink import Link
 from astara.contract.agent import Deviation
 
 
@@ -25,18 +26,18 @@ class TrafficSubsystem:
 
     def apply(self, place: Place, rendered: TrafficConfig, previous: TrafficConfig | None) -> bool:
         with netns.entered(place.netns), Netlink() as kernel:
-            world = _world(kernel)
+            world = _world(kernel, rtnetlink.seen_links(kernel))
             devices = device_changes(rendered, world)
             if devices.requests:
                 self._carry_out(kernel, devices.requests)
-                world = _world(kernel)
+                world = _world(kernel, rtnetlink.links(kernel))
             plan = changes(rendered, world)
             self._carry_out(kernel, plan.requests)
         return bool(devices.details or plan.details)
 
     def read_back(self, place: Place, rendered: TrafficConfig) -> Sequence[Deviation]:
         with netns.entered(place.netns), Netlink() as kernel:
-            world = _world(kernel)
+            world = _world(kernel, rtnetlink.seen_links(kernel))
             details = [*device_changes(rendered, world).details, *changes(rendered, world).details]
         return [Deviation(subsystem=self.name, detail=detail) for detail in details]
 
@@ -50,8 +51,7 @@ class TrafficSubsystem:
             raise SubsystemError(self.name, "apply", error.strerror or str(error)) from error
 
 
-def _world(kernel: Netlink) -> World:
-    links = rtnetlink.links(kernel)
+def _world(kernel: Netlink, links: Sequence[Link]) -> World:
     return World(
         links=rtnetlink.by_mac(links),
         devices=devices_of(links),
