@@ -205,6 +205,11 @@ WRITES: list[tuple[str, Callable[[World], Any], set[str]]] = [
     ("port device", lambda w: w.put("port", made_port(w), device_id="vm", device_owner="compute:x"), NETWORK),
     ("port bound", lambda w: w.put("port", made_port(w), **{"binding:host_id": "node-a"}), NETWORK),
     ("port deleted", lambda w: delete(w, made_port(w)), NETWORK),
+    (
+        "ports in bulk",
+        lambda w: w.cloud.call("POST", "/ports", {"ports": [{"network_id": w.network["id"]}] * 2}),
+        NETWORK,
+    ),
     ("gateway cleared", lambda w: w.put("router", w.router_path, external_gateway_info={}), ROUTER),
     ("ndp proxy on", lambda w: ndp_proxy_on(w), ROUTER),
 ]
