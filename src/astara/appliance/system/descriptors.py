@@ -1,8 +1,16 @@
-"""Low descriptors kept in reserve for a library that cannot live with high ones."""
+"""File descriptors low and high: a library that cannot use high ones gets low ones, what lives long is numbered high.
+
+libnftables waits with select(2), which aborts the process for a descriptor above 1023. A node with a thousand instances
+holds thousands; as long as those have high numbers, the low ones are free for what comes and goes, and a few low ones
+are kept in reserve.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
+import socket
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,6 +18,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _PATIENCE_S = 5.0
+_LOWEST_OF_THE_HIGH = 2048
 
 
 class NoneFree(OSError):
@@ -48,3 +57,28 @@ class LowDescriptors:
 
 def _hold() -> int:
     return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def raise_limit() -> int:
+    """Allow this process as many descriptors as it may have; return how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def lifted(handle: int) -> int:
+    """Return a high-numbered descriptor of the same open file and close `handle`; `handle` itself if there is none."""
+    try:
+        high = fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, _LOWEST_OF_THE_HIGH)
+    except OSError:  # the limit is low: then there are not thousands either
+        return handle
+    os.close(handle)
+    return high
+
+
+def lifted_socket(low: socket.socket) -> socket.socket:
+    """Return the same socket under a high number; `low` is not usable afterwards."""
+    timeout = low.gettimeout()
+    high = socket.socket(fileno=lifted(low.detach()))
+    high.settimeout(timeout)
+    return high
