@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,55 +103,86 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
+class Watch:
+    """One monitor program: what it prints, and how to make it print something that is not of the router's."""
+
+    def __init__(self, land: Terrain, command: list[str], there: list[str], back: list[str], word: str) -> None:
+        self._land, self._there, self._back, self._word = land, there, back, word
+        self._lines: list[str] = []
+        inside = ["ip", "netns", "exec", land.router, "stdbuf", "-oL", *command]
+        self._process = subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        self._lines.extend(iter(self._process.stdout.readline, ""))
+
+    def hears(self) -> bool:
+        """Make the noise; say whether an earlier one was heard."""
+        self._land.inside(*self._there)
+        self._land.inside(*self._back)
+        return self._noises() > 0
+
+    def _noises(self) -> int:
+        return sum(self._word in line for line in list(self._lines))
+
+    def end(self) -> list[str]:
+        """Return the lines that are not our noise. The last noise, heard, means that all before it was heard."""
+        before = self._noises()
+        self.hears()
+        assert eventually(lambda: self._noises() > before)
+        self._process.terminate()
+        self._process.wait()
+        self._reader.join(5)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return [line.rstrip() for line in self._lines if self._word not in line and "generation" not in line]
+
+
 class Monitor:
     """Everything the kernel reports as changed in the router's namespace, from every table we write."""
 
-    _WATCHED = (
-        ["nft", "monitor"],
-        ["ip", "-o", "-4", "monitor", "address", "route", "rule", "link"],
-        ["ip", "-o", "-6", "monitor", "address", "route", "rule"],
-        ["tc", "monitor"],
-    )
-
     def __init__(self, land: Terrain) -> None:
         self._land = land
-        self._running: list[subprocess.Popen[str]] = []
+        self._watches: list[Watch] = []
 
     def __enter__(self) -> Monitor:
         # The kernel reports a carrier up to a second after the link came up: that is no event of ours.
         assert eventually(lambda: self._land.inside("ip", "-o", "link").count("state UP") >= _LINKS)
-        inside = ["ip", "netns", "exec", self._land.router]
-        for command in self._WATCHED:
-            self._running.append(
-                subprocess.Popen([*inside, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            )
-        self._touch("10.99.0.1/32")
-        for process in self._running[1:2]:  # listening for certain once it has reported what we did ourselves
-            self._read_until(process, "10.99.0.1")
+        noise = ["ip", "route"], ["dev", "lo", "table", "99"]
+        for command, word, there, back in (
+            (["nft", "monitor"], "noise", ["nft", "add", "table", "noise"], ["nft", "delete", "table", "noise"]),
+            (
+                ["ip", "-o", "-4", "monitor", "address", "route", "rule", "link"],
+                "10.99.0.1",
+                [*noise[0], "add", "10.99.0.1", *noise[1]],
+                [*noise[0], "del", "10.99.0.1", *noise[1]],
+            ),
+            (
+                ["ip", "-o", "-6", "monitor", "address", "route", "rule"],
+                "fd99::1",
+                [*noise[0], "add", "fd99::1", *noise[1]],
+                [*noise[0], "del", "fd99::1", *noise[1]],
+            ),
+            (
+                ["tc", "monitor"],
+                "dev lo",
+                ["tc", "qdisc", "add", "dev", "lo", "root", "pfifo"],
+                ["tc", "qdisc", "del", "dev", "lo", "root"],
+            ),
+        ):
+            self._watches.append(Watch(self._land, command, there, back, word))
+        assert all(eventually(watch.hears) for watch in self._watches)
         return self
-
-    def _touch(self, address: str) -> None:
-        self._land.inside("ip", "addr", "add", address, "dev", "lo")
-        self._land.inside("ip", "addr", "del", address, "dev", "lo")
-
-    @staticmethod
-    def _read_until(process: subprocess.Popen[str], word: str) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "Deleted" in line and word in line:
-                return
 
     def __exit__(self, *_: object) -> None:
         self.events()
 
     def events(self) -> str:
         """End the watch and return what was reported, one event per line."""
-        said = []
-        while self._running:
-            process = self._running.pop()
-            process.terminate()
-            said.append(process.communicate()[0])
-        return "\n".join(line for text in said for line in text.splitlines() if "10.99.0.1" not in line)
+        watches, self._watches = self._watches, []
+        return "\n".join(line for watch in watches for line in watch.end())
 
 
 # --- unchanged means untouched -----------------------------------------------------------------------------------

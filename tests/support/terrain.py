@@ -197,6 +197,7 @@ class Terrain:
         self.stack = contextlib.ExitStack()
         self.engine = engine or router_engine()
         self.router = self._namespace("router")
+        ip("-n", self.router, "link", "set", "lo", "up")
         self.place = Place(f"router{self.tag}", Path("/run/netns") / self.router, files)
         self._plugged = 0
         self._revision = itertools.count(1)
