@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.builders.resources import router
+from support.builders.resources import network, router
 from support.simulation import World
 
 ROUTERS = 2000
@@ -45,6 +45,31 @@ def test_a_change_among_two_thousand_costs_that_one():
     orchestrator.run(1)
     assert world.neutron.asked == 1
     assert world.cloud.calls.get("push") == 1
+
+
+def test_a_network_without_service_is_looked_at_once_per_change_not_again_by_the_journal():
+    world = World()
+    orchestrator = world.orchestrator()
+    orchestrator.run(30)
+    for number in range(100):
+        world.neutron.put_network(network(f"n{number:03d}", host=None))
+        orchestrator.event(f"n{number:03d}", "network", "network.create.end")
+    orchestrator.work()
+    forget_counts(world)
+    orchestrator.run(60)
+    assert set(world.neutron.calls) == {"changes"}
+
+
+def test_a_network_that_gets_its_service_later_is_found_by_the_journal():
+    world = World()
+    world.neutron.put_network(network("n1", host=None))
+    orchestrator = world.orchestrator()
+    orchestrator.run(30)
+    orchestrator.event("n1", "network")
+    orchestrator.work()
+    world.neutron.put_network(network("n1"))
+    orchestrator.run(30)
+    assert orchestrator.phase("n1", "network") == "configured"
 
 
 def forget_counts(world: World) -> None:

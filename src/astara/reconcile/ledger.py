@@ -22,6 +22,8 @@ from astara.planning.lifecycle import LIFECYCLE, wish_of
 from astara.planning.policy import Policy
 
 HISTORY_KEPT = 20
+#: Of that many resources that are gone it is remembered when they were seen gone. Losing one costs one look.
+GONE_KEPT = 10_000
 
 
 class _Stripped(Wire, frozen=True):
@@ -78,6 +80,7 @@ class Ledger:
         self._entries: dict[ResourceKey, Entry] = {}
         self._silent: dict[ResourceKey, float] = {}
         self._blind: dict[ResourceKey, Attempts] = {}
+        self._gone: dict[ResourceKey, int] = {}
 
     # Writing
 
@@ -112,11 +115,20 @@ class Ledger:
             if look.phase is Phase.GONE and look.settled:
                 self._entries.pop(key, None)
                 self._silent.pop(key, None)
+                self._note_gone(key, look.desired.revision)
                 return
+            self._gone.pop(key, None)
             entry = self._entries.get(key)
             if entry is None:
                 entry = self._entries[key] = Entry(stripped(look.desired), look.phase, look.because)
             self._update(key, entry, look, now, wall)
+
+    def _note_gone(self, key: ResourceKey, revision: int) -> None:
+        """A network that needs no service is "gone" for ever: the journal need not have it looked at once more."""
+        self._gone.pop(key, None)
+        self._gone[key] = revision
+        if len(self._gone) > GONE_KEPT:
+            del self._gone[next(iter(self._gone))]
 
     def _update(self, key: ResourceKey, entry: Entry, look: Look, now: float, wall: float) -> None:
         entry.desired = stripped(look.desired)
@@ -198,7 +210,9 @@ class Ledger:
         """Return the Neutron revision of the last look that got to the end; -1 when there was none."""
         with self._lock:
             entry = self._entries.get(key)
-            return entry.desired.revision if entry is not None and entry.settled_since_at is not None else -1
+            if entry is None:
+                return self._gone.get(key, -1)
+            return entry.desired.revision if entry.settled_since_at is not None else -1
 
     def silent(self) -> tuple[Mapping[ResourceKey, float], int]:
         """Return since when (monotonic) each silent resource is silent, and how many resources there are."""
