@@ -168,6 +168,15 @@ class Actor:
         self._timeline.note("change", f"{name} {words}".strip(), outcome, began_s)
         return True
 
+    def sow(self, times: int) -> None:
+        """Make a few routers with everything, so that the storm has something to blow at from its first second."""
+        for _ in range(times):
+            self._make_network()
+            self._make_router()
+            self._make_port()
+        for change in (self._plug_interface, self._make_ip, self._make_forwarding) * times:
+            self._once(change)
+
     # -- making
 
     def _make_router(self) -> str:

@@ -32,8 +32,9 @@ class Killer:
             services += ["rabbit"]
         if api:
             services += ["neutron"]
+        self._services, self._deck = services, list[str]()
         self._table: list[tuple[int, Callable[[], str | None]]] = [
-            (30, lambda: self._service(self._random.choice(services))),
+            (30, self._service),
             (25, self._daemon),
             (12, self._ruleset),
             (12, self._namespace),
@@ -60,8 +61,11 @@ class Killer:
             if words:
                 self._timeline.note("kill", words, "done", at_s)
 
-    def _service(self, name: str) -> str | None:
-        """The supervisor starts it again; one that is dead already cannot be killed."""
+    def _service(self) -> str | None:
+        """Each comes up before any comes again too often. The supervisor starts it again; the dead stay dead."""
+        if not self._deck:
+            self._deck = self._random.sample(self._services, len(self._services))
+        name = self._deck.pop()
         state = self._control.state(name)
         if state is None or state.pid is None:
             return None

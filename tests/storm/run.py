@@ -24,6 +24,7 @@ from storm.untouched import Untouched
 from storm.verdict import Claim, Verdict, losses
 
 _LAST_CALLS_S = 60.0
+_SOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def storm(lab: Lab, weather: Weather, console: Console) -> Verdict:
     untouched = Untouched(hosts, neutron, external, outside, flavor)
     try:
         console.print(f"building {weather.stills} routers that nobody will touch")
-        untouched.build(weather.stills, weather.every_s)
+        untouched.build(weather.stills)
         untouched.await_paths()
         return _storm(lab, weather, console, untouched, outside, Register(_project(weather), external.id, flavor))
     finally:
@@ -72,7 +73,7 @@ def _storm(
 ) -> Verdict:
     timeline, neutron = Timeline(), connect()
     seen = look(None if lab.profile == "embedded" else OVSDB_SOCKET)
-    untouched.start(seen)
+    untouched.start(seen, weather.every_s)
     try:
         console.print(f"storm {weather.seed} for {weather.seconds:.0f} s")
         timeline.note("phase", "the storm begins")
@@ -88,8 +89,8 @@ def _storm(
         )
         cleared = _clear(lab, weather, neutron, register, timeline) if weather.clear else None
     finally:
-        untouched.stop()
-    moments, paths = timeline.moments(), untouched.outcomes()
+        paths = untouched.stop()
+    moments = timeline.moments()
     began = time.monotonic() - timeline.now_s()
     lost = losses(paths, moments, began)
     return Verdict(
@@ -110,6 +111,7 @@ def _blow(lab: Lab, weather: Weather, spared: frozenset[str], register: Register
     stop = threading.Event()
     actors = [Actor(str(n), weather.seed, register, timeline, stop) for n in range(weather.actors)]
     killer = Killer(weather.seed, Pod(lab), spared, timeline, stop, api=weather.kill_api)
+    actors[0].sow(_SOWN)
     for blower in (*actors, killer):
         blower.start()
     try:

@@ -8,13 +8,12 @@ from typing import Any
 from astara_lab.hosts import Host, Hosts, OutsideHost
 from astara_lab.waiting import until
 from storm.kills import identity
-from storm.probes import Echo, Outcome, Probe, Question
+from storm.probes import Outcome, Question
+from storm.probing import Order, Probing
 from storm.sight import Sight
 
 OUTSIDE_V4, OUTSIDE_V6 = "198.51.100.1", "2001:db8:ffff::1"
 _PATIENCE_S = 30.0
-#: Between two rows of unanswered questions the path is asked about once more before the storm begins.
-_WARM_UP_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +46,16 @@ class Untouched:
         self._external = external
         self._outside = outside
         self._flavor = flavor
-        self._echo = Echo()
         self.stills: list[Still] = []
-        self.probes: list[Probe] = []
+        self._questions: tuple[Question, ...] = ()
+        self._probing: Probing | None = None
         self._namespaces: dict[str, int | None] = {}
 
-    def build(self, count: int, every_s: float) -> None:
+    def build(self, count: int) -> None:
         """Raises NotInTime when one of them does not come to life."""
         for number in range(1, count + 1):
             self.stills.append(self._still(number))
-        self._echo.speak(self._outside.netns)
-        for still in self.stills:
-            self._echo.speak(still.server.netns)
-        self._echo.start()
-        self.probes = [Probe(question, every_s) for still in self.stills for question in still.questions()]
+        self._questions = tuple(question for still in self.stills for question in still.questions())
 
     def _still(self, number: int) -> Still:
         name = f"still{number}"
@@ -96,17 +91,16 @@ class Untouched:
             for machine, address in paths:
                 until(f"{still.name}: echo from {address}", lambda m=machine, a=address: m.ping(a, 2.0), _PATIENCE_S)
 
-    def start(self, seen: Sight) -> None:
+    def start(self, seen: Sight, every_s: float) -> None:
         self._namespaces = {name: identity(name) for name in self.spared(seen)}
-        for probe in self.probes:
-            probe.start()
+        speakers = (self._outside.netns, *(still.server.netns for still in self.stills))
+        self._probing = Probing.start(Order(self._questions, speakers, every_s))
 
-    def stop(self) -> None:
-        for probe in self.probes:
-            probe.stop()
-        for probe in self.probes:
-            probe.join()
-        self._echo.close()
+    def stop(self) -> tuple[tuple[Question, Outcome], ...]:
+        """Return what every question met; empty when none was asked."""
+        if self._probing is None:
+            return ()
+        return tuple(zip(self._questions, self._probing.stop(), strict=True))
 
     def spared(self, seen: Sight) -> frozenset[str]:
         """Return the namespaces that hold a link of these routers or networks, found by the ports' MAC addresses."""
@@ -121,9 +115,6 @@ class Untouched:
     def replaced(self) -> tuple[str, ...]:
         """Return namespaces that are not the same as at the start: nobody had a reason to touch them."""
         return tuple(name for name, before in self._namespaces.items() if identity(name) != before)
-
-    def outcomes(self) -> tuple[tuple[Question, Outcome], ...]:
-        return tuple((probe.question, probe.outcome) for probe in self.probes)
 
     def remove(self) -> None:
         """Delete machines, routers and networks again."""
