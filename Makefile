@@ -18,9 +18,10 @@ ISOLATED := unshare --net --mount --pid --uts --fork --mount-proc --kill-child -
 	mount -t sysfs sysfs /sys && ip link set lo up && exec "$$@"' isolated
 # The embedded cloud, started for one command and taken down after it, however that ends.
 IN_LAB = $(BIN)/astara lab run --dir .lab/test-$$$$ --
+IN_NEUTRON_LAB = MECH=$(MECH) $(BIN)/astara lab run --profile neutron --dir .lab/test-$$$$ --
 PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 
-.PHONY: help demo demo-down test lint unit kernel e2e lab lab-down storm bench install install-neutron need-root clean
+.PHONY: help demo demo-down test lint unit kernel e2e e2e-neutron lab lab-down storm bench install install-neutron need-root clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
@@ -53,6 +54,9 @@ kernel: need-root install ## real nftables, routes and daemons, in a network nam
 
 e2e: need-root install ## real Neutron, real instances, real packets, in a lab that is taken down afterwards
 	@PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e
+
+e2e-neutron: need-root install install-neutron ## the core of them on RabbitMQ, MariaDB and MECH=ovs|ovn
+	@PYTHONPATH=tests $(IN_NEUTRON_LAB) $(PYTEST) tests/e2e_neutron
 
 lab: need-root install $(if $(filter neutron,$(PROFILE)),install-neutron) ## a cloud to play with: PROFILE=embedded|neutron MECH=ovs|ovn L3_AGENT=0|1
 	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
