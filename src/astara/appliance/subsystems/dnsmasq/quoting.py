@@ -14,8 +14,9 @@ from astara.appliance.subsystems.dnsmasq.config import PortOption
 
 _ORDINARY = re.compile(r"[0-9A-Za-z._:/-]+")
 _OPTION_NAME = re.compile(r"(?:tag:(?P<tag>!?[0-9A-Za-z_.-]{1,64}),)?(?P<name>[0-9A-Za-z+-]{1,64})")
-#: Lines longer than this are cut by dnsmasq into two, of which the second would be read as a line of its own.
-_LONGEST_VALUE = 700
+#: In bytes, quoting included. dnsmasq cuts what is longer than 1024 with its line end (MAXDNAME in its
+#: src/dns-protocol.h, read_file in src/option.c) and reads the rest as a line of its own, without our tag.
+_LONGEST_LINE = 1000
 
 
 def option_line(tag: str, option: PortOption) -> str | None:
@@ -29,7 +30,8 @@ def option_line(tag: str, option: PortOption) -> str | None:
     if match is None or value is None or option.ip_version not in {4, 6}:
         return None
     tags = [f"tag:{tag}", *([f"tag:{match['tag']}"] if match["tag"] else [])]
-    return ",".join([*tags, option_name(match["name"], option.ip_version), *([value] if value else [])])
+    line = ",".join([*tags, option_name(match["name"], option.ip_version), *([value] if value else [])])
+    return line if len(line.encode()) <= _LONGEST_LINE else None
 
 
 def option_name(name: str, ip_version: int) -> str:
@@ -41,7 +43,7 @@ def option_name(name: str, ip_version: int) -> str:
 
 def literal(value: str, ip_version: int) -> str | None:
     """Return a comma separated list of items, each literal; None when it holds what no line can carry."""
-    if len(value) > _LONGEST_VALUE or not value.isprintable():
+    if not value.isprintable():
         return None
     items = [_item(item, ip_version) for item in value.split(",")] if value else []
     return ",".join(items)

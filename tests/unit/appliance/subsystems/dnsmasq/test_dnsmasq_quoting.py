@@ -47,13 +47,19 @@ def test_trap_an_option_is_named_as_its_ip_version_wants(option: PortOption, lin
         PortOption("encap:1,router", "1", 4),
         PortOption("", "1", 4),
         PortOption("#x", "1", 4),
-        PortOption("router", "x" * 701, 4),
         PortOption("router", "1", 5),
     ],
 )
 def test_trap_injection_what_no_line_can_carry_is_left_out(option: PortOption) -> None:
     """Octavia LP 2162101, 2162103."""
     assert option_line("t", option) is None
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, "é" * 500, '"' * 500, "\U0001f600" * 240 + ",x3,10.0.0.66"])
+def test_trap_injection_a_line_that_dnsmasq_would_cut_in_two_is_left_out(value: str) -> None:
+    """It reads 1024 bytes as a line; the rest would be an option for everybody on the network."""
+    assert option_line(f"port-{'0' * 36}", PortOption("ntp-server", value, 4)) is None
+    assert option_line(f"port-{'0' * 36}", PortOption("ntp-server", value[:200], 4)) is not None
 
 
 @given(st.text(), st.text(), st.sampled_from([4, 6]))
