@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +25,12 @@ _SUBNET = models_v2.Subnet.__table__
 _PORT = models_v2.Port.__table__
 
 
+class NothingToServe(n_exc.Conflict):
+    """HTTP 409: the orchestrator looks again and finds that there is nothing to serve."""
+
+    message = "network %(network_id)s has no subnet with DHCP; nothing to do"
+
+
 def ensure(context: Any, request: DhcpPortRequest) -> DhcpPortReply:
     """Make the DHCP port of a network on a host, or mend the one there is; asking twice changes nothing.
 
@@ -32,9 +39,12 @@ def ensure(context: Any, request: DhcpPortRequest) -> DhcpPortReply:
 
     Raises:
         NetworkNotFound: (404)
+        NothingToServe: (409) no subnet with DHCP, or none any more.
         IpAddressGenerationFailure: (409) a subnet has no address left.
     """
     subnets = _dhcp_subnets(context, request.network_id)
+    if not subnets:
+        raise NothingToServe(network_id=request.network_id)
     with db_api.CONTEXT_READER.using(context):
         before = placement.placed(context.session, KIND_NETWORK, request.network_id)
     port_id = _existing(context, request, before)
@@ -43,11 +53,45 @@ def ensure(context: Any, request: DhcpPortRequest) -> DhcpPortReply:
     else:
         _mend(context, port_id, request, subnets)
     placement.store(context, KIND_NETWORK, request.network_id, request.host, replace=True)
+    if release(context, request.network_id):
+        raise NothingToServe(network_id=request.network_id)  # switched off while the port was being made
     with db_api.CONTEXT_READER.using(context):
         port = read_ports(context.session, _PORT.c.id == port_id).get(port_id)
     if port is None:
         raise n_exc.PortNotFound(port_id=port_id)
     return DhcpPortReply(port=port)
+
+
+def release(context: Any, network_id: str) -> int:
+    """Delete our port of a network on which DHCP is switched off everywhere; return how many there were.
+
+    As the reference agent does (release_dhcp_port). Ports of other device ids are not ours.
+    """
+    return _release(context, _PORT.c.network_id == network_id)
+
+
+def release_unneeded(context: Any) -> int:
+    """Do so for every network: a process that ended between the change and `release` left one behind."""
+    return _release(context, sa.true())
+
+
+def _release(context: Any, where: Any) -> int:
+    served = sa.select(_SUBNET.c.network_id).where(_SUBNET.c.enable_dhcp.is_(True))
+    query = sa.select(_PORT.c.id, _PORT.c.network_id, _PORT.c.device_id).where(
+        where, _PORT.c.device_owner == constants.DEVICE_OWNER_DHCP, _PORT.c.network_id.not_in(served)
+    )
+    with db_api.CONTEXT_READER.using(context):
+        found = context.session.execute(query.order_by(_PORT.c.id)).all()
+        hosts = {port.network_id: placement.placed(context.session, KIND_NETWORK, port.network_id) for port in found}
+    ours = [
+        port.id
+        for port in found
+        if (host := hosts[port.network_id]) and port.device_id == device_id(port.network_id, host)
+    ]
+    for port_id in ours:
+        with contextlib.suppress(n_exc.PortNotFound):
+            directory.get_plugin().delete_port(context.elevated(), port_id)
+    return len(ours)
 
 
 def device_id(network_id: str, host: str) -> str:

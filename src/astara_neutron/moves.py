@@ -8,7 +8,7 @@ from neutron_lib import exceptions as n_exc
 from neutron_lib.db import api as db_api
 
 from astara.contract.snapshot import DhcpPortRequest, NodeReport, PlacementItem, PlacementReport
-from astara_neutron import dhcp_ports, journal, nodes, placement
+from astara_neutron import dhcp_ports, journal, nodes, ownership, placement
 from astara_neutron.models import KIND_NETWORK, KIND_ROUTER
 
 
@@ -33,6 +33,8 @@ def announce(context: Any, report: NodeReport) -> dict[str, int]:
         if nodes.announce(context, report):
             # Networks without a DHCP port yet are placed by hash over the nodes: any may have moved.
             journal.mark_everything(context.session)
+    if ownership.serves_dhcp():
+        dhcp_ports.release_unneeded(context)
     bound, waiting = placement.bind_what_waits(context) if nodes.available(context) else (0, 0)
     return {"bound": bound, "waiting": waiting}
 

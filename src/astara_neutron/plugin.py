@@ -19,7 +19,7 @@ from neutron_lib.db import api as db_api
 from neutron_lib.services import base as service_base
 
 # `extensions` is imported so that Neutron finds its directory as an attribute of the package.
-from astara_neutron import api, extensions, hints, models, options, placement, recorder
+from astara_neutron import api, dhcp_ports, extensions, hints, models, options, ownership, placement, recorder
 from astara_neutron.models import KIND_NETWORK, KIND_ROUTER
 from astara_neutron.shield import shielded
 
@@ -76,6 +76,8 @@ class AstaraPlugin(service_base.ServicePluginBase):
         registry.subscribe(self.interface_removed, resources.ROUTER_INTERFACE, events.AFTER_DELETE)
         registry.subscribe(self.router_deleted, resources.ROUTER, events.PRECOMMIT_DELETE)
         registry.subscribe(self.network_deleted, resources.NETWORK, events.PRECOMMIT_DELETE)
+        registry.subscribe(self.subnet_changed, resources.SUBNET, events.AFTER_UPDATE)
+        registry.subscribe(self.subnet_changed, resources.SUBNET, events.AFTER_DELETE)
         for resource in RESPONDING:
             registry.subscribe(self.before_response, resource, events.BEFORE_RESPONSE)
 
@@ -96,6 +98,14 @@ class AstaraPlugin(service_base.ServicePluginBase):
 
     def network_deleted(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         shielded(placement.forget)(payload.context, KIND_NETWORK, payload.resource_id)
+
+    def subnet_changed(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
+        def release() -> None:
+            subnet = payload.latest_state or {}
+            if subnet.get("network_id") and ownership.serves_dhcp():
+                dhcp_ports.release(payload.context, subnet["network_id"])
+
+        shielded(release)()
 
     def before_response(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         def release() -> None:

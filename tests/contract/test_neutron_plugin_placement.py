@@ -130,6 +130,33 @@ def test_a_dhcp_port_is_mended_when_subnets_come_and_go(cloud):
     assert dhcp_port(cloud, network, "node-a")["fixed_ips"] == made["fixed_ips"]
 
 
+@pytest.mark.parametrize("how", ["switched off", "deleted"])
+def test_a_dhcp_port_goes_with_the_last_subnet_that_needs_it(cloud, how):
+    network, (first, second) = cloud.network("10.98.0.0/24", "10.98.1.0/24")
+    dhcp_port(cloud, network, "node-a")
+
+    def without(subnet):
+        if how == "deleted":
+            cloud.call("DELETE", f"/subnets/{subnet['id']}")
+        else:
+            cloud.call("PUT", f"/subnets/{subnet['id']}", {"subnet": {"enable_dhcp": False}})
+        return cloud.call("GET", "/ports", params={"network_id": network["id"]})["ports"]
+
+    assert len(without(first)) == 1
+    assert without(second) == []
+    # whoever is late must not make it again
+    cloud.call("PUT", "/astara/dhcp_ports", {"network_id": network["id"], "host": "node-a"}, status=409)
+
+
+def test_a_dhcp_port_left_behind_goes_when_nodes_are_announced(cloud):
+    network, (subnet,) = cloud.network("10.99.0.0/24")
+    dhcp_port(cloud, network, "node-a")
+    cloud.sql("UPDATE subnets SET enable_dhcp = 0 WHERE id = ?", subnet["id"])
+    nodes = [{"host": host} for host in ("node-a", "node-b")]
+    cloud.call("PUT", "/astara/nodes", {"nodes": nodes})
+    assert cloud.call("GET", "/ports", params={"network_id": network["id"]})["ports"] == []
+
+
 def test_a_dhcp_port_moves_to_another_node_with_its_address(cloud):
     network, _ = cloud.network("10.89.0.0/24")
     made = dhcp_port(cloud, network, "node-a")
