@@ -20,12 +20,11 @@ def prove(
     hosts: Hosts, neutron: Any, outside: OutsideHost, project: str, random: Random, count: int
 ) -> Iterator[tuple[str, bool, str]]:
     """Bring machines for some of the storm's ports to life; yields (claim, holds, evidence)."""
-    networks = {network.id: list(neutron.subnets(network_id=network.id)) for network in neutron.networks()}
+    leased = {subnet.id for subnet in neutron.subnets(ip_version=4) if subnet.is_dhcp_enabled}
     ports = [
         port
         for port in neutron.ports(project_id=project, device_owner="compute:lab")
-        if any(s.ip_version == 4 and s.is_dhcp_enabled for s in networks[port.network_id])
-        and any(":" not in fixed["ip_address"] for fixed in port.fixed_ips)
+        if any(fixed["subnet_id"] in leased for fixed in port.fixed_ips)
     ]
     ips = list(neutron.ips(project_id=project))
     # Those that have something to show first.
@@ -41,17 +40,15 @@ def _port(
     hosts: Hosts, neutron: Any, outside: OutsideHost, port: Any, ips: list[Any]
 ) -> Iterator[tuple[str, bool, str]]:
     who = f"{port.name} ({port.id})"
+    machine = hosts.attach(port.id, configure=False)
     try:
-        machine = hosts.attach(port.id, configure=False)
         machine.clients.ask_v4(_LEASE_S)
-    except NotInTime as late:
-        yield f"{who} gets a lease", False, str(late)
-        return
-    try:
         got = str(machine.address(4))
         wanted = [fixed["ip_address"] for fixed in port.fixed_ips if ":" not in fixed["ip_address"]]
         yield f"{who} gets a lease", got in wanted, f"{got}, Neutron says {', '.join(wanted)}"
         yield from _translated(neutron, outside, machine, port, ips)
+    except NotInTime as late:
+        yield f"{who} gets a lease", False, str(late)
     finally:
         hosts.delete(machine.name, keep_port=True)
 
