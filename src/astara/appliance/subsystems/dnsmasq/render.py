@@ -242,8 +242,8 @@ def _name_lines(host: Host, domain: str, left_out: list[LeftOut]) -> Iterator[st
     for name in (host.hostname, *host.aliases):
         if is_label(name):
             names += [f"{name}.{domain}", name]
-        elif is_domain(name.removesuffix(".")):
-            names.append(name.removesuffix("."))
+        elif is_domain(f"{name}.{domain}"):
+            names.append(f"{name}.{domain}")  # never the name alone: it may be somebody else's out there
         elif name:
             left_out.append(LeftOut(host.port_id, "name: not a host name"))
     if names:

@@ -77,6 +77,17 @@ def test_what_is_left_out_never_repeats_the_tenants_words() -> None:
     assert "evil" not in repr(found)
 
 
+def test_a_port_is_named_below_its_networks_domain_only() -> None:
+    """Else a tenant of a shared network answers for everybody's bank."""
+    named = Host("p", "fa:16:3e:00:00:09", (IPv4Address("10.1.0.5"),), "web", ("www.bank.example",))
+    config = dnsmasq_config(subnet_v4(), hosts=(named,))
+
+    found = rendered(config)
+
+    below = config.domain
+    assert found.names == f"10.1.0.5 web.{below} web www.bank.example.{below}\n"
+
+
 @pytest.mark.parametrize("link", ["a\nb", "", "sixteencharacter", "a b", "a,b"])
 def test_a_link_name_cannot_carry_syntax(link: str) -> None:
     with pytest.raises(ValueError, match="link"):
