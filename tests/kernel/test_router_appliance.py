@@ -408,6 +408,17 @@ def test_a_source_that_belongs_inside_does_not_come_from_outside(site: Site) -> 
     assert "10.0.1.99" not in seen.sources
 
 
+def test_link_local_destinations_do_not_leave_by_the_gateway(site: Site) -> None:
+    """Out there 169.254.169.254 is the metadata service of the machines this cloud runs on."""
+    site.land.push(site.section())
+    site.outside.run("ip", "addr", "add", "169.254.169.254/32", "dev", "lo")
+    site.outside.serve("169.254.169.254", 80)
+    site.outside.serve(OUTSIDE, 80)
+    assert site.a.reaches(OUTSIDE, 80)
+    assert not site.a.reaches("169.254.169.254", 80)
+    assert not site.c.reaches("169.254.169.254", 80)
+
+
 class Sniffer:
     """Collects the sources of datagrams to port 9 of a host."""
 

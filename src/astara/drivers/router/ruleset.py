@@ -82,6 +82,8 @@ _TRANSLATE = """
   }
 """
 
+# Link-local destinations do not leave (RFC 3927 7): behind the gateway 169.254.169.254 is the metadata service of
+# whatever this cloud runs on, and our translated packets would be answered with that machine's credentials.
 # Neighbour discovery (RFC 4890 4.4.1) and echo; everything else addressed to the router itself is refused silently.
 _FILTER = """
   chain input {
@@ -105,6 +107,7 @@ _FILTER = """
   }
   chain inside {
     ct state invalid drop
+    oifname @external ip daddr 169.254.0.0/16 drop
     accept
   }
   chain inward {
