@@ -22,6 +22,8 @@ _log = structlog.get_logger(__name__)
 
 _QUEUE_LIMIT = 2000
 _RETRY_S = 5.0
+#: How long lines wait for company: a burst of reconciles becomes one transaction.
+_GATHER_S = 0.2
 _REMEDY = "check free space and permissions of the state directory"
 
 
@@ -41,6 +43,7 @@ class SqliteRecords:
         self._writing: tuple[tuple[str, bytes], ...] = ()
         self._dropped = 0
         self._failing = False
+        self._prepared = False
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
 
@@ -122,8 +125,12 @@ class SqliteRecords:
         return [line for line in map(_decoded, (*stored, *queued)) if line is not None][-limit:]
 
     def _prepare(self) -> None:
+        """Make what is missing of file and tables; asked for once, and again after a failure or when the file went."""
+        if self._prepared and self._path.exists():
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         METADATA.create_all(self._engine)
+        self._prepared = True
 
     def _must(self, statement: sa.Executable) -> None:
         try:
@@ -140,6 +147,7 @@ class SqliteRecords:
                 self._changed.wait_for(lambda: self._queue or self._closing, _RETRY_S)
                 if self._closing and not self._queue:
                     return
+                self._changed.wait_for(lambda: self._closing or len(self._queue) >= _QUEUE_LIMIT // 2, _GATHER_S)
                 self._writing = tuple(self._queue)
                 self._queue.clear()
             if self._writing and not self._write():
@@ -168,6 +176,7 @@ class SqliteRecords:
 
     def _note_failure(self, operation: str, error: Exception) -> None:
         # Once per outage, not once per line; the database's own words, never the statement's values.
+        self._prepared = False
         if not self._failing:
             words = str(getattr(error, "orig", None) or error)
             _log.error("records-failing", operation=operation, path=str(self._path), error=words, remedy=_REMEDY)
