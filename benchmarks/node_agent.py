@@ -132,6 +132,7 @@ class Bench:
     def change(self, count: int, samples: int = 30) -> None:
         """A floating IP more on an existing router: what a settled cloud does all day."""
         times, same = [], []
+        before_cpu = self.agent.cpu_s()
         for sample in range(samples):
             number = sample * max(1, count // samples) % count
             instance = self.instances[number]
@@ -139,6 +140,8 @@ class Bench:
             given = wish(instance, number, floating=self.revision % 50, revision=self.revision)
             times.append(timed_ms(lambda made=instance, what=given: self.agent.client.configure(made.id, what)))
             same.append(timed_ms(lambda made=instance, what=given: self.agent.client.configure(made.id, what)))
+        used_ms = (self.agent.cpu_s() - before_cpu) * 1000 / samples
+        self.found[f"agent CPU ms per changed and unchanged document at {count}"] = round(used_ms, 1)
         self.found[f"document in to read back at {count}"] = spread(times)
         self.found[f"unchanged document at {count}"] = spread(same)
         self.found[f"list all at {count}"] = round(timed_ms(self.agent.client.instances), 1)

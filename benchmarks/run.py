@@ -130,7 +130,8 @@ def main() -> int:
         found[name] = cloud(name, asked) if name in CLOUDS else alone[name](asked)
         if asked.json:
             asked.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(table(found))
+    if any(name in CLOUDS for name in found):
+        print(table(found))
     print(json.dumps({name: found[name] for name in ("machine", *ALONE) if name in found}, indent=1))
     return 0 if all(found.values()) else 1
 
