@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -59,6 +60,8 @@ class NeutronOptions:
     url: str
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 30.0
+    #: A call unanswered for so long is told as trouble before it times out.
+    hangs_after_s: float = 10.0
     connections: int = 20
     ca_file: str | None = None
 
@@ -83,6 +86,9 @@ class NeutronClient:
         self._credentials = credentials
         self._observer = observer
         self._trouble: str | None = None
+        #: When each call under way began (monotonic seconds), by a number of its own.
+        self._under_way: dict[int, float] = {}
+        self._numbers = itertools.count()
         self._http = httpx.Client(
             base_url=options.url.rstrip("/"),
             timeout=httpx.Timeout(options.read_timeout_s, connect=options.connect_timeout_s),
@@ -94,7 +100,12 @@ class NeutronClient:
 
     @property
     def trouble(self) -> str | None:
-        """What the last call died of; None when it went well."""
+        """What the last call died of, or that one is not answered; None when all is well."""
+        # A Neutron that hangs lets calls wait for their whole timeout: nothing has died yet, and nothing works.
+        oldest = min(tuple(self._under_way.values()), default=None)
+        waits_s = 0.0 if oldest is None else time.monotonic() - oldest
+        if waits_s > self._options.hangs_after_s:
+            return f"Neutron at {self._options.url} has not answered for {waits_s:.0f} s"
         return self._trouble
 
     def close(self) -> None:
@@ -129,9 +140,13 @@ class NeutronClient:
         """Tell which nodes there are, and whether each can take instances."""
         nodes = tuple(NodeItem(host=host, available=available) for host, available in sorted(hosts))
         report = NodeReport(nodes=nodes)
-        # The plug-in binds what waited for a node in portions, so that no single request lasts long.
-        while self._read("nodes", _Bound, method="PUT", body=report).unfinished:
-            continue
+        # The plug-in binds what waited for a node in portions, so that no single request lasts long. It counts what
+        # it tried: where binding fails, the same ports are tried for ever, and only what waits says so.
+        bound = self._read("nodes", _Bound, method="PUT", body=report)
+        while bound.unfinished:
+            before, bound = bound, self._read("nodes", _Bound, method="PUT", body=report)
+            if bound.waiting >= before.waiting:
+                break
 
     def _page(self, what: str, kind: type[T], ids: Sequence[str] | None, marker: str | None, limit: int) -> T:
         if ids is None:
@@ -150,12 +165,15 @@ class NeutronClient:
         self._observed(what, lambda: self._answer(what, "PUT", (), body))
 
     def _observed(self, what: str, call: Callable[[], R]) -> R:
-        begun = time.monotonic()
+        begun, number = time.monotonic(), next(self._numbers)
+        self._under_way[number] = begun
         try:
             answer = call()
         except AstaraError as error:
             self._note(what, type(error).__name__.lower(), begun, str(error))
             raise
+        finally:
+            del self._under_way[number]
         self._note(what, "ok", begun, None)
         return answer
 
@@ -232,4 +250,4 @@ def _words(response: httpx.Response) -> str:
 
 def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    return float(value) if value.isascii() and value.isdigit() else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,6 +18,7 @@ from astara.clients.keystone import Anonymous
 from astara.clients.neutron import NeutronClient, NeutronOptions
 from astara.contract.snapshot import DhcpPortRequest, StatusItem, StatusReport
 from astara.model.errors import AstaraError, Retry, Terminal
+from support.segment import eventually
 
 EMPTY_PAGE = {"revision": 5, "routers": [], "networks": []}
 
@@ -113,6 +116,33 @@ def test_announcing_ends_when_nothing_more_can_be_bound(client: NeutronClient, s
     server.replies = [(200, {"bound": 0, "waiting": 20})]
     client.announce_nodes([("n1", False)])
     assert len(server.asked) == 1
+
+
+def test_announcing_ends_when_the_same_ports_fail_to_bind_again_and_again(
+    client: NeutronClient, server: Server
+) -> None:
+    """The plug-in counts what it tried: more failing ports than one portion kept the announcement going for ever."""
+    server.replies = [(200, {"bound": 100, "waiting": 50})] * 10 + [(200, {"bound": 0, "waiting": 0})]
+    client.announce_nodes([("n1", True)])
+    assert len(server.asked) == 2
+
+
+def test_a_neutron_that_hangs_is_in_trouble_before_its_call_times_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        options = NeutronOptions(url=url, read_timeout_s=30.0, hangs_after_s=0.05)
+        client = NeutronClient(options, Anonymous())
+        with ThreadPoolExecutor(1) as pool:
+            assert client.trouble is None
+            asked = pool.submit(client.changes, 0)
+            connection, _ = mute.accept()
+            assert eventually(lambda: "has not answered" in (client.trouble or ""))
+            connection.close()  # a call lost is made once more
+            second, _ = mute.accept()
+            second.close()
+            assert isinstance(asked.exception(10.0), Retry)
+            assert "does not answer" in (client.trouble or "")
+        client.close()
 
 
 @pytest.mark.parametrize(
