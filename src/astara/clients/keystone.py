@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from astara.model.errors import BadConfiguration, Retry, Terminal
 
 _GROUP = "neutron"
+#: Longest wait for Keystone, in seconds, unless [neutron] timeout says another: keystoneauth1 itself waits for ever,
+#: and all that asks Neutron would wait with it.
+TIMEOUT_S = 30
 
 
 class Credentials(Protocol):
@@ -76,6 +79,7 @@ def load(auth_type: str | None, config_files: Sequence[str]) -> Credentials:
     conf = cfg.ConfigOpts()
     loading.register_auth_conf_options(conf, _GROUP)
     loading.register_session_conf_options(conf, _GROUP)
+    conf.set_default("timeout", TIMEOUT_S, group=_GROUP)
     conf(args=[], project="astara", default_config_files=list(config_files), default_config_dirs=[])
     try:
         plugin = loading.load_auth_from_conf_options(conf, _GROUP)
