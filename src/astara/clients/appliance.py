@@ -56,7 +56,9 @@ class NodeClient:
     """Speaks to one node; safe to use from many threads.
 
     Every method raises Retry (away, busy, or failed half way), Stale, Gone or Terminal, with a remedy. A node that
-    did not answer is not asked again for a moment that grows to `quiet_s`: callers get Retry at once meanwhile.
+    did not answer is not asked again for a moment that grows to `quiet_s`: callers get Retry at once meanwhile, and
+    while the one call that tries it again is under way. An agent that hangs counts as not answering once a call
+    about the whole node timed out; one about a single instance may only have met a slow instance.
     `transport` replaces the network in tests.
     """
 
@@ -93,12 +95,13 @@ class NodeClient:
         self._http.close()
 
     def node(self) -> NodeView:
-        return self._ask("GET", "/v1/node", NodeView)
+        return self._ask("GET", "/v1/node", NodeView, of_all=True)
 
     def instances(self, driver: str | None = None, identifier: str | None = None) -> InstanceList:
         asked = {"driver": driver, "id": identifier}
         params = {name: value for name, value in asked.items() if value is not None}
-        return self._ask("GET", "/v1/instances", InstanceList, params=params, read_s=self._timeouts.list_s)
+        read_s, of_all = self._timeouts.list_s, identifier is None
+        return self._ask("GET", "/v1/instances", InstanceList, params=params, read_s=read_s, of_all=of_all)
 
     def put_instance(self, spec: InstanceSpec) -> InstanceView:
         return self._ask("PUT", f"/v1/instances/{spec.id}", InstanceView, spec)
@@ -136,8 +139,10 @@ class NodeClient:
         body: Wire | None = None,
         params: dict[str, str] | None = None,
         read_s: float | None = None,
+        *,
+        of_all: bool = False,
     ) -> T:
-        response = self._call(method, path, body, params, read_s)
+        response = self._call(method, path, body, params, read_s, of_all=of_all)
         try:
             return decode(response.content, kind)
         except ContractError as error:
@@ -151,27 +156,32 @@ class NodeClient:
         body: Wire | None = None,
         params: dict[str, str] | None = None,
         read_s: float | None = None,
+        *,
+        of_all: bool = False,
     ) -> httpx.Response:
         self._silence.refuse_early(self.name)
         timeout = httpx.Timeout(read_s or self._timeouts.read_s, connect=self._timeouts.connect_s)
         request = self._http.build_request(
             method, path, content=None if body is None else encode(body), params=params, timeout=timeout
         )
-        response = self._send(request)
+        response = self._send(request, of_all=of_all)
         self._silence.end()
         if response.is_success:
             return response
         raise _refused(self.name, response)
 
-    def _send(self, request: httpx.Request) -> httpx.Response:
+    def _send(self, request: httpx.Request, *, of_all: bool) -> httpx.Response:
         try:
             try:
                 return self._http.send(request)
             except _LOST:
                 return self._http.send(request)
         except httpx.ReadTimeout:
-            # It is there: slow on one instance is no reason to leave the others alone.
-            raise Retry(f"node {self.name} did not answer in time", "see the agent's log on the node") from None
+            reason = "it did not answer in time"
+            if of_all:
+                self._silence.begin(reason)
+            # Else it is there: slow on one instance is no reason to leave the others alone.
+            raise Retry(f"node {self.name}: {reason}", "see the agent's log on the node") from None
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             self._silence.begin(reason)
@@ -179,23 +189,29 @@ class NodeClient:
 
 
 class _Silence:
-    """How long to leave a node alone that did not answer."""
+    """How long to leave a node alone that did not answer; then one call tries, and the others hear that it is away."""
 
     def __init__(self, longest_s: float, monotonic: Callable[[], float]) -> None:
         self._longest_s = longest_s
         self._monotonic = monotonic
         self._mutex = threading.Lock()
         self._until = 0.0
+        self._tried_until = 0.0
         self._length_s = 0.0
         self.reason: str | None = None
 
     def refuse_early(self, node: str) -> None:
-        """Raises Retry while the node is left alone."""
+        """Raises Retry while the node is left alone; then lets one caller try, and another if that takes long."""
         with self._mutex:
-            left_s = self._until - self._monotonic()
-            reason = self.reason
-        if reason is not None and left_s > 0:
-            raise _away(node, reason, after_s=left_s)
+            now, reason = self._monotonic(), self.reason
+            if reason is None:
+                return
+            left_s = max(self._until, self._tried_until) - now
+            if left_s <= 0:
+                # Were all let through, a node that hangs would hold every worker for a whole timeout.
+                self._tried_until = now + self._longest_s
+                return
+        raise _away(node, reason, after_s=left_s)
 
     def begin(self, reason: str) -> None:
         with self._mutex:
@@ -203,11 +219,12 @@ class _Silence:
             if now >= self._until:  # many callers may fail together: that is one silence, not many
                 self._length_s = min(max(self._length_s * 2, 0.5), self._longest_s)
                 self._until = now + self._length_s
+            self._tried_until = 0.0
             self.reason = reason
 
     def end(self) -> None:
         with self._mutex:
-            self._until, self._length_s, self.reason = 0.0, 0.0, None
+            self._until, self._tried_until, self._length_s, self.reason = 0.0, 0.0, 0.0, None
 
 
 def _away(node: str, reason: str, after_s: float | None = None) -> Retry:

@@ -12,7 +12,7 @@ import pytest
 from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
 from astara.clients.authority import issue, open_authority
 from astara.clients.identity import Identity
-from astara.contract.agent import Deviation, NodeView, Problem
+from astara.contract.agent import Deviation, InstanceList, NodeView, Problem
 from astara.contract.codec import encode
 from astara.contract.generation import Generation
 from astara.contract.identity import ORCHESTRATOR
@@ -142,6 +142,36 @@ def test_a_slow_answer_does_not_make_the_node_dead(identity: Identity) -> None:
     with pytest.raises(Retry, match="in time"):
         node.delete_instance("x", Generation(1, 1))
     assert node.node() == VIEW
+
+
+def test_w13_an_agent_that_hangs_holds_one_caller_and_not_all(identity: Identity) -> None:
+    """One stuck node must never slow the resources of the others: every look lists every node."""
+    time, asked, hangs = Time(), [], True
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(time.now)
+        if hangs:
+            raise httpx.ReadTimeout("silence")
+        return httpx.Response(200, content=encode(InstanceList(instances=())))
+
+    node = client(identity, answer, time)
+    with pytest.raises(Retry, match="in time"):
+        node.instances()
+    for _ in range(100):
+        with pytest.raises(Retry, match="cannot be reached"):
+            node.instances("router", "r1")
+    assert len(asked) == 1
+    time.now += 0.5  # its first silence is over: one tries, and is not back yet
+    with pytest.raises(Retry, match="in time"):
+        node.instances("router", "r1")
+    with pytest.raises(Retry, match="cannot be reached"):
+        node.instances("router", "r2")
+    assert len(asked) == 2
+    hangs = False
+    time.now += 8.0
+    assert node.instances().instances == ()
+    assert node.instances("router", "r2").instances == ()
+    assert node.trouble is None
 
 
 def test_a_certificate_at_fault_is_named_in_the_remedy(identity: Identity) -> None:
