@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import structlog
+
 from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
 from astara.clients.identity import Identity
 from astara.contract.agent import ApplyReport, InstanceSpec, InstanceView, Key, NodeView, PortAttachment
@@ -13,10 +15,11 @@ from astara.contract.codec import Wire
 from astara.contract.document import document
 from astara.contract.generation import Generation
 from astara.model.boundaries import ProviderListing
-from astara.model.errors import Retry, Terminal
+from astara.model.errors import AstaraError, Retry, Terminal
 from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey
 from astara.providers.namespace.feed import Feed, OnChange
 
+_log = structlog.get_logger(__name__)
 _IDS = uuid.UUID("6c0c8d6e-4a0f-5d2e-9a51-3f6f0c1d7a91")
 
 
@@ -110,7 +113,10 @@ class NamespaceProvider:
         def answer(client: NodeClient) -> tuple[InstanceView, ...] | None:
             try:
                 return ask(client)
-            except Retry:
+            except AstaraError as error:
+                # Also an agent of another version, or another server at its address: unknown there, as usual elsewhere.
+                if not isinstance(error, Retry):
+                    _log.warning("node.not-understood", node=client.name, error=str(error), remedy=error.remedy)
                 return None
 
         if len(self._clients) == 1:
