@@ -2,7 +2,8 @@
 
 A daemon runs in the foreground of a session of its own; when the agent dies it becomes init's child and keeps
 serving. What it is, is written to `<name>.pid`; a restarted agent believes that file only if the process is the
-same one (start time), runs the same command line and sits in the same network namespace.
+same one (start time), runs the same command line and sits in the same network namespace. An agent killed between
+starting it and writing that file has left `<name>.starting` with the command line, by which `stop` finds it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def start(
     Raises:
         OSError: the program does not exist or cannot be executed; NetnsGone: no such namespace.
     """
-    files.ensure_directory(pid_file.parent)
+    files.replace(_intention(pid_file), "\0".join(argv))
     output = _open_log(log_file)
     try:
         with netns.entered(place_netns):
@@ -65,6 +66,7 @@ def start(
     seen = _seen(child.pid)  # cannot be None: nobody has waited for our child yet
     process = Process(child.pid, seen[1] if seen is not None else 0)
     files.replace(pid_file, f"{process.pid} {process.started}\n")
+    files.remove(_intention(pid_file))
     return process
 
 
@@ -131,11 +133,13 @@ def stop(pid_file: Path, deadline_s: float = _STOP_DEADLINE_S) -> None:
 
     Its namespace may be gone already: the start time alone says that it is ours.
     """
-    process = _remembered(pid_file)
-    if process is not None and send(process, signal.SIGTERM) and not wait(process, deadline_s):
-        send(process, signal.SIGKILL)
-        wait(process, deadline_s)
+    remembered = _remembered(pid_file)
+    for process in (*_unremembered(pid_file), *([remembered] if remembered is not None else [])):
+        if send(process, signal.SIGTERM) and not wait(process, deadline_s):
+            send(process, signal.SIGKILL)
+            wait(process, deadline_s)
     files.remove(pid_file)
+    files.remove(_intention(pid_file))
 
 
 def watch(process: Process) -> int | None:
@@ -181,6 +185,31 @@ def _remembered(pid_file: Path) -> Process | None:
     if len(words) != 2 or not all(word.isdigit() for word in words):
         return None
     return Process(int(words[0]), int(words[1]))
+
+
+def _intention(pid_file: Path) -> Path:
+    return pid_file.with_suffix(".starting")
+
+
+def _unremembered(pid_file: Path) -> list[Process]:
+    """Return what was started when an agent died in the middle: same command line, at the head of its own session.
+
+    Command lines of daemons name their own configuration file, so they are unique on the machine.
+    """
+    content = files.read(_intention(pid_file))
+    if content is None:
+        return []
+    argv = content.decode(errors="replace").split("\0")
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    found = [Process(pid, seen[1]) for pid in pids if _command_line(pid) == argv and (seen := _seen(pid)) is not None]
+    return [process for process in found if _leads_session(process.pid)]
+
+
+def _leads_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
 
 
 def _seen(pid: int) -> tuple[str, int] | None:

@@ -43,6 +43,31 @@ def test_another_command_line_is_not_the_wanted_daemon(pid_file: Path) -> None:
     assert processes.find(None, pid_file, SLEEP) is not None
 
 
+def test_a_daemon_whose_starter_died_before_noting_it_is_found_and_ended(
+    pid_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold the ports of every one that comes after it, and the namespace of a removed instance."""
+    argv = ("/usr/bin/sleep", f"1000.{os.getpid()}")
+    started: list[processes.Process] = []
+    really_replace = files.replace
+
+    def dies(path: Path, content: str) -> None:
+        if path == pid_file:
+            started.append(processes.Process(*(int(word) for word in content.split())))
+            raise KeyboardInterrupt
+        really_replace(path, content)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(files, "replace", dies)
+        processes.start(None, pid_file, argv)
+    assert processes.alive(started[0])
+
+    processes.stop(pid_file)
+
+    assert not processes.alive(started[0])
+    assert list(pid_file.parent.iterdir()) == []
+
+
 def test_a_reused_pid_is_never_signalled(pid_file: Path) -> None:
     running = processes.start(None, pid_file, SLEEP)
     files.replace(pid_file, f"{running.pid} {running.started + 1}\n")
