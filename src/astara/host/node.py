@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -193,11 +194,17 @@ def _matches(instance: Instance, driver: str | None, identifier: str | None) -> 
 
 
 def end_processes_inside(path: Path) -> None:
-    """Kill what still runs in the namespace of an instance nobody knows: it would keep the namespace alive."""
+    """Kill what still runs in the namespace of an instance nobody knows: it would keep the namespace alive.
+
+    Raises OSError when the path leads to the agent's own namespace (`ip netns attach` by hand): all of the node
+    lives there.
+    """
     try:
         wanted = netns.inode(path)
     except netns.NetnsGone:
         return
+    if wanted == netns.inode(None):
+        raise OSError(errno.EBUSY, "leads to the node's own namespace", str(path))
     for pid in _pids():
         try:
             if Path(f"/proc/{pid}/ns/net").stat().st_ino == wanted:
