@@ -42,6 +42,20 @@ def server(mac: str, *addresses: str) -> Host:
     )
 
 
+#: Asks for server-0a.openstacklocal (A) from a given source address.
+QUESTION = """
+import socket, struct, sys
+source, server = sys.argv[1:]
+family = socket.AF_INET6 if ":" in source else socket.AF_INET
+wire = socket.socket(family, socket.SOCK_DGRAM)
+wire.bind((source, 0))
+wire.settimeout(1)
+labels = b"".join(bytes([len(word)]) + word for word in (b"server-0a", b"openstacklocal"))
+wire.sendto(struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + labels + struct.pack("!B2H", 0, 1, 1), (server, 53))
+print("answered", len(wire.recv(512)))
+"""
+
+
 class Network:
     def __init__(self, lan: Segment, nova: NovaMetadata, directory: Path) -> None:
         self.lan = lan
@@ -149,6 +163,27 @@ def test_nothing_but_its_services_is_reachable_and_nothing_is_forwarded(network:
     assert "hook forward priority filter; policy drop" in rules
     listener.kill()
     listener.communicate()
+
+
+def test_dns_answers_the_networks_own_and_private_addresses_only(network: Network) -> None:
+    """On a network that is reachable from everywhere, forged questions must not make it flood others."""
+    network.push(server(A, "10.1.0.5", "fd01::5"))
+    machine = network.lan.machine(A)
+    outside = ("192.0.2.7", "2001:db8::7")
+    for address in ("10.1.0.5/24", "192.168.7.7/32", "192.0.2.7/32", "fd01::5/64", "fd77::7/128", "2001:db8::7/128"):
+        machine.run("ip", "addr", "add", address, "dev", "eth0", *(("nodad",) if ":" in address else ()))
+    inside = Machine(network.lan.server, SERVER_MAC)
+    link = inside.run("ip", "-o", "-4", "addr", "show", "to", "10.1.0.2").split()[1]
+    for source in ("192.168.7.7", "fd77::7", *outside):
+        inside.run("ip", "route", "add", source, "dev", link)
+
+    def resolves(source: str) -> bool:
+        own = "fd01::2" if ":" in source else "10.1.0.2"
+        said = machine.run("python3", "-c", QUESTION, source, own, check=False)
+        return "answered" in said
+
+    assert all(resolves(source) for source in ("10.1.0.5", "192.168.7.7", "fd01::5", "fd77::7"))
+    assert not any(resolves(source) for source in outside)
 
 
 def test_administratively_down_is_closed_and_silent(network: Network) -> None:

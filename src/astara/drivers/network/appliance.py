@@ -62,7 +62,7 @@ class NetworkAppliance:
         configs: dict[str, Any] = {
             "links": LinksConfig((_link(section, mac),)),
             "sysctl": _CLOSED,
-            "nftables": ruleset(mac, enabled=section.enabled),
+            "nftables": ruleset(mac, _subnets(section), enabled=section.enabled),
         }
         if section.enabled:
             configs["routes"] = _routes(section, mac)
@@ -81,6 +81,15 @@ def _link(section: NetworkSection, mac: str) -> LinkConfig:
     ]
     served: list[Interface] = [ip_interface(METADATA_V4), ip_interface((METADATA_V6, 64))] if section.metadata else []
     return LinkConfig(mac, section.mtu, addresses=(*own, *served))
+
+
+def _subnets(section: NetworkSection) -> list[Network]:
+    """Every subnet of the network that is known: the served ones, and those in which the instance has an address."""
+    own = [
+        _parse(ip_interface, text, f"$.addresses[{index}]", "an address with prefix length").network
+        for index, text in enumerate(section.addresses)
+    ]
+    return [*own, *(_network(subnet.cidr, f"$.subnets[{index}].cidr") for index, subnet in enumerate(section.subnets))]
 
 
 def _routes(section: NetworkSection, mac: str) -> RoutesConfig:
