@@ -57,8 +57,8 @@ def test_a_daemon_whose_starter_died_before_noting_it_is_found_and_ended(
             raise KeyboardInterrupt
         really_replace(path, content)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(files, "replace", dies)
+    monkeypatch.setattr(files, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
         processes.start(None, pid_file, argv)
     assert processes.alive(started[0])
 
