@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,13 @@ class SubsystemError(Exception):
         self.phase = phase
         self.field = field
         super().__init__(f"{subsystem}: {message}")
+
+
+class NotPlugged(SubsystemError):
+    """Links the configuration names are not there: a fault of the moment, not of the wish. Push again."""
+
+    def __init__(self, subsystem: str, phase: str, macs: Iterable[str]) -> None:
+        super().__init__(subsystem, phase, f"nothing is plugged in with MAC {', '.join(macs)}")
 
 
 class Subsystem(Protocol):

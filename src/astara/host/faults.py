@@ -11,7 +11,7 @@ from astara.appliance.api import refusals
 from astara.appliance.api.refusals import Refusal
 from astara.appliance.api.routing import Handler, Request, Response
 from astara.appliance.apply.errors import ApplyFailed, StorageUnavailable
-from astara.appliance.boundaries import SubsystemError
+from astara.appliance.boundaries import NotPlugged, SubsystemError
 from astara.host.links import LinkError
 from astara.model.errors import Gone, Stale
 
@@ -42,6 +42,9 @@ def refusal_of(error: Exception) -> Refusal:
             return refusals.not_found("such instance: " + str(error), remedy or "create it again")
         case StorageUnavailable():
             return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "unavailable", str(error), remedy=remedy)
+        case NotPlugged():
+            # Not 422: no other wish is needed, and whoever asks again finds the ports plugged in once more.
+            return refusals.unavailable(str(error), "push again; if it stays, see the agent's log for the port")
         case SubsystemError(phase="check"):
             return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-by-daemon", str(error), field=error.field)
         case ApplyFailed():

@@ -8,7 +8,7 @@ import pytest
 
 from astara.appliance.api.routing import Request, Response, Route, Router
 from astara.appliance.apply.errors import ApplyFailed, StorageUnavailable
-from astara.appliance.boundaries import SubsystemError
+from astara.appliance.boundaries import NotPlugged, SubsystemError
 from astara.contract.agent import Deviation, Problem
 from astara.contract.codec import ContractError, decode
 from astara.host.faults import told
@@ -34,6 +34,7 @@ def answered(error: Exception) -> tuple[int, Problem]:
         (Gone("no namespace", "create it"), HTTPStatus.NOT_FOUND, "not-found"),
         (StorageUnavailable("full", "free space"), HTTPStatus.INSUFFICIENT_STORAGE, "unavailable"),
         (SubsystemError("dnsmasq", "check", "bad option"), HTTPStatus.UNPROCESSABLE_ENTITY, "refused-by-daemon"),
+        (NotPlugged("links", "check", ["fa:16:3e:00:00:01"]), HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
         (SubsystemError("dnsmasq", "apply", "died"), HTTPStatus.INTERNAL_SERVER_ERROR, "apply-failed"),
         (LinkError("av1: no"), HTTPStatus.INTERNAL_SERVER_ERROR, "apply-failed"),
         (ContractError("$.a", "wrong"), HTTPStatus.UNPROCESSABLE_ENTITY, "invalid"),

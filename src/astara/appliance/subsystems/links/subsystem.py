@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from astara.appliance.boundaries import Place, SubsystemError
+from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems.links.config import LinksConfig
 from astara.appliance.subsystems.links.plan import Changes, World, changes, missing, retirements
 from astara.appliance.system import netns, rtnetlink, sysctl
@@ -29,7 +29,7 @@ class LinksSubsystem:
         with netns.entered(place.netns), Netlink() as kernel:
             absent = missing(rendered, rtnetlink.by_mac(rtnetlink.seen_links(kernel)))
         if absent:
-            raise SubsystemError(self.name, "check", f"nothing is plugged in with MAC {', '.join(absent)}")
+            raise NotPlugged(self.name, "check", absent)
 
     def apply(self, place: Place, rendered: LinksConfig, previous: LinksConfig | None) -> bool:
         with netns.entered(place.netns), Netlink() as kernel:
@@ -42,7 +42,7 @@ class LinksSubsystem:
         if plan.announce:
             self._announcer.announce(place.netns, plan.announce)
         if absent:
-            raise SubsystemError(self.name, "apply", f"nothing is plugged in with MAC {', '.join(absent)}")
+            raise NotPlugged(self.name, "apply", absent)
         return bool(plan.details or retired.details)
 
     def read_back(self, place: Place, rendered: LinksConfig) -> Sequence[Deviation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from astara.appliance.boundaries import Place, SubsystemError
+from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems.nftables import codec, elements
 from astara.appliance.subsystems.nftables.config import TABLE, Ruleset
 from astara.appliance.subsystems.nftables.elements import Pair, UnknownLink
@@ -100,7 +100,7 @@ def _refusals(name: str, phase: str) -> Iterator[None]:
     except NetlinkError as error:
         raise SubsystemError(name, phase, error.strerror or str(error)) from None
     except UnknownLink as error:
-        raise SubsystemError(name, phase, f"nothing is plugged in with MAC {error}") from None
+        raise NotPlugged(name, phase, [str(error)]) from None
 
 
 def _contents(kernel: Netlink, shapes: Mapping[str, SetShape], empty: frozenset[str]) -> dict[str, frozenset[Pair]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from astara.appliance.boundaries import Place, SubsystemError
+from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems.routes.config import RoutesConfig
 from astara.appliance.subsystems.routes.plan import Changes, changes
 from astara.appliance.system import fib, netns, rtnetlink
@@ -50,5 +50,5 @@ def _changes(kernel: Netlink, config: RoutesConfig, phase: str) -> Changes:
     named = {hop.mac for route in config.routes for hop in route.hops if hop.mac is not None}
     absent = sorted(named - set(links))
     if absent:
-        raise SubsystemError("routes", phase, f"nothing is plugged in with MAC {', '.join(absent)}")
+        raise NotPlugged("routes", phase, absent)
     return changes(config, links, fib.routes(kernel), fib.rules(kernel))
