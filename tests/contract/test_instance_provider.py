@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -93,6 +93,14 @@ def test_creating_twice_makes_one(world: World) -> None:
     second = world.provider.create(key, wish, NOW)
     assert first.id == second.id == seen(world, key).id
     assert seen(world, key).ports == wish.ports
+
+
+def test_creating_again_makes_the_ports_those_wished_for(world: World) -> None:
+    key, wish = a_key(), wanted(world)
+    first = world.provider.create(key, wish, NOW)
+    second = world.provider.create(key, replace(wish, ports=()), NOW)
+    assert first.id == second.id == seen(world, key).id
+    assert seen(world, key).ports == ()
 
 
 def test_two_slots_are_two_instances(world: World) -> None:

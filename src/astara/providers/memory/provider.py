@@ -40,14 +40,16 @@ class MemoryProvider:
             )
 
     def create(self, key: ResourceKey, wanted: DesiredInstance, generation: Generation) -> ObservedInstance:
-        """Make the instance of this slot on this host, or find it; asking twice makes one."""
+        """Make the instance of this slot on this host, or find it and make its ports those wished for."""
         cloud = self.cloud
         with cloud.lock, self._call("create"):
             cloud.admit(key, wanted.host, generation)
             same = [i for i in cloud.of(key) if (i.slot, i.host) == (wanted.slot, wanted.host)]
             instance = same[0] if same else self._make(key, wanted)
-            for port in wanted.ports:
-                instance.ports[port.port_id] = port
+            ports = {port.port_id: port for port in wanted.ports}
+            if instance.ports != ports:
+                instance.ports = ports
+                cloud.changes += bool(same)
             return cloud.observed(instance, self.name)
 
     def delete(self, instance: ObservedInstance, generation: Generation) -> None:
