@@ -149,8 +149,12 @@ class Engine:
     # What an operator may ask
 
     def look(self, key: ResourceKey | None) -> int:
-        """Queue one resource (also one nobody knows yet), or all; forgets their back-off. Returns how many."""
+        """Queue one resource (also one nobody knows yet), or all; forgets their back-off. Returns how many.
+
+        Raises Gone for a driver that is not enabled: such a look would fail, and be made again, for ever.
+        """
         if key is not None:
+            self._must_have_driver(key)
             self._look_eagerly(key, Lane.FRESH)
             return 1
         keys = self.ledger.known()

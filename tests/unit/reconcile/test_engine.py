@@ -160,6 +160,13 @@ def test_looking_eagerly_ends_a_back_off():
     assert orchestrator.phase() == "configured"
 
 
+def test_a_mistyped_driver_is_refused_and_not_looked_for_ever_after():
+    orchestrator = World().orchestrator()
+    with pytest.raises(Gone, match="balancer"):
+        orchestrator.engine.look(ResourceKey("balancer", "x"))
+    assert not orchestrator.engine.inbox.knows(ResourceKey("balancer", "x"))
+
+
 def test_a_gone_resource_is_forgotten():
     world = World()
     world.neutron.put_router(router())
