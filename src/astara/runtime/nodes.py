@@ -125,7 +125,11 @@ class NodeWatch:
     def _run(self) -> None:
         wait_s = 0.0
         while not self._stopping.wait(wait_s):
-            wait_s = self.look()
+            try:
+                wait_s = self.look()
+            except Exception:  # noqa: BLE001 - without this thread no node is ever announced again; logged with its traceback
+                _log.exception("nodes.look-crashed")
+                wait_s = self._options.ask_every_s
             self._looked.set()
 
     def look(self) -> float:

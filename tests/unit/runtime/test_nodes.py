@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
+
 from astara.contract.agent import NodeView
 from astara.model.errors import Retry
 from astara.model.operator import NodeLine
 from astara.runtime.nodes import NodeDirectory, NodeWatch, NodeWatchOptions, judged
+from support.segment import eventually
 
 
 def line(name: str, *, reachable: bool) -> NodeLine:
@@ -112,3 +115,25 @@ def test_an_agent_of_another_contract_is_named_and_gets_no_work() -> None:
     for found in NodeDirectory(Agents(contracts=(99,)), {}).nodes():
         assert not found.reachable
         assert "contract 99" in (found.error or "")
+
+
+def test_the_watch_outlives_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its thread ended with the first surprise (no file descriptor left): nodes were never announced again."""
+    neutron = Neutron()
+
+    class Surprised(Agents):
+        surprises = 1
+
+        def node(self, host: str) -> NodeView:
+            if self.surprises:
+                self.surprises -= 1
+                raise RuntimeError("can't start new thread")
+            return super().node(host)
+
+    directory = NodeDirectory(Surprised(hosts=("n1",)), {})
+    nodes = NodeWatch(directory, neutron, Clock(), NodeWatchOptions(ask_every_s=0.01))  # type: ignore[arg-type]
+    nodes.start()
+    announced = eventually(lambda: neutron.announced)
+    nodes.stop()
+    assert announced == [(("n1", True),)]
+    assert "nodes.look-crashed" in capsys.readouterr().out
