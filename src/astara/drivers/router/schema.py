@@ -105,15 +105,6 @@ class NdpProxy(Wire, frozen=True):
     external_port_id: str
 
 
-class MetadataIdentity(Wire, frozen=True):
-    """Who sits behind an address of a network: what is signed towards Nova's metadata API."""
-
-    network_id: str
-    address: str
-    instance_id: str
-    project_id: str
-
-
 class RouterSection(Wire, frozen=True):
     """One router. `enabled` false (administratively down): links stay, nothing is forwarded or advertised."""
 
