@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -318,6 +319,25 @@ def test_a_network_has_so_many_connections_and_silent_ones_do_not_last(answered:
 
     for each in held:
         each.close()
+
+
+def test_a_guest_that_holds_connections_does_not_keep_its_neighbours_out(
+    answered: Answered, nova: NovaMetadata
+) -> None:
+    """Networks are shared between tenants."""
+    proxy = MetadataProxy(nova.url, SECRET, replace(LIMITS, connections_of_one=2))
+    proxy.start()
+    try:
+        MetadataSubsystem(proxy).apply(answered.lan.place, MetadataConfig(SERVER_MAC, (ALICE, BOB)), None)
+        greedy = answered.guest(A, "10.1.0.5/24")
+        held = [greedy.connect() for _ in range(LIMITS.connections)]
+
+        assert answered.guest(B, "10.1.0.6/24").get()[0] == 200
+
+        for each in held:
+            each.close()
+    finally:
+        proxy.stop()
 
 
 def test_a_busy_network_does_not_take_another_networks_turn(answered: Answered, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Limits:
     head_bytes: int = 16384
     body_bytes: int = 65536
     connections: int = 128  # of one instance at a time
+    connections_of_one: int = 32  # of these, from one address: one guest must not keep the others out
 
 
 @dataclass(frozen=True, slots=True)

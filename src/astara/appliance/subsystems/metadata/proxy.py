@@ -56,7 +56,7 @@ class _Served:
     config: MetadataConfig
     directory: Directory
     servers: list[asyncio.Server] = field(default_factory=list)
-    connections: set[asyncio.Task[None]] = field(default_factory=set)
+    connections: dict[asyncio.Task[None], str] = field(default_factory=dict)  # -> source address
 
 
 class NotServing(Exception):
@@ -205,18 +205,26 @@ class MetadataProxy:
         if task is None or self._nova is None:
             return
         try:
-            if len(served.connections) >= self._limits.connections:
+            peer = writer.get_extra_info("peername")
+            if peer is None:
+                return  # gone already
+            source = str(peer[0])
+            if self._busy(served, source):
                 writer.write(_BUSY)
                 return
-            served.connections.add(task)
+            served.connections[task] = source
             await self._exchange(served, reader, writer, self._nova)
         except OSError:
             pass  # the guest went away
         except Exception as error:  # noqa: BLE001 - one guest's connection must not end the others'
             _log.error("metadata_exchange_failed", instance=served.place.instance_id, error=type(error).__name__)
         finally:
-            served.connections.discard(task)
+            served.connections.pop(task, None)
             writer.close()
+
+    def _busy(self, served: _Served, source: str) -> bool:
+        sources = list(served.connections.values())
+        return len(sources) >= self._limits.connections or sources.count(source) >= self._limits.connections_of_one
 
     async def _exchange(
         self, served: _Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, nova: Nova
