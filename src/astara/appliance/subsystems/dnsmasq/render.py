@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
@@ -35,6 +35,10 @@ SETTLED = "settled-hosts"
 
 _LINK_NAME = re.compile(r"[0-9A-Za-z._-]{1,15}")
 _STATIC_ROUTES = ("classless-static-route", "249")  # RFC 3442, and Windows' older number for the same
+#: Of data in one option (RFC 2132 2); dnsmasq refuses to start with more.
+_LONGEST_OPTION = 255
+#: Of routes in one line, which dnsmasq cuts after 1024 (see quoting); the tag and the option's name come before.
+_LONGEST_ROUTES = 900
 _SHORTEST_V6_PREFIX = 64  # dnsmasq refuses a shorter one
 #: Only a bound: every lease is a known port's.
 _MOST_LEASES = 65536
@@ -191,12 +195,24 @@ def _option(subnet: Subnet, name: str, values: list[str]) -> str:
 def _static_routes(subnet: Subnet, subnets: tuple[Subnet, ...]) -> Iterator[str]:
     """The network's other subnets are on link; a client that takes option 121 ignores option 3, so both say it."""
     on_link = IPv4Address(0)
-    others = [other.network for other in subnets if other.mode is Mode.DHCPV4 and other.id != subnet.id]
-    routes = [f"{network},{on_link}" for network in others]
-    routes += [f"{route.destination},{route.nexthop}" for route in subnet.routes]
-    yield from routes
-    if routes and subnet.gateway:
-        yield f"{IPv4Network('0.0.0.0/0')},{subnet.gateway}"
+    routes = [(network, on_link) for network in _neighbours(subnet, subnets)]
+    routes += [(route.destination, route.nexthop) for route in subnet.routes]
+    default = [(IPv4Network("0.0.0.0/0"), subnet.gateway)] if routes and subnet.gateway else []
+    while not _fits((*routes, *default)):
+        del routes[0]  # neighbours first: those are reached by the gateway too
+    yield from (f"{destination},{nexthop}" for destination, nexthop in (*routes, *default))
+
+
+def _neighbours(subnet: Subnet, subnets: tuple[Subnet, ...]) -> list[IPv4Network]:
+    others = (other for other in subnets if other.mode is Mode.DHCPV4 and other.id != subnet.id)
+    return [other.network for other in others if isinstance(other.network, IPv4Network)]
+
+
+def _fits(routes: Sequence[tuple[IPv4Network, IPv4Address]]) -> bool:
+    """RFC 3442: the prefix length, as many octets of the prefix as count, the router."""
+    coded = sum(1 + (destination.prefixlen + 7) // 8 + 4 for destination, _ in routes)
+    written = sum(len(f"{destination},{nexthop},") for destination, nexthop in routes)
+    return coded <= _LONGEST_OPTION and written <= _LONGEST_ROUTES
 
 
 def _port_options(host: Host, left_out: list[LeftOut]) -> Iterator[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
-from astara.appliance.subsystems.dnsmasq.config import DnsmasqConfig, Host, Mode, PortOption, Subnet
+from astara.appliance.subsystems.dnsmasq.config import DnsmasqConfig, Host, Mode, PortOption, StaticRoute, Subnet
 from astara.appliance.subsystems.dnsmasq.render import LeftOut, Rendered, render
 from support.builders.daemons import OWN_MAC, dnsmasq_config, dnsmasq_wishes, host, subnet_v4, subnet_v6
 from support.golden_files import golden
@@ -75,6 +75,29 @@ def test_what_is_left_out_never_repeats_the_tenants_words() -> None:
     assert {item.port_id for item in found.left_out} == {"p"}
     assert len(found.left_out) == 3
     assert "evil" not in repr(found)
+
+
+def test_routes_that_no_option_can_carry_are_left_out_neighbours_first() -> None:
+    """dnsmasq would refuse the whole file, and the network would stay unserved from its 32nd subnet on."""
+    metadata = StaticRoute(IPv4Network("169.254.169.254/32"), IPv4Address("10.0.0.2"))
+    subnets = [
+        Subnet(
+            f"s{number}",
+            IPv4Network(f"10.0.{number}.0/24"),
+            IPv4Address(f"10.0.{number}.2"),
+            Mode.DHCPV4,
+            gateway=IPv4Address(f"10.0.{number}.1"),
+            routes=(metadata,),
+        )
+        for number in range(60)
+    ]
+
+    found = rendered(dnsmasq_config(*subnets))
+
+    lines = [line for line in found.own_options.splitlines() if "tag:subnet-s0,option:classless" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("10.0.59.0/24,0.0.0.0,169.254.169.254/32,10.0.0.2,0.0.0.0/0,10.0.0.1")
+    assert all(line.count("/") <= 32 and len(line) < 1000 for line in found.own_options.splitlines())
 
 
 def test_a_port_is_named_below_its_networks_domain_only() -> None:
