@@ -152,7 +152,10 @@ class SqliteRecords:
                 self._queue.clear()
             if self._writing and not self._write():
                 with self._changed:
-                    self._queue.extendleft(reversed(self._writing))
+                    kept = (*self._writing, *self._queue)
+                    self._dropped += max(0, len(kept) - _QUEUE_LIMIT)
+                    self._queue.clear()
+                    self._queue.extend(kept)  # from the right: the bound then takes the oldest
                     self._writing = ()
                     if self._closing or self._changed.wait_for(lambda: self._closing, _RETRY_S):
                         return

@@ -12,6 +12,7 @@ from astara.model.errors import Retry
 from astara.model.operator import HistoryLine
 from astara.model.resource import ResourceKey
 from astara.records.store import SqliteRecords
+from support.segment import eventually
 
 R1, R2 = ResourceKey("router", "r1"), ResourceKey("router", "r2")
 
@@ -109,6 +110,22 @@ def test_a_locked_file_delays_history_and_loses_none(store, path):
     again = records(path)
     assert [found.at for found in again.history(R1)] == [1.0, 2.0]
     again.close()
+
+
+def test_when_writing_fails_for_long_the_oldest_lines_go(path, monkeypatch):
+    monkeypatch.setattr("astara.records.store._QUEUE_LIMIT", 4)
+    busy = SqliteRecords(path, lambda: 100.0)
+
+    def fail_while_more_arrives():
+        for number in (2, 3, 4, 5):
+            busy.append(R1, line(number))
+        return False
+
+    monkeypatch.setattr(busy, "_write", fail_while_more_arrives)
+    busy.open()
+    busy.append(R1, line(1))
+    assert eventually(lambda: [found.at for found in busy.history(R1)] == [2.0, 3.0, 4.0, 5.0])
+    busy.close()
 
 
 def test_many_threads_may_append_at_once(store, path):
