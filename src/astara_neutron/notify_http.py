@@ -99,6 +99,8 @@ class Sender:
         self._queue: collections.deque[dict[str, Any]] = collections.deque()
         self._wake = threading.Condition()
         self._lost = False
+        self._told = 0  # of `dropped`, in the latest RESYNC_EVENT
+        self._first = 0  # messages that go before the next RESYNC_EVENT: else an overrun that lasts sends nothing else
         self._thread: threading.Thread | None = None
         self._connection: http.client.HTTPConnection | None = None
 
@@ -139,19 +141,22 @@ class Sender:
         with self._wake:
             while not self._queue:
                 self._wake.wait()
-            if self._lost:
+            if self._lost and self._first <= 0:
                 marker = {"event_type": RESYNC_EVENT, "message_id": str(uuid.uuid4())}
+                self._told = self.dropped
                 return {**self._queue[0], **marker, "payload": {"reason": f"{self.dropped} dropped"}}
             return self._queue[0]
 
     def _delivered(self, message: dict[str, Any]) -> None:
         with self._wake:
             self.delivered += 1
-            if message["event_type"] == RESYNC_EVENT and self._lost:
-                # Later drops set it again; the messages that did fit follow now.
-                self._lost = False
+            if message is not self._queue[0]:  # by identity: a RESYNC_EVENT of somebody else's may be queued, too
+                # The messages that did fit follow now. What was dropped while this was told is told after them.
+                self._lost = self.dropped != self._told
+                self._first = len(self._queue)
             else:
                 self._queue.popleft()
+                self._first -= 1
 
     def _failed(self, error: Exception, failures: int) -> None:
         self._close()

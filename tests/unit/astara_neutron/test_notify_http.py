@@ -5,6 +5,7 @@ import ipaddress
 import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from oslo_config import cfg
 from astara_neutron import notify_http, options
 from support.neutron import SECRET, expected_signature
 from support.neutron.listener import Listener
+from support.segment import eventually
 
 
 @pytest.fixture
@@ -81,6 +83,39 @@ def test_an_overrun_is_counted_and_announced_before_what_remained(listener, quic
     listener.start()
     listener.wait(lambda: len(listener.messages) == 3)
     assert listener.names() == ["astara.resync", "e0", "e1"]
+
+
+def test_what_is_dropped_while_an_overrun_is_announced_is_announced_too(listener, monkeypatch):
+    """Whoever looks at everything at the first announcement may have looked before the later change."""
+    sender = notify_http.Sender(target(listener, queue_size=1))
+    began, go, delivered = threading.Event(), threading.Event(), []
+
+    def deliver(sent):
+        began.set()
+        go.wait(10)
+        if sent["event_type"] == "astara.resync" and "astara.resync" not in delivered:
+            sender.put(message("late"))
+        delivered.append(sent["event_type"])
+
+    monkeypatch.setattr(sender, "_deliver", deliver)
+    sender.put(message("e0"))
+    assert began.wait(10)
+    sender.put(message("early"))
+    go.set()
+    assert eventually(lambda: sender.delivered == 1)
+    sender.put(message("e1"))
+    assert eventually(lambda: "e1" in delivered)
+    sender.put(message("e2"))
+    assert eventually(lambda: "e2" in delivered)
+    assert delivered == ["e0", "astara.resync", "e1", "astara.resync", "e2"]
+
+
+def test_a_request_to_look_at_everything_is_delivered_once(listener):
+    sender = notify_http.Sender(target(listener))
+    for name in ("astara.resync", "e0"):
+        sender.put(message(name))
+    listener.wait(lambda: "e0" in listener.names())
+    assert listener.names() == ["astara.resync", "e0"]
 
 
 def test_what_the_listener_will_never_take_is_dropped_and_announced(listener, quick):
