@@ -28,7 +28,8 @@ class Pace:
     """Seconds, except `sweep_cpu_share`: the part of one CPU the slow round may use.
 
     `settle_s`: how long hints about one instance are gathered before looking. `calm_s`: how long an instance must
-    stay well after a repair before it counts as well again; `immediate` repairs in a row are not put off.
+    stay well after a repair before it counts as well again; `immediate` repairs in a row are not put off, nor is the
+    second attempt after one that failed: the first may have met a world that was still going to pieces.
     """
 
     settle_s: float = 0.03
@@ -192,7 +193,7 @@ class Healer:
 
     def _delay_s(self, instance_id: str) -> float:
         care = self._cares.get(instance_id)
-        doublings = -1 if care is None else max(care.failures - 1, care.mends - self._pace.immediate)
+        doublings = -1 if care is None else max(care.failures - 2, care.mends - self._pace.immediate)
         if care is None or doublings < 0 or self._calm(care):
             return self._pace.settle_s
         retry_s = min(self._pace.first_retry_s * 2.0 ** min(doublings, 16), self._pace.longest_retry_s)

@@ -114,14 +114,23 @@ def test_hints_do_not_shorten_the_back_off(healers: list[Healer]) -> None:
     pace = Pace(settle_s=0.0, sweep_period_s=3600.0, first_retry_s=3600.0, longest_retry_s=3600.0)
     healer = started(healers, Changes(), patient, pace=pace)
     healer.suspect(patient.id)
-    assert eventually(lambda: len(patient.reasons) == 1)
+    assert eventually(lambda: len(patient.reasons) == 2)
     for _ in range(50):
         healer.suspect(patient.id)
     other = Patient()
     healer._node.patients[other.id] = other  # type: ignore[attr-defined]
     healer.suspect(other.id)
     assert eventually(lambda: other.looks == 1)
-    assert patient.looks == 2
+    assert patient.looks == 3
+
+
+def test_one_failed_repair_is_not_put_off(healers: list[Healer]) -> None:
+    """A namespace that is being removed is heard of before all of it has gone."""
+    patient = Patient(False, OSError("still going"), True)
+    pace = Pace(settle_s=0.0, sweep_period_s=3600.0, first_retry_s=3600.0, longest_retry_s=3600.0)
+    healer = started(healers, Changes(), patient, pace=pace)
+    healer.suspect(patient.id)
+    assert eventually(lambda: patient.looks == 3)
 
 
 def test_somebody_who_breaks_it_again_and_again_is_not_fought_hot(healers: list[Healer]) -> None:
