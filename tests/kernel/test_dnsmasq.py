@@ -275,7 +275,7 @@ def test_trap_injection_a_hostile_port_changes_nothing_for_others(served: Served
 
 
 def test_names_of_ports_are_answered_forward_and_backward(served: Served) -> None:
-    port = Host("p", A, (IPv4Address("10.1.0.5"), IPv6Address("fd01::5")), "web", ("www", "www.example.org"))
+    port = Host("p", A, (IPv4Address("10.1.0.5"), IPv6Address("fd01::5")), "web", ("www", "a.b", "c.d.openstacklocal."))
     served.push(config(port))
     client = served.lan.machine(B)
     client.run("ip", "addr", "add", "10.1.0.9/24", "dev", "eth0")
@@ -283,13 +283,14 @@ def test_names_of_ports_are_answered_forward_and_backward(served: Served) -> Non
     def ask(*words: str) -> str:
         return client.run("busybox", "nslookup", *words, "10.1.0.2", check=False)
 
-    for name in ("web", "web.openstacklocal", "www", "www.openstacklocal", "www.example.org"):
+    for name in ("web", "web.openstacklocal", "www", "www.openstacklocal", "a.b.openstacklocal", "c.d.openstacklocal"):
         assert "Address: 10.1.0.5" in ask("-type=a", name)
         assert "Address: fd01::5" in ask("-type=aaaa", name)
     assert "name = web.openstacklocal" in ask("10.1.0.5")
     assert "name = web.openstacklocal" in ask("fd01::5")
     assert "NXDOMAIN" in ask("-type=a", "other.openstacklocal")
     assert "REFUSED" in ask("-type=a", "example.com")
+    assert "REFUSED" in ask("-type=a", "a.b")
 
 
 def test_trap_a_client_cannot_name_itself(served: Served) -> None:

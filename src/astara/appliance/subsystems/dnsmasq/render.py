@@ -252,14 +252,20 @@ def _informed(host: Host, subnets: tuple[Subnet, ...]) -> bool:
     return any(address in network for address in host.addresses for network in stateless)
 
 
+def _below(domain: str, name: str) -> str:
+    """Return a dotted name below the network's domain; one that is there already (with a final dot or not) stays."""
+    name = name.removesuffix(".")
+    return name if name.endswith(f".{domain}") else f"{name}.{domain}"
+
+
 def _name_lines(host: Host, domain: str, left_out: list[LeftOut]) -> Iterator[str]:
     """The first name of an address is what its PTR record says."""
     names: list[str] = []
     for name in (host.hostname, *host.aliases):
         if is_label(name):
             names += [f"{name}.{domain}", name]
-        elif is_domain(f"{name}.{domain}"):
-            names.append(f"{name}.{domain}")  # never the name alone: it may be somebody else's out there
+        elif is_domain(qualified := _below(domain, name)):
+            names.append(qualified)  # never the name alone: it may be somebody else's out there
         elif name:
             left_out.append(LeftOut(host.port_id, "name: not a host name"))
     if names:
