@@ -48,13 +48,16 @@ def test_a_router_is_found_by_name_and_held_until_released(cloud: Any) -> None:
 
 
 def test_a_rebuilt_router_is_a_new_instance_and_serves_again(cloud: Any) -> None:
-    cloud.await_status("router", cloud.router("rebuilt"))
+    cloud.router("rebuilt")
 
     def instance() -> tuple[str, float, str] | None:
-        detail = convert(json.loads(ask("resource", "show", "rebuilt", "--json").output), ResourceDetail)
+        answer = ask("resource", "show", "rebuilt", "--json")
+        if answer.exit_code != 0:  # not heard of yet
+            return None
+        detail = convert(json.loads(answer.output), ResourceDetail)
         return next(((line.id, line.created_at, line.health) for line in detail.instances), None)
 
-    before = until("the first instance", instance, 10.0)
+    before = until("the first instance", lambda: (i := instance()) and i[2] == "healthy" and i, 15.0)
     assert ask("rebuild", "rebuilt").exit_code == 0
     until(
         "its successor, healthy",
