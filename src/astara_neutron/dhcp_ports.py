@@ -165,6 +165,27 @@ def _mend(context: Any, port_id: str, request: DhcpPortRequest, subnets: list[st
         directory.get_plugin().update_port(context, port_id, {"port": update})
 
 
+def bind_what_waits(context: Any) -> tuple[int, int]:
+    """Bind our ports that have no working binding: their node's layer-2 agent was away when they were made.
+
+    Return how many were tried and how many are left.
+    """
+    waiting = placement.unbound(context, _PORT.c.device_owner == constants.DEVICE_OWNER_DHCP)
+    with db_api.CONTEXT_READER.using(context):
+        query = sa.select(_PORT.c.id, _PORT.c.network_id, _PORT.c.device_id).where(_PORT.c.id.in_(waiting))
+        found = context.session.execute(query.order_by(_PORT.c.id)).all()
+        hosts = {port.network_id: placement.placed(context.session, KIND_NETWORK, port.network_id) for port in found}
+    ours = [
+        (port.id, host)
+        for port in found
+        if (host := hosts[port.network_id]) and port.device_id == device_id(port.network_id, host)
+    ]
+    for port_id, host in ours[: placement.REBIND_AT_ONCE]:
+        placement.bind(context, port_id, host)
+    tried = min(len(ours), placement.REBIND_AT_ONCE)
+    return tried, len(ours) - tried
+
+
 def exists(context: Any, network_id: str) -> bool:
     """Return whether a network has a DHCP port on the node it is placed on."""
     with db_api.CONTEXT_READER.using(context):

@@ -35,8 +35,12 @@ def announce(context: Any, report: NodeReport) -> dict[str, int]:
             journal.mark_everything(context.session)
     if ownership.serves_dhcp():
         dhcp_ports.release_unneeded(context)
-    bound, waiting = placement.bind_what_waits(context) if nodes.available(context) else (0, 0)
-    return {"bound": bound, "waiting": waiting}
+    if not nodes.available(context):
+        return {"bound": 0, "waiting": 0}
+    counts = [placement.bind_what_waits(context)]
+    if ownership.serves_dhcp():
+        counts.append(dhcp_ports.bind_what_waits(context))
+    return {"bound": sum(bound for bound, _ in counts), "waiting": sum(waiting for _, waiting in counts)}
 
 
 def move(context: Any, report: PlacementReport) -> dict[str, int]:

@@ -103,7 +103,7 @@ def bind_attached(context: Any, router_id: str, port_ids: Iterable[str]) -> None
             return
     host = place(context, KIND_ROUTER, router_id)
     if host:
-        for port_id in _unbound(context, _PORT.c.id.in_(list(port_ids))):
+        for port_id in unbound(context, _PORT.c.id.in_(list(port_ids))):
             bind(context, port_id, host)
 
 
@@ -118,7 +118,7 @@ def bind(context: Any, port_id: str, host: str) -> None:
 def bind_what_waits(context: Any) -> tuple[int, int]:
     """Bind our routers' ports that have no working binding. Return how many were tried and how many are left."""
     owners = _PORT.c.device_owner.in_(ROUTER_OWNERS) & _PORT.c.device_id.in_(ownership.our_routers())
-    waiting = _unbound(context, owners)
+    waiting = unbound(context, owners)
     tried = 0
     for port_id in waiting[:REBIND_AT_ONCE]:
         with db_api.CONTEXT_READER.using(context):
@@ -146,7 +146,8 @@ def move_router(context: Any, router_id: str, host: str) -> None:
         bind(context, port_id, host)
 
 
-def _unbound(context: Any, which: sa.ColumnElement[bool]) -> list[str]:
+def unbound(context: Any, which: sa.ColumnElement[bool]) -> list[str]:
+    """Return the ids of the ports among `which` that have no working binding."""
     with db_api.CONTEXT_READER.using(context):
         query = (
             sa.select(_PORT.c.id)

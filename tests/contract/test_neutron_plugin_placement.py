@@ -148,6 +148,16 @@ def test_a_dhcp_port_goes_with_the_last_subnet_that_needs_it(cloud, how):
     cloud.call("PUT", "/astara/dhcp_ports", {"network_id": network["id"], "host": "node-a"}, status=409)
 
 
+def test_a_dhcp_port_that_could_not_be_bound_is_bound_when_nodes_are_announced(cloud):
+    network, _ = cloud.network("10.90.0.0/24")
+    made = dhcp_port(cloud, network, "node-a")
+    cloud.sql("UPDATE ml2_port_bindings SET vif_type = 'binding_failed' WHERE port_id = ?", made["id"])
+    nodes = {"nodes": [{"host": "node-a"}, {"host": "node-b"}]}
+    assert cloud.call("PUT", "/astara/nodes", nodes) == {"bound": 1, "waiting": 0}
+    assert port(cloud, made["id"])["binding:vif_type"] == "bridge"
+    assert cloud.call("PUT", "/astara/nodes", nodes) == {"bound": 0, "waiting": 0}
+
+
 def test_a_dhcp_port_left_behind_goes_when_nodes_are_announced(cloud):
     network, (subnet,) = cloud.network("10.99.0.0/24")
     dhcp_port(cloud, network, "node-a")

@@ -62,7 +62,8 @@ class NodeWatchOptions:
 
     ask_every_s: float = 10.0
     grace_s: float = 30.0
-    announce_every_s: float = 300.0
+    #: Each time Neutron also binds what could not be bound before: how long a layer-2 agent's absence is felt after it.
+    announce_every_s: float = 60.0
     retry_s: float = 1.0
 
 
