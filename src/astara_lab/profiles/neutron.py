@@ -62,10 +62,19 @@ def _choice(setting: Setting) -> NeutronChoice:
         service_providers=() if setting.variant.l3_agent else (provider,),
         further={
             "oslo_messaging_rabbit": {"rabbit_quorum_queue": False, "heartbeat_in_pthread": True},
-            "DEFAULT": {"dhcp_agents_per_network": 1},
+            **(_REFERENCE_OPTIONS if setting.variant.l3_agent else _ASTARA_OPTIONS),
             **_privsep(setting),
         },
     )
+
+
+_REFERENCE_OPTIONS: dict[str, dict[str, ini.Value]] = {"DEFAULT": {"dhcp_agents_per_network": 1}}
+# With the broker away Neutron would hold back its answers: for ever for a notification, which we can do without,
+# and for a message to DHCP agents, which there are none of.
+_ASTARA_OPTIONS: dict[str, dict[str, ini.Value]] = {
+    "DEFAULT": {"dhcp_agent_notification": False},
+    "oslo_messaging_notifications": {"retry": 0},
+}
 
 
 def _privsep(setting: Setting) -> dict[str, dict[str, ini.Value]]:
