@@ -14,12 +14,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from neutron_lib import context as neutron_context
-from neutron_lib.callbacks import events, registry, resources
+from neutron_lib.callbacks import events, priority_group, registry, resources
 from neutron_lib.db import api as db_api
 from neutron_lib.services import base as service_base
 
 # `extensions` is imported so that Neutron finds its directory as an attribute of the package.
-from astara_neutron import api, dhcp_ports, extensions, hints, models, options, ownership, placement, recorder
+from astara_neutron import api, dhcp_ports, extensions, hints, models, options, ownership, placement, recorder, status
 from astara_neutron.models import KIND_NETWORK, KIND_ROUTER
 from astara_neutron.shield import shielded
 
@@ -74,6 +74,9 @@ class AstaraPlugin(service_base.ServicePluginBase):
         registry.subscribe(self.before_port, resources.PORT, events.BEFORE_CREATE)
         registry.subscribe(self.interface_added, resources.ROUTER_INTERFACE, events.AFTER_CREATE)
         registry.subscribe(self.interface_removed, resources.ROUTER_INTERFACE, events.AFTER_DELETE)
+        # After Neutron's own callbacks have said whose router it is.
+        last = priority_group.PRIORITY_ROUTER_DRIVER + 100
+        registry.subscribe(self.router_created, resources.ROUTER, events.PRECOMMIT_CREATE, priority=last)
         registry.subscribe(self.router_deleted, resources.ROUTER, events.PRECOMMIT_DELETE)
         registry.subscribe(self.network_deleted, resources.NETWORK, events.PRECOMMIT_DELETE)
         registry.subscribe(self.subnet_changed, resources.SUBNET, events.AFTER_UPDATE)
@@ -92,6 +95,9 @@ class AstaraPlugin(service_base.ServicePluginBase):
     def interface_removed(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         network_id = (payload.metadata.get("port") or {}).get("network_id", "")
         self.hints.told([(KIND_ROUTER, payload.resource_id), (KIND_NETWORK, network_id)])
+
+    def router_created(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
+        shielded(status.begin)(payload.context, payload.metadata["router_db"])
 
     def router_deleted(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         shielded(placement.forget)(payload.context, KIND_ROUTER, payload.resource_id)

@@ -52,6 +52,12 @@ def test_what_cannot_be_promised_is_refused(shared_cloud, flavor):
         shared_cloud.call("POST", "/routers", router, status=400)
 
 
+def test_a_router_of_ours_is_not_active_before_it_runs(shared_cloud, flavor):
+    """Trap: status ACTIVE reported before anything runs."""
+    assert shared_cloud.router(flavor_id=flavor["id"])["status"] == "ALLOCATING"
+    assert shared_cloud.router()["status"] == "ACTIVE"
+
+
 def test_ports_wait_for_a_node_and_are_bound_when_there_is_one(shared_cloud, flavor):
     _, (subnet,) = shared_cloud.network("10.95.0.0/24")
     ours, theirs = shared_cloud.router(subnet, flavor_id=flavor["id"]), shared_cloud.router()
