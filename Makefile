@@ -18,7 +18,7 @@ ISOLATED := unshare --net --mount --pid --uts --fork --mount-proc --kill-child -
 	mount -t sysfs sysfs /sys && ip link set lo up && exec "$$@"' isolated
 # The embedded cloud, started for one command and taken down after it, however that ends.
 IN_LAB = $(BIN)/astara lab run --dir .lab/test-$$$$ --
-IN_NEUTRON_LAB = MECH=$(MECH) $(BIN)/astara lab run --profile neutron --dir .lab/test-$$$$ --
+IN_NEUTRON_LAB = API_PROCESSES=2 MECH=$(MECH) $(BIN)/astara lab run --profile neutron --dir .lab/test-$$$$ --
 PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 
 .PHONY: help demo demo-down test lint unit kernel e2e e2e-neutron lab lab-down storm bench install install-neutron need-root clean

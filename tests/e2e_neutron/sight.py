@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from astara_lab.control import Control
+from astara_lab.profiles.daemons import OVN_RUN
 from astara_lab.waiting import until
 
 _NETNS = Path("/run/netns")
@@ -87,7 +88,9 @@ def inode(namespace: str) -> int:
 
 def logical_routers() -> set[str]:
     """Neutron's ids of the routers that OVN itself has."""
-    names = _output("ovn-nbctl", "--bare", "--columns=name", "list", "Logical_Router").split()
+    names = _output(
+        "ovn-nbctl", f"--db=unix:{OVN_RUN}/nb.sock", "--bare", "--columns=name", "list", "Logical_Router"
+    ).split()
     return {name.removeprefix("neutron-") for name in names}
 
 

@@ -85,7 +85,7 @@ def test_ipv6_by_slaac_reaches_outside(site: Any, outside: OutsideHost) -> None:
         assert seen_by("[2001:db8:ffff::1]", site.web) == str(site.web.address(6))
 
 
-def test_metadata_knows_each_machine(site: Any) -> None:
+def test_metadata_knows_each_machine(site: Any, ovs_only: None) -> None:
     for host in (site.web, site.db):
         answer = host.fetch("http://169.254.169.254/latest/meta-data/instance-id", timeout_s=15.0)
         assert answer.text == host.instance_id
