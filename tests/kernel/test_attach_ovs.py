@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,16 @@ class Switch:
             process.terminate()
             process.wait(timeout=20)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """ovs-vswitchd sees nothing for a while; the database answers."""
+        vswitchd = self._processes[-1]
+        vswitchd.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            vswitchd.send_signal(signal.SIGCONT)
+
     def vsctl(self, *words: str) -> str:
         done = subprocess.run(
             ["ovs-vsctl", f"--db={self.remote}", "--timeout=10", *words], check=True, capture_output=True, text=True
@@ -90,6 +102,15 @@ def plugged() -> InstanceSpec:
     return spec(port(attach="ovs"))
 
 
+def uses_the_present_link(switch: Switch, instance: InstanceSpec) -> bool:
+    """The number of the OpenFlow port may be an earlier one's; the device behind it may not."""
+    name = links.host_name(instance.ports[0].port_id)
+    if links.find(name) is None or name not in switch.ports():
+        return False
+    index = f'"{_index(name)}"'
+    return index in external_ids(switch, instance) and switch.vsctl("get", "Interface", name, "ifindex") == index[1:-1]
+
+
 def external_ids(switch: Switch, instance: InstanceSpec) -> str:
     return switch.vsctl("get", "Interface", links.host_name(instance.ports[0].port_id), "external_ids")
 
@@ -123,6 +144,30 @@ def test_tcp_passes_through_the_userspace_datapath(switch: Switch, deployment: D
     assert answer == b"passed"
 
 
+@pytest.mark.parametrize(
+    ("settings", "tag"),
+    [
+        (("set", "bridge", "br-int", "fail_mode=secure"), "4095"),
+        (("set", "Open_vSwitch", ".", "external_ids:ovn-remote=unix:none"), "[]"),
+    ],
+    ids=["the Neutron agent's", "ovn-controller's"],
+)
+def test_a_port_hears_no_vlan_until_the_agent_gives_it_one(
+    switch: Switch, deployment: Deployment, settings: tuple[str, ...], tag: str
+) -> None:
+    """A port without a tag is a trunk: it would hear every tenant. On OVN nobody would ever give it one."""
+    switch.vsctl("set", "bridge", "br-int", "fail_mode=secure", "--", *settings)
+    instance = plugged()
+    try:
+        with running(deployment) as (_, client):
+            client.put_instance(instance)
+            found = switch.vsctl("get", "Port", links.host_name(instance.ports[0].port_id), "tag", "trunks")
+            client.delete_instance(instance.id, NOW)
+    finally:
+        switch.vsctl("clear", "bridge", "br-int", "fail_mode", "--", "clear", "Open_vSwitch", ".", "external_ids")
+    assert found.split() == [tag, f"[{tag.strip('[]')}]"]
+
+
 def test_a_port_taken_off_the_bridge_by_somebody_is_put_back(switch: Switch, deployment: Deployment) -> None:
     instance = plugged()
     name = links.host_name(instance.ports[0].port_id)
@@ -140,12 +185,22 @@ def test_a_link_that_was_deleted_is_connected_anew(switch: Switch, deployment: D
     with running(deployment) as (_, client):
         client.put_instance(instance)
         ip("link", "del", name)
-        assert eventually(
-            lambda: links.find(name) is not None and f'"{_index(name)}"' in external_ids(switch, instance)
-        )
-        # The number of the OpenFlow port may be the old one again; the device behind it must be the new one.
-        assert eventually(lambda: switch.vsctl("get", "Interface", name, "ifindex") == str(_index(name)))
-        assert switch.vsctl("get", "Interface", name, "ofport") not in ("-1", "[]")
+        assert eventually(lambda: uses_the_present_link(switch, instance))
+        client.delete_instance(instance.id, NOW)
+
+
+def test_a_slow_switch_lets_go_of_a_deleted_link_before_it_gets_the_new_one(
+    switch: Switch, deployment: Deployment
+) -> None:
+    """Seeing both at once it would keep its socket on a device that is no more: a port that is plugged and deaf."""
+    instance = plugged()
+    name = links.host_name(instance.ports[0].port_id)
+    with running(deployment) as (_, client):
+        client.put_instance(instance)
+        with switch.frozen():
+            ip("link", "del", name)
+            assert eventually(lambda: links.find(name) is not None and name not in switch.ports())
+        assert eventually(lambda: uses_the_present_link(switch, instance))
         client.delete_instance(instance.id, NOW)
 
 

@@ -2,6 +2,9 @@
 
 `external_ids:iface-id` is what neutron-openvswitch-agent and ovn-controller look for; either then connects it.
 Recognised by `external_ids:astara-port`; nothing else in the database is ever touched.
+
+A port without a tag is a trunk of every VLAN, hence of every tenant's network, until neutron-openvswitch-agent gives
+it one. So it begins in VLAN 4095, as with Neutron's own agents (ovs_lib._set_port_dead, Launchpad 1767422, 1930414).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from astara.host.options import NodeOptions
 _MARK = "astara-port"
 _LINK_MARK = "astara-ifindex"
 _READY_MS = 5000
+_DEAD_VLAN = {"tag": 4095, "vlan_mode": "trunk", "trunks": 4095}
 _SIOCETHTOOL = 0x8946
 _SET_RX_CHECKSUM, _SET_TX_CHECKSUM = 0x15, 0x17
 
@@ -95,10 +99,22 @@ class OvsAttachment:
             _offloads_off(links.inner_name(port.port_id))
 
     def _add(self, name: str, external_ids: dict[str, str]) -> None:
+        """Put the link on the bridge, once the switch has let go of an earlier one of that name.
+
+        Were both changes one to ovs-vswitchd, it would keep the socket it has: that of a device which is gone.
+        """
         self._datapath()
+        where = [["name", "==", self._bridge]]
+        bridges, switches = self._ask(
+            ovsdb.select("Bridge", where, ["fail_mode"]),
+            ovsdb.select("Open_vSwitch", [], ["external_ids", "next_cfg"]),
+        )
+        switch = switches["rows"][0]
+        begin = _DEAD_VLAN if _awaits_tag(bridges["rows"], switch["external_ids"]) else {}
         self._ask(
+            ovsdb.wait_until_some("Open_vSwitch", [["cur_cfg", ">=", switch["next_cfg"]]], "cur_cfg", _READY_MS),
             ovsdb.insert("Interface", {"name": name, "external_ids": ovsdb.as_map(external_ids)}, "interface"),
-            ovsdb.insert("Port", {"name": name, "interfaces": ["named-uuid", "interface"]}, "port"),
+            ovsdb.insert("Port", {"name": name, "interfaces": ["named-uuid", "interface"], **begin}, "port"),
             ovsdb.mutate("Bridge", [["name", "==", self._bridge]], "ports", "insert", ["named-uuid", "port"]),
             ovsdb.mutate("Open_vSwitch", [], "next_cfg", "+=", 1),
         )
@@ -139,6 +155,15 @@ class OvsAttachment:
             return ovsdb.transact(self._remote, operations)
         except OvsdbError as error:
             raise LinkError(f"Open vSwitch: {error}") from error
+
+
+def _awaits_tag(bridges: list[dict[str, Any]], external_ids: list[Any]) -> bool:
+    """Say whether somebody gives this bridge's ports their VLAN: the Neutron agent does, which makes it `secure`.
+
+    ovn-controller makes it so too and gives none: it forwards by flows of its own from port to port.
+    """
+    secure = any(bridge["fail_mode"] == "secure" for bridge in bridges)
+    return secure and not any(name.startswith("ovn-remote") for name in ovsdb.from_map(external_ids))
 
 
 def _identifiers(port: PortAttachment, host_link: Link) -> dict[str, str]:

@@ -70,6 +70,19 @@ def wait_until_set(table: str, where: Sequence[Any], column: str, timeout_ms: in
     }
 
 
+def wait_until_some(table: str, where: Sequence[Any], column: str, timeout_ms: int) -> Operation:
+    """Hold the transaction until a row of the table is like that; `column` is any of its columns."""
+    return {
+        "op": "wait",
+        "timeout": timeout_ms,
+        "table": table,
+        "where": list(where),
+        "columns": [column],
+        "until": "!=",
+        "rows": [],
+    }
+
+
 def as_map(pairs: dict[str, str]) -> list[Any]:
     return ["map", [[key, value] for key, value in pairs.items()]]
 
