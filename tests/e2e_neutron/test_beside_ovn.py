@@ -37,7 +37,7 @@ def test_each_router_is_its_makers_and_both_forward(
         until("OVN's floating IP", lambda: seen_by(floating.floating_ip_address, outside) == OUTSIDE, 20.0)
         # Each leaves under its own router's address, and they meet outside.
         assert seen_by(OUTSIDE, neighbour) == floating.floating_ip_address
-        assert seen_by(OUTSIDE, site.db) == gateway_v4(site.cloud, site.router)
+        until("our SNAT", lambda: seen_by(OUTSIDE, site.db) == gateway_v4(site.cloud, site.router), 20.0)
         assert seen_by(floating.floating_ip_address, site.db) == gateway_v4(site.cloud, site.router)
 
 
@@ -56,5 +56,5 @@ def test_metadata_on_ovn_is_not_ours_and_asking_for_it_does_not_leave_the_cloud(
     """It belongs to OVN's metadata agent, which this lab leaves out. RFC 3927, 2.7: never forwarded."""
     outside.add_address("169.254.169.254/32")
     with http_server(outside, 80):
-        assert seen_by(OUTSIDE, site.web) == gateway_v4(site.cloud, site.router)
+        until("SNAT", lambda: seen_by(OUTSIDE, site.web) == gateway_v4(site.cloud, site.router), 20.0)
         assert seen_by("169.254.169.254", site.web) is None

@@ -13,6 +13,7 @@ from astara_lab.waiting import until
 from e2e.test_nat import OUTSIDE, gateway_v4, seen_by
 from e2e_neutron.sight import Services, Traces, api_workers, namespaces_of, udp_listeners
 
+# Each `outside` is a machine with a MAC of its own behind the same address: routers need a moment to learn it.
 pytestmark = pytest.mark.e2e
 
 _DHCP = 67
@@ -41,7 +42,7 @@ def test_tenant_to_tenant_with_their_own_addresses(site: Any) -> None:
 
 def test_tenant_to_outside_through_snat(site: Any, outside: OutsideHost) -> None:
     with http_server(outside, 80):
-        assert seen_by(OUTSIDE, site.db) == gateway_v4(site.cloud, site.router)
+        until("SNAT", lambda: seen_by(OUTSIDE, site.db) == gateway_v4(site.cloud, site.router), 20.0)
 
 
 def test_floating_ip_both_ways(site: Any, outside: OutsideHost) -> None:
@@ -82,7 +83,7 @@ def test_ipv6_by_slaac_reaches_outside(site: Any, outside: OutsideHost) -> None:
     outside.add_route("2001:db8:91::/64", next(fixed["ip_address"] for fixed in shown if ":" in fixed["ip_address"]))
 
     with http_server(outside, 80):
-        assert seen_by("[2001:db8:ffff::1]", site.web) == str(site.web.address(6))
+        until("IPv6", lambda: seen_by("[2001:db8:ffff::1]", site.web) == str(site.web.address(6)), 20.0)
 
 
 def test_metadata_knows_each_machine(site: Any, ovs_only: None) -> None:
