@@ -8,12 +8,15 @@
     PUT  dhcp_ports   DhcpPortRequest -> DhcpPortReply
     PUT  placements   PlacementReport -> {"moved": n}
 
+Every answer says the plug-in's version in the header `Astara-Version`.
+
 Refusals have Neutron's shape, {"NeutronError": {"type", "message", "detail"}}; the message names the field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 import pecan
@@ -27,6 +30,7 @@ from oslo_config import cfg
 
 from astara.contract.codec import ContractError, decode, encode
 from astara.contract.snapshot import (
+    VERSION_HEADER,
     ChangePage,
     DhcpPortReply,
     DhcpPortRequest,
@@ -48,6 +52,7 @@ DEFAULT_LIMIT = 200
 MAX_LIMIT = 1000
 
 
+_VERSION = version("astara")
 _pruner = journal.Pruner()
 
 
@@ -89,7 +94,9 @@ class AstaraController:
         answer = handler(context.elevated(), request)
         if request.method == "PUT":
             directory.get_plugin(ALIAS).hints.finished()
-        return webob.Response(body=encode(answer), content_type="application/json", charset="UTF-8")
+        response = webob.Response(body=encode(answer), content_type="application/json", charset="UTF-8")
+        response.headers[VERSION_HEADER] = _VERSION
+        return response
 
 
 def _body(request: Any, kind: type[T]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from astara.contract.snapshot import VERSION_HEADER
 from support.neutron.cloud import Cloud
 
 pytestmark = pytest.mark.neutron
@@ -304,6 +306,11 @@ def test_a_snapshot_carries_a_revision_that_covers_what_it_shows(cloud):
     network, _ = cloud.network()
     page = cloud.networks(network["id"])
     assert page["revision"] == cloud.revision()
+
+
+def test_every_answer_says_the_plugins_version(cloud):
+    answer = cloud.client.get("/astara/changes", params={"since": 0})
+    assert answer.headers[VERSION_HEADER] == version("astara")
 
 
 def test_a_position_from_another_database_means_look_at_everything(cloud):

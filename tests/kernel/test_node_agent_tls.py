@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
 
 from astara.appliance.system import netns
 from astara.clients.appliance import NodeClient, NodeEndpoint
@@ -50,6 +51,16 @@ def refused(client: NodeClient) -> str:
         client.node()
     client.close()
     return f"{raised.value} {raised.value.remedy}"
+
+
+def test_an_answer_shows_the_nodes_clock_and_when_its_certificate_expires(agent: Agent, deployment: Deployment) -> None:
+    client = deployment.client(agent.server.port)
+    sight = client.sight()
+    client.close()
+    certificate = x509.load_pem_x509_certificate(deployment.options.cert_file.read_bytes())
+    assert sight.certificate_expires_at == certificate.not_valid_after_utc.timestamp()
+    assert sight.clock_ahead_s is not None
+    assert abs(sight.clock_ahead_s) < 20.0
 
 
 def test_a_certificate_of_another_ca_is_refused_and_logged(

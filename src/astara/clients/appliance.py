@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email.utils
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -52,6 +54,19 @@ class NodeTimeouts:
     quiet_s: float = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class NodeSight:
+    """What an agent says of itself, and what its answer shows besides.
+
+    `clock_ahead_s`: how far its clock is ahead of ours, to about a second (the header Date, RFC 9110 section 6.6.1).
+    `certificate_expires_at`: seconds since the epoch, of the certificate it really showed. None: not said.
+    """
+
+    view: NodeView
+    clock_ahead_s: float | None = None
+    certificate_expires_at: float | None = None
+
+
 class NodeClient:
     """Speaks to one node; safe to use from many threads.
 
@@ -96,6 +111,17 @@ class NodeClient:
 
     def node(self) -> NodeView:
         return self._ask("GET", "/v1/node", NodeView, of_all=True)
+
+    def sight(self) -> NodeSight:
+        """Like `node`, with what only the connection knows."""
+        asked_at = time.time()
+        response = self._call("GET", "/v1/node", of_all=True)
+        between = (asked_at + time.time()) / 2
+        return NodeSight(
+            view=self._decoded(response, NodeView),
+            clock_ahead_s=_clock_ahead(response, between),
+            certificate_expires_at=_certificate_expires_at(response),
+        )
 
     def instances(self, driver: str | None = None, identifier: str | None = None) -> InstanceList:
         asked = {"driver": driver, "id": identifier}
@@ -142,7 +168,9 @@ class NodeClient:
         *,
         of_all: bool = False,
     ) -> T:
-        response = self._call(method, path, body, params, read_s, of_all=of_all)
+        return self._decoded(self._call(method, path, body, params, read_s, of_all=of_all), kind)
+
+    def _decoded(self, response: httpx.Response, kind: type[T]) -> T:
         try:
             return decode(response.content, kind)
         except ContractError as error:
@@ -225,6 +253,25 @@ class _Silence:
     def end(self) -> None:
         with self._mutex:
             self._until, self._tried_until, self._length_s, self.reason = 0.0, 0.0, 0.0, None
+
+
+def _clock_ahead(response: httpx.Response, our_time: float) -> float | None:
+    try:
+        said = email.utils.parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError):
+        return None
+    # It tells whole seconds, cut off.
+    return said + 0.5 - our_time
+
+
+def _certificate_expires_at(response: httpx.Response) -> float | None:
+    stream = response.extensions.get("network_stream")
+    tls = None if stream is None else stream.get_extra_info("ssl_object")
+    try:
+        certificate = None if tls is None else tls.getpeercert()
+    except (OSError, ValueError):  # closed by the other side since
+        return None
+    return float(ssl.cert_time_to_seconds(certificate["notAfter"])) if certificate else None
 
 
 def _away(node: str, reason: str, after_s: float | None = None) -> Retry:

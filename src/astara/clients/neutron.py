@@ -16,6 +16,7 @@ import tenacity
 from astara.clients.keystone import Credentials
 from astara.contract.codec import ContractError, Wire, decode, encode
 from astara.contract.snapshot import (
+    VERSION_HEADER,
     ChangePage,
     DhcpPortReply,
     DhcpPortRequest,
@@ -86,6 +87,7 @@ class NeutronClient:
         self._credentials = credentials
         self._observer = observer
         self._trouble: str | None = None
+        self._plugin_version: str | None = None
         #: When each call under way began (monotonic seconds), by a number of its own.
         self._under_way: dict[int, float] = {}
         self._numbers = itertools.count()
@@ -107,6 +109,11 @@ class NeutronClient:
         if waits_s > self._options.hangs_after_s:
             return f"Neutron at {self._options.url} has not answered for {waits_s:.0f} s"
         return self._trouble
+
+    @property
+    def plugin_version(self) -> str | None:
+        """Which Astara answered last inside Neutron; None before the first answer, and when it did not say."""
+        return self._plugin_version
 
     def close(self) -> None:
         """Close the connections."""
@@ -188,6 +195,7 @@ class NeutronClient:
             response = self._request(what, method, params, body)
         if response.is_error:
             raise _refusal(response, self._options.url)
+        self._plugin_version = response.headers.get(VERSION_HEADER)
         return response
 
     def _request(self, what: str, method: str, params: Params, body: Wire | None) -> httpx.Response:

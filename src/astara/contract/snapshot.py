@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from astara.contract.codec import Wire
 
+#: Header of every answer of the plug-in: its version. A header, so that neighbours of another version ignore it.
+VERSION_HEADER = "Astara-Version"
+
 
 class Route(Wire, frozen=True):
     """A static route: Neutron's `routes` of a router or `host_routes` of a subnet."""

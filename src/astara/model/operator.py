@@ -77,6 +77,8 @@ class NodeLine(Wire, frozen=True):
     agent_version: str | None = None
     instances: int | None = None
     error: str | None = None
+    clock_ahead_s: float | None = None  # the node's clock against the orchestrator's
+    certificate_expires_at: float | None = None
 
 
 class StatusSummary(Wire, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 import tempfile
@@ -16,10 +17,13 @@ from astara.model.errors import AstaraError
 from astara.model.operator import CheckLine, NodeLine
 from astara.runtime.operator import CountingFeed
 from astara.runtime.options import Options
+from astara.runtime.version import astara_version
 
 #: Below this much free space the records may soon fail to be written.
 DISK_FREE_BYTES = 100 * 1024 * 1024
 CERTIFICATE_WARNING_S = 30 * 86400
+#: More makes logs of two machines unreadable side by side; minutes make new certificates invalid.
+CLOCK_SKEW_S = 5.0
 
 
 def _ok(check: str, detail: str) -> CheckLine:
@@ -35,12 +39,13 @@ def examine(
     neutron: NeutronApi,
     feeds: Sequence[CountingFeed],
     nodes: Callable[[], Sequence[NodeLine]],
+    plugin_version: Callable[[], str | None],
 ) -> list[CheckLine]:
     """Make every check now; asks Neutron and every node."""
     return [
-        *_neutron(neutron, options.neutron.url),
+        *_neutron(neutron, options.neutron.url, plugin_version),
         *(_feed(feed) for feed in feeds),
-        *(_node(line) for line in nodes()),
+        *(check for line in nodes() for check in of_node(line)),
         *([] if options.nodes else [_bad("nodes", "no node is configured", "list node agents under [nodes]")]),
         *_certificate(options),
         _writable(options.state_dir),
@@ -48,13 +53,27 @@ def examine(
     ]
 
 
-def _neutron(neutron: NeutronApi, url: str) -> Iterator[CheckLine]:
+def _neutron(neutron: NeutronApi, url: str, plugin_version: Callable[[], str | None]) -> Iterator[CheckLine]:
     try:
         revision = neutron.changes(2**62).revision
     except AstaraError as error:
         yield _bad("neutron", str(error), error.remedy)
         return
     yield _ok("neutron", f"the plug-in at {url} answers, revision {revision}")
+    yield of_versions(plugin_version(), astara_version())
+
+
+def of_versions(plugin: str | None, ours: str) -> CheckLine:
+    """Compare the plug-in's version with ours; None: it did not say."""
+    check = "plug-in version"
+    if plugin == ours:
+        return _ok(check, f"{plugin}, as the orchestrator")
+    said = "does not say its version, so it is older" if plugin is None else f"is {plugin}"
+    return _bad(
+        check,
+        f"the plug-in in Neutron {said}; the orchestrator is {ours}",
+        "install the same release of Astara where neutron-server runs and here, then restart both",
+    )
 
 
 def _feed(feed: CountingFeed) -> CheckLine:
@@ -67,11 +86,40 @@ def _feed(feed: CountingFeed) -> CheckLine:
     return _ok(check, f"connected; {counts.events} events, {counts.unknown} of unknown kind")
 
 
-def _node(line: NodeLine) -> CheckLine:
+def of_node(line: NodeLine) -> Iterator[CheckLine]:
+    """Judge what a node answered, and what its answer showed besides."""
     check = f"node {line.name}"
-    if line.reachable:
-        return _ok(check, f"agent {line.agent_version}, {line.instances} instances")
-    return _bad(check, line.error or "does not answer", f"check that astara-node runs there and answers at {line.url}")
+    if not line.reachable:
+        remedy = f"check that astara-node runs there and answers at {line.url}"
+        yield _bad(check, line.error or "does not answer", remedy)
+        return
+    yield _ok(check, f"agent {line.agent_version}, {line.instances} instances")
+    if line.clock_ahead_s is not None:
+        yield _clock(line.name, line.clock_ahead_s)
+    if line.certificate_expires_at is not None:
+        remedy = (
+            f"`astara ca issue node {line.name} --address …` where the CA is, "
+            f"copy {line.name}.crt and {line.name}.key to the node, restart astara-node"
+        )
+        yield _expiry(f"certificate {line.name}", "shown by its agent,", line.certificate_expires_at, remedy)
+
+
+def _clock(node: str, ahead_s: float) -> CheckLine:
+    check = f"clock {node}"
+    if abs(ahead_s) <= CLOCK_SKEW_S:
+        return _ok(check, "as the orchestrator's")
+    direction = "ahead of" if ahead_s > 0 else "behind"
+    return _bad(
+        check,
+        f"{abs(ahead_s):.0f} s {direction} the orchestrator's",
+        f"let both follow the same time servers (chrony); look at `timedatectl` here and on {node}",
+    )
+
+
+def _expiry(check: str, what: str, expires_at: float, remedy: str) -> CheckLine:
+    until = datetime.datetime.fromtimestamp(expires_at, datetime.UTC)
+    detail = f"{what} valid until {until:%Y-%m-%d}"
+    return _bad(check, detail, remedy) if expires_at - time.time() < CERTIFICATE_WARNING_S else _ok(check, detail)
 
 
 def _certificate(options: Options) -> Iterator[CheckLine]:
@@ -85,12 +133,7 @@ def _certificate(options: Options) -> Iterator[CheckLine]:
         except (OSError, ValueError) as error:
             yield _bad(check, f"{path}: {type(error).__name__}", "make it anew with `astara ca issue`")
             continue
-        left_s = expires.timestamp() - time.time()
-        detail = f"{path} is valid until {expires:%Y-%m-%d}"
-        if left_s < CERTIFICATE_WARNING_S:
-            yield _bad(check, detail, "make a new one with `astara ca issue` and restart")
-        else:
-            yield _ok(check, detail)
+        yield _expiry(check, f"{path} is", expires.timestamp(), "make a new one with `astara ca issue` and restart")
 
 
 def _writable(state_dir: Path) -> CheckLine:

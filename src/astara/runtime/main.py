@@ -13,6 +13,7 @@ import structlog
 from astara.admin.server import AdminServer
 from astara.clients.neutron import NeutronClient
 from astara.model.errors import BadConfiguration
+from astara.model.operator import CheckLine
 from astara.model.resource import ResourceKey
 from astara.providers.namespace.feed import Feed
 from astara.providers.namespace.provider import NamespaceProvider
@@ -85,7 +86,7 @@ class Orchestrator:
                 drivers=tuple(drivers),
                 nodes=self._watch.lines,
                 trouble=lambda: self._neutron.trouble,
-                checks=lambda: doctor.examine(options, self._neutron, self._feeds, directory.nodes),
+                checks=lambda: self._examined(directory),
                 started_at=clock.wall(),
             )
         )
@@ -139,6 +140,11 @@ class Orchestrator:
             self._agents.close()
         self._neutron.close()
         _log.info("orchestrator.stopped", drained=drained)
+
+    def _examined(self, directory: NodeDirectory) -> list[CheckLine]:
+        return doctor.examine(
+            self._options, self._neutron, self._feeds, directory.nodes, lambda: self._neutron.plugin_version
+        )
 
     def _node_changed(self, host: str, keys: tuple[ResourceKey, ...] | None) -> None:
         if keys is None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from astara.contract.agent import NodeView
+from astara.clients.appliance import NodeSight
 from astara.contract.codec import SUPPORTED_VERSIONS
 from astara.model.boundaries import Clock, NeutronApi
 from astara.model.errors import AstaraError
@@ -25,7 +25,7 @@ class Agents(Protocol):
     @property
     def hosts(self) -> Sequence[str]: ...
 
-    def node(self, host: str) -> NodeView: ...
+    def node(self, host: str) -> NodeSight: ...
 
 
 class NodeDirectory:
@@ -46,14 +46,23 @@ class NodeDirectory:
         assert self._agents is not None
         url = self._urls.get(host, "")
         try:
-            view = self._agents.node(host)
+            sight = self._agents.node(host)
         except AstaraError as error:
             return NodeLine(name=host, url=url, reachable=False, error=f"{error} ({error.remedy})")
+        view = sight.view
         if SUPPORTED_VERSIONS.isdisjoint(view.contracts):
             spoken = ", ".join(map(str, view.contracts))
             error_text = f"its agent {view.agent_version} speaks contract {spoken} only: upgrade the older side"
             return NodeLine(name=host, url=url, reachable=False, agent_version=view.agent_version, error=error_text)
-        return NodeLine(name=host, url=url, reachable=True, agent_version=view.agent_version, instances=view.instances)
+        return NodeLine(
+            name=host,
+            url=url,
+            reachable=True,
+            agent_version=view.agent_version,
+            instances=view.instances,
+            clock_ahead_s=sight.clock_ahead_s,
+            certificate_expires_at=sight.certificate_expires_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Server:
     replies: list[tuple[int, Any] | None] = field(default_factory=list)
     asked: list[tuple[str, str, list[tuple[str, str]], Any, dict[str, str]]] = field(default_factory=list)
     url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -51,6 +52,8 @@ def server() -> Iterator[Server]:
             content = msgspec.json.encode(reply[1])
             self.send_response(reply[0])
             self.send_header("Content-Length", str(len(content)))
+            for name, value in state.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
@@ -75,6 +78,17 @@ def client(server: Server) -> Iterator[NeutronClient]:
     client = NeutronClient(NeutronOptions(url=server.url + "/"), Anonymous())
     yield client
     client.close()
+
+
+def test_the_plugins_version_is_what_its_last_answer_said(client: NeutronClient, server: Server) -> None:
+    server.replies = [(200, EMPTY_PAGE)]
+    server.headers["Astara-Version"] = "0.9.9"
+    assert client.plugin_version is None
+    client.routers(["r1"])
+    assert client.plugin_version == "0.9.9"
+    server.headers.clear()
+    client.routers(["r1"])
+    assert client.plugin_version is None
 
 
 def test_ids_and_pages_are_asked_for_as_the_plugin_documents(client: NeutronClient, server: Server) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import email.utils
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +94,25 @@ def test_an_answer_that_is_no_problem_is_told_by_its_status(identity: Identity) 
 def test_an_answer_of_another_version_is_terminal(identity: Identity) -> None:
     with pytest.raises(Terminal, match="does not know"):
         client(identity, lambda request: httpx.Response(200, text='{"a": 1}')).node()
+
+
+@pytest.mark.parametrize(("date", "ahead_s"), [(-90.0, -90.0), (0.0, 0.0), (3600.0, 3600.0)])
+def test_an_answer_shows_how_far_the_nodes_clock_is_ahead(identity: Identity, date: float, ahead_s: float) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        said = email.utils.formatdate(time.time() + date, usegmt=True)
+        return httpx.Response(200, content=encode(VIEW), headers={"Date": said})
+
+    sight = client(identity, answer).sight()
+    assert sight.view == VIEW
+    # Whole seconds on the wire, and whatever a busy machine takes between two lines.
+    assert sight.clock_ahead_s == pytest.approx(ahead_s, abs=20.0)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}])
+def test_an_answer_without_a_date_says_nothing_about_the_clock(identity: Identity, headers: dict[str, str]) -> None:
+    answer = httpx.Response(200, content=encode(VIEW), headers=headers)
+    sight = client(identity, lambda request: answer).sight()
+    assert (sight.clock_ahead_s, sight.certificate_expires_at) == (None, None)
 
 
 def test_a_lost_connection_is_tried_once_more(identity: Identity) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from astara.clients.appliance import NodeSight
 from astara.contract.agent import NodeView
 from astara.model.errors import Retry
 from astara.model.operator import NodeLine
@@ -35,10 +36,10 @@ class Agents:
     contracts: tuple[int, ...] = (1,)
     hosts: Sequence[str] = ("n2", "n1")
 
-    def node(self, host: str) -> NodeView:
+    def node(self, host: str) -> NodeSight:
         if host in self.away:
             raise Retry(f"node {host} cannot be reached", "start astara-node there")
-        return NodeView(
+        view = NodeView(
             name=host,
             agent_version="0.1.0",
             contracts=self.contracts,
@@ -48,6 +49,7 @@ class Agents:
             instances=3,
             boot_id="b",
         )
+        return NodeSight(view, clock_ahead_s=-7.0, certificate_expires_at=1e9)
 
 
 @dataclass
@@ -108,6 +110,7 @@ def test_a_node_that_does_not_answer_is_a_line_with_its_remedy() -> None:
     assert (first.name, first.reachable) == ("n1", False)
     assert "start astara-node there" in (first.error or "")
     assert (second.name, second.reachable, second.instances) == ("n2", True, 3)
+    assert (second.clock_ahead_s, second.certificate_expires_at) == (-7.0, 1e9)
 
 
 def test_an_agent_of_another_contract_is_named_and_gets_no_work() -> None:
@@ -124,7 +127,7 @@ def test_the_watch_outlives_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
     class Surprised(Agents):
         surprises = 1
 
-        def node(self, host: str) -> NodeView:
+        def node(self, host: str) -> NodeSight:
             if self.surprises:
                 self.surprises -= 1
                 raise RuntimeError("can't start new thread")

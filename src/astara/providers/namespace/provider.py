@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
+from astara.clients.appliance import NodeClient, NodeEndpoint, NodeSight, NodeTimeouts
 from astara.clients.identity import Identity
-from astara.contract.agent import ApplyReport, InstanceSpec, InstanceView, Key, NodeView, PortAttachment
+from astara.contract.agent import ApplyReport, InstanceSpec, InstanceView, Key, PortAttachment
 from astara.contract.codec import Wire
 from astara.contract.document import document
 from astara.contract.generation import Generation
@@ -53,9 +53,9 @@ class NamespaceProvider:
         for client in self._clients.values():
             client.close()
 
-    def node(self, host: str) -> NodeView:
+    def node(self, host: str) -> NodeSight:
         """Ask one agent about itself; raises Retry when it does not answer."""
-        return self._client(host).node()
+        return self._client(host).sight()
 
     def trouble(self, host: str) -> str | None:
         """Why a node did not answer the last time; None when it did."""

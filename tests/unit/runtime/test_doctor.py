@@ -1,0 +1,52 @@
+"""What `astara doctor` says of things only the answers of others show."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from astara.model.operator import CheckLine, NodeLine
+from astara.runtime import doctor
+
+_DAY_S = 86400.0
+
+
+def node_checks(**said: float) -> dict[str, CheckLine]:
+    line = NodeLine(name="n1", url="https://n1", reachable=True, agent_version="1", instances=0, **said)  # type: ignore[arg-type]  # numbers only
+    return {check.check: check for check in doctor.of_node(line)}
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 4.9, -4.9])
+def test_a_clock_that_is_nearly_ours_is_well(ahead_s: float) -> None:
+    assert node_checks(clock_ahead_s=ahead_s)["clock n1"].ok
+
+
+@pytest.mark.parametrize(("ahead_s", "words"), [(61.0, "61 s ahead of"), (-61.0, "61 s behind")])
+def test_a_clock_that_differs_is_told_with_its_direction_and_remedy(ahead_s: float, words: str) -> None:
+    check = node_checks(clock_ahead_s=ahead_s)["clock n1"]
+    assert not check.ok
+    assert words in check.detail
+    assert "time servers" in check.remedy
+
+
+@pytest.mark.parametrize(("days", "ok"), [(31, True), (29, False), (-1, False)])
+def test_a_nodes_certificate_is_told_thirty_days_before_it_expires(days: float, ok: bool) -> None:
+    check = node_checks(certificate_expires_at=time.time() + days * _DAY_S)["certificate n1"]
+    assert check.ok is ok
+    assert ("astara ca issue node n1" in check.remedy) is not ok
+
+
+def test_what_an_answer_did_not_say_is_not_judged() -> None:
+    assert set(node_checks()) == {"node n1"}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "ok", "words"),
+    [("1.2.0", True, "1.2.0"), ("1.1.0", False, "is 1.1.0; the orchestrator is 1.2.0"), (None, False, "older")],
+)
+def test_a_plugin_of_another_version_is_named(plugin: str | None, ok: bool, words: str) -> None:
+    check = doctor.of_versions(plugin, "1.2.0")
+    assert check.ok is ok
+    assert words in check.detail
+    assert ("restart both" in check.remedy) is not ok
