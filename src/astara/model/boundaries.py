@@ -72,6 +72,8 @@ class Driver(Protocol):
     """A network service, decided purely: no clock, no I/O, no logger."""
 
     name: str
+    #: One line for the operator: what it serves.
+    summary: str
     #: Which snapshot it reads: "router" or "network".
     reads: str
 
@@ -95,6 +97,8 @@ class InstanceProvider(Protocol):
     """A kind of instance. Creation is idempotent by (key, slot): asking twice makes one."""
 
     name: str
+    #: One line for the operator: what it makes, and where.
+    summary: str
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -29,7 +29,7 @@ def load(group: str, name: str, option: str) -> Any:
 
 
 def lines(group: str, enabled: Iterable[str]) -> tuple[PluginLine, ...]:
-    """Return every installed plug-in of a group, with its first line of documentation."""
+    """Return every installed plug-in of a group, with its own `summary`."""
     wanted = frozenset(enabled)
     points = sorted(entry_points(group=group), key=lambda point: point.name)
     return tuple(PluginLine(name=p.name, enabled=p.name in wanted, description=_description(p)) for p in points)
@@ -37,7 +37,7 @@ def lines(group: str, enabled: Iterable[str]) -> tuple[PluginLine, ...]:
 
 def _description(point: EntryPoint) -> str:
     try:
-        documentation = point.load().__doc__
+        plugin = point.load()
     except (ImportError, AttributeError) as error:
         return f"cannot be loaded: {error}"
-    return (documentation or "").strip().partition("\n")[0]
+    return str(getattr(plugin, "summary", "(says nothing about itself)"))

@@ -85,6 +85,13 @@ def test_the_installed_plugins_are_listed_with_what_is_enabled(running: Orchestr
     assert (enabled["memory"], enabled["namespace"]) == (True, False)
 
 
+def test_every_installed_plugin_tells_the_operator_what_it_is_in_one_line(running: Orchestrator) -> None:
+    told = {line.name: line.description for line in (*running.operator.drivers(), *running.operator.providers())}
+    assert "SNAT" in told["router"]
+    assert "node agents" in told["namespace"]
+    assert all(0 < len(text) <= 100 and "`" not in text and "model." not in text for text in told.values())
+
+
 def test_every_start_has_a_greater_term(options: Options) -> None:
     """A predecessor that still acts is fenced off by its smaller term."""
     terms = []

@@ -24,6 +24,7 @@ class NetworkDriver:
     """Which events concern a network, and what its instance shall be."""
 
     name = NAME
+    summary = "Neutron networks: DHCPv4, DHCPv6, DNS names, metadata; with or without a router"
     reads = "network"
 
     def __init__(self, options: DriverOptions) -> None:

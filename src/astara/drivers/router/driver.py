@@ -23,6 +23,7 @@ class RouterDriver:
     """Which events concern a router, and what its instance shall be."""
 
     name = NAME
+    summary = "Neutron routers: routing, SNAT, floating IPs, port forwardings, router advertisements, metadata"
     reads = "router"
 
     def __init__(self, options: DriverOptions) -> None:

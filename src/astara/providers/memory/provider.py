@@ -20,6 +20,7 @@ class MemoryProvider:
     """Implements model.boundaries.InstanceProvider. Several providers may look at one cloud (rival orchestrators)."""
 
     name = "memory"
+    summary = "nothing real: simulated instances in the orchestrator's memory, for tests"
 
     def __init__(self, cloud: MemoryCloud | None = None, wall: Callable[[], float] = time.time) -> None:
         self.cloud = cloud if cloud is not None else MemoryCloud()

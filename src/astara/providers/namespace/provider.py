@@ -32,6 +32,7 @@ class NamespaceProvider:
     """Implements `model.boundaries.InstanceProvider` over node agents; `nodes` maps a host's name to its agent."""
 
     name = "namespace"
+    summary = "network namespaces, made by the node agents listed under [nodes]"
 
     def __init__(
         self, nodes: Mapping[str, NodeEndpoint], identity: Identity, timeouts: NodeTimeouts | None = None
