@@ -98,6 +98,34 @@ def test_an_instance_is_a_namespace_with_its_ports_and_no_other_way_out(deployme
     assert "inet6 fe80" not in inside(instance, "ip", "addr")
 
 
+def test_a_console_log_says_how_the_instance_is_also_when_no_daemon_ever_wrote(deployment: Deployment) -> None:
+    with running(deployment) as (agent, client):
+        quiet = spec(port())
+        client.put_instance(quiet)
+        said = client.console_log(quiet.id)
+        assert f"instance {quiet.id}: unconfigured" in said
+        assert "log of astara-node" in said
+        loud = configured(client)
+        log = agent.node.get(loud.id).place.files / "dnsmasq" / "log"
+        log.parent.mkdir(mode=0o700)
+        log.write_text("no address range available\n")
+        said = client.console_log(loud.id)
+    assert f"instance {loud.id}: healthy" in said
+    assert "==> dnsmasq <==\nno address range available" in said
+
+
+def test_a_console_log_names_what_differs_and_what_failed(deployment: Deployment) -> None:
+    with running(deployment, pace=Pace(sweep_period_s=3600.0)) as (agent, client):
+        instance = configured(client)
+        agent.healer.stop()
+        subprocess.run(["nsenter", f"--net={namespaces.path_of(instance.id)}", "nft", "flush", "ruleset"], check=True)
+        agent.node.get(instance.id).failed("the disk is full")
+        said = client.console_log(instance.id)
+    assert "degraded" in said
+    assert "differs: nftables: " in said
+    assert "last error: the disk is full" in said
+
+
 def test_ports_come_and_go_while_the_others_stay(deployment: Deployment) -> None:
     first, second = port(), port()
     instance = spec(first)

@@ -6,21 +6,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 
 from astara.appliance.api import refusals
 from astara.appliance.api.refusals import Refusal
 from astara.appliance.api.routing import Handler, Request, Response, Route, json_response
-from astara.appliance.system import files
 from astara.contract.agent import AttachRequest, Fence, InstanceSpec, NodeView, PortAttachment
 from astara.contract.document import Document
+from astara.host.console import console
 from astara.host.faults import told
 from astara.host.instance import Instance
 from astara.host.node import Node
 from astara.host.records import is_instance_id
 
 _MAX_WAIT_S = 60.0
-_MAX_LOG_BYTES = 256 * 1024
 #: How a port is called in an InstanceSpec; this request has only one.
 _IN_SPEC = re.compile(r"^\$\.ports\[\d+\]")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -92,8 +90,7 @@ def _state(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
 
 
 def _console_log(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
-    text = _logs_of(_instance(node, taken).place.files)
-    return Response(HTTPStatus.OK, text, "text/plain; charset=utf-8")
+    return Response(HTTPStatus.OK, console(_instance(node, taken)), "text/plain; charset=utf-8")
 
 
 def _changes(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
@@ -134,12 +131,3 @@ def _judge_distinct(ports: Sequence[PortAttachment]) -> None:
         for index, value in enumerate(values):
             if value in values[:index]:
                 raise refusals.invalid(f"$.ports[{index}].{name}", "used twice in one instance", "send each port once")
-
-
-def _logs_of(directory: Path) -> bytes:
-    """Return the ends of the daemons' log files below `directory`, each under its name."""
-    parts = []
-    for path in sorted(directory.rglob("log")) if directory.is_dir() else []:
-        content = (files.read(path) or b"")[-_MAX_LOG_BYTES:]
-        parts.append(f"==> {path.relative_to(directory)} <==\n".encode() + content)
-    return b"\n".join(parts)
