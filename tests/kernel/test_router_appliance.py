@@ -21,7 +21,7 @@ from astara.drivers.router.schema import (
     StaticRoute,
 )
 from support.builders.router import external, floating, forwarding, internal
-from support.terrain import QUIET_S, Host, Terrain, eventually, terrain
+from support.terrain import PATIENT_S, QUIET_S, Host, Terrain, eventually, terrain
 
 pytestmark = pytest.mark.kernel
 
@@ -376,6 +376,91 @@ def test_ndp_proxy_answers_on_the_external_link_for_these_addresses(site: Site) 
     site.a.serve("2001:db8:0:0:5::6", 80)
     assert site.outside.reaches("2001:db8:0:0:5::5", 80)
     assert not site.outside.reaches("2001:db8:0:0:5::6", 80)
+
+
+# --- wishes that become narrower -----------------------------------------------------------------------------------
+
+
+def test_an_ipv6_prefix_that_is_no_longer_routed_ends_what_outside_opened_and_nothing_else(site: Site) -> None:
+    """Whoever speaks next: what the inner end still sends must not open the connection again."""
+    both = ("fd00:1::/64", "fd00:2::/64")
+    site.land.push(site.section(routed_v6=both))
+    for host, address in ((site.c, "fd00:2::7"), (site.outside, "2001:db8::1")):
+        host.serve(address, 80)
+    with Talker(site.a, "fd00:1::5") as talker:
+        ended = talker.visited_by(site.outside)
+        kept, outward = site.outside.connect("fd00:2::7", 80), site.a.connect("2001:db8::1", 80)
+        assert talker.is_heard(ended)
+        site.land.push(site.section(routed_v6=both[1:]))
+        assert kept.echo("after")
+        assert outward.echo("after")
+        assert not talker.is_heard(ended, QUIET_S)
+        ended.sendall(b"from outside")
+        assert not talker.is_heard(ended, QUIET_S)
+
+
+def test_snat_switched_on_ends_connections_that_leave_untranslated(site: Site) -> None:
+    plain = site.section()
+    site.land.push(replace(plain, external=(replace(plain.external[0], snat_v4=None),)))
+    site.outside.run("ip", "route", "add", "10.0.0.0/16", "via", GATEWAY)
+    for host, address in ((site.outside, "198.51.100.1"), (site.outside, "2001:db8::1"), (site.c, "10.0.1.7")):
+        host.serve(address, 80)
+    shown, six, inner = (site.a.connect(address, 80) for address in ("198.51.100.1", "2001:db8::1", "10.0.1.7"))
+    assert shown.seen_as == "10.0.0.5"
+    site.land.push(plain)
+    assert six.echo("after")
+    assert inner.echo("after")
+    assert not shown.echo("after", QUIET_S)
+    assert site.a.seen_as("198.51.100.1", 80) == GATEWAY
+
+
+def test_a_removed_interfaces_connections_do_not_leave_by_the_gateway_instead(site: Site) -> None:
+    whole = site.section()
+    site.land.push(whole)
+    site.outside.run("ip", "addr", "add", "10.0.1.7/32", "dev", "lo")
+    with netns.entered(site.a.place), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+        wire.bind(("10.0.0.5", 4000))
+        with Sniffer(site.c) as inside:
+            assert eventually(lambda: wire.sendto(b"x", ("10.0.1.7", 9)) and inside.sources, 3)
+        site.land.push(replace(whole, internal=whole.internal[:1], routed_v6=whole.routed_v6[:1]))
+        with Sniffer(site.outside) as seen:
+            assert eventually(lambda: wire.sendto(b"x", ("10.0.1.7", 9)) and seen.sources, 3)
+    assert seen.sources == {GATEWAY}
+
+
+class Talker:
+    """A server on port 80 of an IPv6 host that speaks first."""
+
+    def __init__(self, host: Host, address: str) -> None:
+        self._address = address
+        with netns.entered(host.place):
+            self._listener = socket.create_server((address, 80), family=socket.AF_INET6)
+        self._listener.settimeout(PATIENT_S)
+        self._near: socket.socket | None = None
+
+    def visited_by(self, host: Host) -> socket.socket:
+        with netns.entered(host.place):
+            far = socket.create_connection((self._address, 80), timeout=PATIENT_S)
+        self._near, _ = self._listener.accept()
+        self._far = far
+        return far
+
+    def is_heard(self, far: socket.socket, timeout_s: float = PATIENT_S) -> bool:
+        assert self._near is not None
+        self._near.sendall(b"hear me")
+        far.settimeout(timeout_s)
+        try:
+            return bool(far.recv(100))
+        except OSError:
+            return False
+
+    def __enter__(self) -> Talker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for opened in (self._listener, self._near, self._far):
+            if opened is not None:
+                opened.close()
 
 
 # --- the filter --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The connection tracking table over nfnetlink: list by address, and end single connections.
+"""The connection tracking table over nfnetlink: list by address, end and close single connections.
 
 The kernel filters by the dump request's CTA_FILTER (Linux 5.8 and later), so asking for the connections of one
 address costs what that address has, not what the machine has.
@@ -10,30 +10,38 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 
 from astara.appliance.system import netlink
 from astara.appliance.system.netlink import Netlink, NetlinkError, Request
 
 _SUBSYSTEM = 1 << 8
-_GET, _DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
-_ORIGINAL, _REPLY, _STATUS, _ID, _ZONE, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 18, 25, 26
+_NEW, _GET, _DELETE = _SUBSYSTEM | 0, _SUBSYSTEM | 1, _SUBSYSTEM | 2
+_ORIGINAL, _REPLY, _STATUS, _TIMEOUT, _MARK, _ID, _ZONE, _FILTER, _MARK_MASK = 1, 2, 3, 7, 8, 12, 18, 25, 21
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
-_IP_SOURCE, _IP_DESTINATION = 1, 2
+_IP_SOURCE, _IP_DESTINATION, _IP6_SOURCE, _IP6_DESTINATION = 1, 2, 3, 4
 _PROTO_NUMBER, _PROTO_SOURCE, _PROTO_DESTINATION = 1, 2, 3
 _FILTER_ORIGINAL, _FILTER_REPLY = 1, 2
 _FLAG_SOURCE, _FLAG_DESTINATION = 1 << 0, 1 << 1
 _HEADER = struct.Struct("!BBH")
-_INET = 2
+_ANY, _INET, _INET6 = 0, 2, 10
 #: IPS_SRC_NAT | IPS_DST_NAT
 _TRANSLATED = 0x30
+#: IPS_SEEN_REPLY | IPS_ASSURED: may be set at any time and never cleared, so setting them cannot be refused.
+_ALIVE = 0x06
+#: IPS_FIXED_TIMEOUT: packets do not prolong it.
+_FIXED_TIMEOUT = 0x400
+#: As long as a sender repeats what is not acknowledged (tcp_retries2).
+_CLOSED_S = 924
+
+IPAddress = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    source: IPv4Address
-    destination: IPv4Address
+    source: IPAddress
+    destination: IPAddress
     protocol: int
     source_port: int
     destination_port: int
@@ -46,6 +54,16 @@ class Connection:
     original: Direction
     reply: Direction
     key: bytes
+    status: int = field(default=0, compare=False)
+
+    @property
+    def translated(self) -> bool:
+        """Whether it is translated in either direction."""
+        return bool(self.status & _TRANSLATED)
+
+    @property
+    def family(self) -> int:
+        return _INET if self.original.source.version == 4 else _INET6
 
 
 def towards(kernel: Netlink, address: IPv4Address) -> list[Connection]:
@@ -68,19 +86,57 @@ def translated(kernel: Netlink) -> list[Connection]:
     return found
 
 
+def everything(kernel: Netlink) -> list[Connection]:
+    """Return all connections of both IP versions. Raises NetlinkError."""
+    return [_connection(netlink.attributes(answer, 4)) for answer in kernel.dump(_GET, _HEADER.pack(_ANY, 0, 0))]
+
+
 def end(kernel: Netlink, connections: Sequence[Connection]) -> int:
     """End the connections; one that has ended meanwhile is success.
 
     Returns how many were there. Raises NetlinkError.
     """
-    requests = [Request(_DELETE, 0, _HEADER.pack(_INET, 0, 0) + connection.key) for connection in connections]
-    ended = 0
+    return _each(kernel, [Request(_DELETE, 0, _addressed(connection)) for connection in connections])
+
+
+def close(kernel: Netlink, connections: Sequence[Connection], mark: int) -> int:
+    """Set the bits `mark` in the connections' marks and let them expire in a quarter of an hour, whatever is sent.
+
+    One that were ended instead would begin anew, the other way round, with the next packet of its other end: the
+    kernel takes up TCP connections in their middle. Returns how many were there. Raises NetlinkError.
+    """
+    bits = struct.pack("!I", mark)
+    return _each(
+        kernel,
+        [
+            Request(
+                _NEW,
+                0,
+                _addressed(connection)
+                + netlink.attribute(_TIMEOUT, struct.pack("!I", _CLOSED_S))
+                + netlink.attribute(_STATUS, struct.pack("!I", connection.status | _ALIVE | _FIXED_TIMEOUT))
+                + netlink.attribute(_MARK, bits)
+                + netlink.attribute(_MARK_MASK, bits),
+            )
+            for connection in connections
+            if not connection.status & _FIXED_TIMEOUT
+        ],
+    )
+
+
+def _addressed(connection: Connection) -> bytes:
+    return _HEADER.pack(connection.family, 0, 0) + connection.key
+
+
+def _each(kernel: Netlink, requests: Sequence[Request]) -> int:
+    """Carry out the requests and return how many found their connection."""
+    done = 0
     for error in kernel.attempt(requests):
         if error is None:
-            ended += 1
+            done += 1
         elif error.errno != errno.ENOENT:
             raise error
-    return ended
+    return done
 
 
 def _listed(kernel: Netlink, which: int, flags_kind: int, address: IPv4Address) -> list[Connection]:
@@ -104,7 +160,8 @@ def _connection(said: dict[int, bytes]) -> Connection:
     if _ZONE in said:
         key += netlink.attribute(_ZONE, said[_ZONE])
     key += netlink.attribute(_ID, said[_ID])
-    return Connection(_direction(said[_ORIGINAL]), _direction(said[_REPLY]), key)
+    (status,) = struct.unpack("!I", said.get(_STATUS, bytes(4)))
+    return Connection(_direction(said[_ORIGINAL]), _direction(said[_REPLY]), key, status)
 
 
 def _direction(payload: bytes) -> Direction:
@@ -112,9 +169,13 @@ def _direction(payload: bytes) -> Direction:
     ip = netlink.attributes(said[_TUPLE_IP])
     proto = netlink.attributes(said[_TUPLE_PROTO])
     return Direction(
-        source=IPv4Address(ip[_IP_SOURCE]),
-        destination=IPv4Address(ip[_IP_DESTINATION]),
+        source=_address(ip, _IP_SOURCE, _IP6_SOURCE),
+        destination=_address(ip, _IP_DESTINATION, _IP6_DESTINATION),
         protocol=proto[_PROTO_NUMBER][0],
         source_port=int.from_bytes(proto.get(_PROTO_SOURCE, b""), "big"),
         destination_port=int.from_bytes(proto.get(_PROTO_DESTINATION, b""), "big"),
     )
+
+
+def _address(ip: dict[int, bytes], four: int, six: int) -> IPAddress:
+    return IPv4Address(ip[four]) if four in ip else IPv6Address(ip[six])

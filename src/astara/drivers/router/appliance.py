@@ -12,6 +12,7 @@ from astara.appliance.subsystems.conntrack.config import (
     ConntrackConfig,
     FloatingBinding,
     ForwardBinding,
+    Routed,
     SourceBinding,
 )
 from astara.appliance.subsystems.links.config import LinkConfig, LinksConfig
@@ -20,7 +21,7 @@ from astara.appliance.subsystems.sysctl.config import SysctlConfig, forwarding
 from astara.appliance.subsystems.traffic.config import HostLimit, LinkLimit, Rate, TrafficConfig
 from astara.contract.codec import ContractError
 from astara.drivers.router.firewall import ruleset
-from astara.drivers.router.parsed import Floating, Forwarding, Gateway, Interface, Router, Side, parse
+from astara.drivers.router.parsed import Floating, Forwarding, Gateway, Interface, Network, Router, Side, parse
 from astara.drivers.router.routing import routing
 from astara.drivers.router.schema import InternalLink, RouterSection, Shaping
 
@@ -120,7 +121,22 @@ def _conntrack(router: Router) -> ConntrackConfig:
         for rule in router.forwardings
     }
     bindings |= {SourceBinding(gateway.snat) for gateway in router.gateways if gateway.snat is not None}
-    return ConntrackConfig(frozenset(bindings))
+    return ConntrackConfig(frozenset(bindings), _routed(router))
+
+
+def _routed(router: Router) -> Routed:
+    """IPv4 leaves untranslated where a gateway does not translate, IPv6 always."""
+    inside = {address.network for side in router.internal for address in side.addresses}
+    plain_v4 = any(gateway.snat is None for gateway in router.gateways)
+    leaving = frozenset(network for network in inside if network.version == 6 or plain_v4)
+    entered: set[Network] = {*router.reachable_v6, *(IPv6Network(address) for _, address in router.proxied)}
+    if plain_v4:
+        entered |= {network for network in inside if network.version == 4}
+    return Routed(
+        inside=frozenset((network, "") for network in inside),
+        leaving=leaving if router.gateways else frozenset(),
+        entered=frozenset(entered) if router.gateways else frozenset(),
+    )
 
 
 def _advertisements(section: RouterSection) -> RadvdConfig:

@@ -16,6 +16,8 @@ The text is the same for every router; what differs between routers is in the se
 
 from __future__ import annotations
 
+from astara.appliance.subsystems.conntrack.config import CLOSED_MARK
+
 _SETS = """
   set internal { type ifname; }
   set external { type ifname; }
@@ -101,6 +103,7 @@ _FILTER = """
   }
   chain forward {
     type filter hook forward priority 0; policy drop;
+    ct mark & {closed} != 0 drop
     iifname @internal oifname @internal jump inside
     iifname @internal oifname @external jump inside
     iifname @external oifname @internal jump inward
@@ -135,7 +138,14 @@ def structure(helpers: tuple[tuple[str, str, int], ...] = ()) -> str:
         f'    ct state new {protocol} dport {port:d} ct helper set "{_name(helper, protocol)}"'
         for helper, protocol, port in sorted(helpers)
     )
-    return _SETS + objects + _SPOOF + _MARK.replace("{helpers}", rules) + _TRANSLATE + _FILTER
+    return (
+        _SETS
+        + objects
+        + _SPOOF
+        + _MARK.replace("{helpers}", rules)
+        + _TRANSLATE
+        + _FILTER.replace("{closed}", hex(CLOSED_MARK))
+    )
 
 
 def helper_object(helper: str, protocol: str) -> str:
