@@ -428,3 +428,66 @@ def test_a_network_without_its_port_gets_one_and_a_moved_one_a_new_one(world):
     world.neutron.put_network(type(moved)(**{f: getattr(moved, f) for f in moved.__struct_fields__} | {"host": "h2"}))
     orchestrator.run(10)
     assert world.only("n1").host == "h2"
+
+
+@pytest.mark.parametrize("away_s", [4, 600])
+def test_what_could_not_be_looked_at_does_not_outlast_neutrons_absence(world, away_s):
+    orchestrator = settled(world, 3)
+    world.neutron.down = True
+    world.cloud.lose(world.only().id)
+    orchestrator.engine.instance_changed(R1)
+    orchestrator.run(away_s)
+    assert not world.instances().get("r1")
+    world.neutron.down = False
+    orchestrator.run(2)
+    assert world.only().health is Health.HEALTHY
+
+
+def test_an_orchestrator_that_started_without_neutron_looks_at_everything_as_soon_as_it_answers(world):
+    world.neutron.put_router(router())
+    world.neutron.down = True
+    orchestrator = world.orchestrator()
+    orchestrator.run(600)
+    world.neutron.down = False
+    orchestrator.run(2)
+    assert orchestrator.phase() == "configured"
+
+
+def test_a_neutron_that_is_away_is_asked_once_a_second_and_by_one_call_however_many_resources_wait(world):
+    orchestrator = settled(world, 50)
+    world.neutron.down = True
+    for number in range(1, 51):
+        orchestrator.event(f"r{number}")
+    orchestrator.run(600)
+    world.neutron.calls.clear()
+    orchestrator.run(60)
+    assert world.neutron.calls["changes"] <= 90
+    assert world.neutron.calls["routers"] <= 75  # each once a minute, by its own back-off
+
+
+def test_a_resource_that_neutron_cannot_answer_for_keeps_its_back_off_while_neutron_answers(world, monkeypatch):
+    orchestrator = settled(world)
+    asked = 0
+
+    def broken(ids=None, marker=None, limit=200):
+        nonlocal asked
+        asked += 1
+        raise Retry("500 Internal Server Error")
+
+    monkeypatch.setattr(world.neutron, "routers", broken)
+    orchestrator.event()
+    orchestrator.run(600)
+    assert asked < 30
+
+
+def test_a_flapping_feed_does_not_have_everything_looked_at_all_the_time(world):
+    orchestrator = settled(world)
+    world.neutron.calls.clear()
+    for _ in range(300):
+        orchestrator.engine.resync("node h1 is here (again)")
+        orchestrator.run(2)
+    assert world.neutron.calls["routers"] <= 40
+    orchestrator.run(60)
+    looked_at = orchestrator.engine.schedule.full_at
+    assert looked_at is not None
+    assert world.clock.wall() - looked_at < 120  # the last one was not forgotten

@@ -78,19 +78,6 @@ class Engine:
         planner = Planner(self.ledger, self._brake, clock, policy, providers)
         observer = Observer(neutron, drivers, providers, clock, self.options, self.metrics)
         statuses = StatusWriter(neutron, clock, self.options, self.metrics)
-        self._reconciler = Reconciler(
-            observer,
-            planner,
-            Executor(neutron, providers, statuses, clock, self.metrics),
-            self.ledger,
-            self.holds,
-            records,
-            clock,
-            self.metrics,
-            term=term,
-            deadline_s=self.options.reconcile_deadline_s,
-            random_value=random_value,
-        )
         looks = Looks(
             neutron,
             drivers,
@@ -104,6 +91,20 @@ class Engine:
             page_limit=self.options.page_limit,
         )
         self.schedule = Schedule(looks, clock, self.options, random_value)
+        self._reconciler = Reconciler(
+            observer,
+            planner,
+            Executor(neutron, providers, statuses, clock, self.metrics),
+            self.ledger,
+            self.holds,
+            records,
+            clock,
+            self.metrics,
+            doubt=self.schedule.doubt,
+            term=term,
+            deadline_s=self.options.reconcile_deadline_s,
+            random_value=random_value,
+        )
         self.workers = Workers(self.inbox, self._reconciler, self.options.workers)
 
     # Life
@@ -138,8 +139,7 @@ class Engine:
 
     def resync(self, reason: str) -> None:
         """Look at everything again through bulk calls (a feed was interrupted, a node agent restarted)."""
-        self.ledger.hope()
-        self.schedule.request_full(reason)
+        self.schedule.came_back(reason)
 
     def instance_changed(self, key: ResourceKey, reason: str = "instance") -> None:
         """A provider saw this resource's instance change by itself: look again."""

@@ -161,6 +161,11 @@ class Ledger:
         with self._lock:
             return self._blind.get(key, NEW)
 
+    def unseen(self) -> tuple[ResourceKey, ...]:
+        """Return the resources that could not even be looked at the last time."""
+        with self._lock:
+            return tuple(self._blind)
+
     def could_not_look(self, key: ResourceKey, attempts: Attempts, because: str) -> None:
         with self._lock:
             self._blind[key] = attempts

@@ -75,6 +75,7 @@ class Reconciler:
         clock: Clock,
         metrics: Metrics,
         *,
+        doubt: Callable[[], None],
         term: int,
         deadline_s: float,
         random_value: Callable[[], float],
@@ -87,6 +88,7 @@ class Reconciler:
         self._records = records
         self._clock = clock
         self._metrics = metrics
+        self._doubt = doubt
         self._term = term
         self._deadline_s = deadline_s
         self._random_value = random_value
@@ -142,8 +144,6 @@ class Reconciler:
                 return plan.requeue_after_s
             case Outcome.PENDING:
                 return policy.silent_look_s
-            case Outcome.STALE if attempts.tries <= 1:
-                return 0.0  # look again at once, once; somebody newer may stay
             case _:
                 # The look at which the budget is used up only reports ERROR: that must not wait for the delay.
                 return 0.0 if attempts.tries == policy.failure_budget else max(0.0, attempts.not_before - now)
@@ -155,6 +155,7 @@ class Reconciler:
         now = self._clock.now()
         attempts = self._ledger.blind(work.key).failed(failure, now, self._planner.policy.backoff, self._random_value())
         self._ledger.could_not_look(work.key, attempts, f"cannot look: {error}")
+        self._doubt()
         _log.warning(
             "reconcile-could-not-look",
             key=str(work.key),

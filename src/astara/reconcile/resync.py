@@ -1,9 +1,10 @@
-"""The net under the events: three looks at many resources at once, none of which asks Neutron per resource.
+"""The net under the events: looks at many resources at once, none of which asks Neutron per resource.
 
 full     every page of Neutron's wish beside one listing of every provider; at start, after a feed was
          interrupted, and rarely besides. A resource that is as wished costs no call of its own.
 changes  Neutron's change journal since the last look: one call of constant cost.
 drift    one listing of every provider beside the remembered wish: drift, orphans, hosts that came back.
+alive    does Neutron answer? One call of constant cost, made only while that is in doubt.
 
 Each only *queues* what does not look right; the ordinary reconcile looks again and acts.
 """
@@ -34,6 +35,8 @@ _log = structlog.get_logger(__name__)
 
 # A little lateness is no reason to look twice.
 _SLACK_S = 1.0
+# No journal reaches that far: it answers with its revision and not one row.
+_BEYOND_ALL = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Listing:
 
 
 class Looks:
-    """The three looks. Each raises Retry when Neutron or a provider is away, having queued what it could."""
+    """The looks. Each raises Retry when Neutron or a provider is away, having queued what it could."""
 
     def __init__(
         self,
@@ -132,6 +135,18 @@ class Looks:
             queued += self._weigh(key, desired, listing, "drift")
         self._metrics.resynced("drift", len(wishes), queued, self._clock.now() - began)
         return queued
+
+    def alive(self) -> None:
+        """Raise what Neutron's plug-in raises; return quietly when it answers."""
+        self._neutron.changes(_BEYOND_ALL)
+
+    def hope(self) -> int:
+        """Something came back: what failed, or could not even be looked at, because it was away need not wait."""
+        self._ledger.hope()
+        unseen = self._ledger.unseen()
+        for key in unseen:
+            self._inbox.add(key, "can be looked at again", Lane.BACKGROUND)
+        return len(unseen)
 
     # What one bulk look finds about one resource
 
