@@ -222,6 +222,8 @@ class OutsideHost(Machine):
     """A machine outside the cloud, on an external network: it owns the gateway addresses of its subnets.
 
     Neutron knows nothing of it, so what reaches it has left the cloud, and what it sends comes from outside.
+    Opened again it is the same machine to its neighbours: another MAC address behind the same IP address, unannounced,
+    is not found for up to 53 s (RFC 4861 6.3.2 and 10: reachable for 15 to 45 s, then 5 s of delay and 3 s of probes).
     """
 
     outlet: Outlet
@@ -232,8 +234,8 @@ class OutsideHost(Machine):
         api = neutron or NeutronApi()
         net = api.find("networks", network)
         subnets = api.list("subnets", network_id=net["id"])
-        identifier = uuid.uuid5(uuid.NAMESPACE_OID, f"{net['id']}/{name}").hex
-        outlet = Outlet(identifier, net["id"], f"astara-{name}", int(net["mtu"]))
+        identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{net['id']}/{name}")
+        outlet = Outlet(identity.hex, net["id"], f"astara-{name}", int(net["mtu"]), _own_mac(identity))
         host = cls(name, outlet.netns, lab.hosts / f"{name}.outside", outlet)
         _outside_plug_of(lab).plug(outlet)
         host.run(["sh", "-c", f"echo 0 >/proc/sys/net/ipv6/conf/{INTERFACE}/dad_transmits"])
@@ -260,6 +262,11 @@ class OutsideHost(Machine):
     def close(self, lab: Lab) -> None:
         """Removes it; absence is success."""
         _outside_plug_of(lab).unplug(self.outlet)
+
+
+def _own_mac(identity: uuid.UUID) -> str:
+    """A locally administered unicast address (IEEE 802, 8.4) that goes with the identity."""
+    return bytes((0x02, *identity.bytes[:5])).hex(":")
 
 
 def _outside_plug_of(lab: Lab) -> Plug:

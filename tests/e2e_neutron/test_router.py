@@ -13,7 +13,6 @@ from astara_lab.waiting import until
 from e2e.test_nat import OUTSIDE, gateway_v4, seen_by
 from e2e_neutron.sight import Services, Traces, api_workers, namespaces_of, udp_listeners
 
-# Each `outside` is a machine with a MAC of its own behind the same address: routers need a moment to learn it.
 pytestmark = pytest.mark.e2e
 
 _DHCP = 67

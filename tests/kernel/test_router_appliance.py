@@ -216,6 +216,19 @@ def test_trap_new_addresses_are_announced_and_only_they(site: Site) -> None:
     assert heard.announced == {FLOATING}
 
 
+def test_a_gateway_outside_that_is_replaced_and_says_so_is_used_at_once(site: Site) -> None:
+    """Unannounced, a neighbour's new MAC address is not found for 15 s and more (RFC 4861 10, REACHABLE_TIME)."""
+    site.land.push(site.section())
+    site.outside.serve("198.51.100.1", 80)
+    site.outside.serve("2001:db8::1", 80)
+    assert site.a.reaches("198.51.100.1", 80)
+    assert site.a.reaches("2001:db8::1", 80)
+    site.outside.run("sysctl", "-qw", "net.ipv4.conf.eth0.arp_notify=1", "net.ipv6.conf.eth0.ndisc_notify=1")
+    site.outside.run("ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
+    assert eventually(lambda: site.a.reaches("198.51.100.1", 80), 5)
+    assert eventually(lambda: site.a.reaches("2001:db8::1", 80), 5)
+
+
 class Listener:
     """Collects addresses announced by gratuitous ARP on a host's link, requests and replies alike."""
 
