@@ -46,7 +46,8 @@ _BATCH = 64
 _SEND_BYTES = 100_000
 _SEND_BUFFER_FORCE = 32
 _DUMP_ATTEMPTS = 10
-_TIMEOUT_S = 10.0
+#: struct timeval; a socket with a timeout of Python's own is polled before each of a hundred receptions.
+_TIMEOUT = struct.pack("@ll", 10, 0)
 
 
 class NetlinkError(OSError):
@@ -132,7 +133,7 @@ class Netlink:
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         if protocol == ROUTE:
             self._socket.setsockopt(_SOL_NETLINK, _STRICT, 1)  # the kernel filters dumps by what the request says
-        self._socket.settimeout(_TIMEOUT_S)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
         self._socket.bind((0, 0))
         self._sequence = 0
         self._slow_to_close = protocol == NETFILTER
@@ -236,7 +237,10 @@ class Netlink:
         return _HEADER.pack(16 + len(body), kind, flags, self._sequence, 0) + body + b"\0" * (-len(body) % 4)
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
-        data = self._socket.recv(_RECEIVE_BYTES)
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            raise TimeoutError(errno.ETIMEDOUT, "no answer from the kernel") from None
         start = 0
         while start + 16 <= len(data):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(data, start)
