@@ -11,6 +11,8 @@ import errno
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from astara.appliance.system import netlink
 from astara.appliance.system.netlink import Netlink, NetlinkError, Request
@@ -58,8 +60,7 @@ class SetShape:
     anonymous: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RawElement:
+class RawElement(NamedTuple):
     """Bytes as the kernel keeps them: fields padded to four bytes. `last` is empty where keys are no ranges."""
 
     key: bytes
@@ -208,8 +209,12 @@ def _element_list(table: str, name: str) -> bytes:
     return _HEADER + netlink.text(_TABLE_NAME, table) + netlink.text(_ELEMENTS_SET, name)
 
 
+@lru_cache(maxsize=1024)
 def _kept(body: bytes, kinds: tuple[int, ...]) -> bytes:
-    """Return the message with only these attributes, whose nesting is kept as it came."""
+    """Return the message with only these attributes, whose nesting is kept as it came.
+
+    Remembered: tables of one structure consist of the same messages, but for counters of use.
+    """
     found = netlink.raw_attributes(body, 4)
     return _HEADER + b"".join([raw for kind, raw in found.items() if kind in kinds])
 
@@ -234,6 +239,7 @@ def _chain_of(rule: bytes) -> bytes:
     return _attribute(rule, _RULE_CHAIN)
 
 
+@lru_cache(maxsize=1024)
 def _attribute(body: bytes, which: int) -> bytes:
     """Return one attribute as it stands, b"" when it is absent."""
     return netlink.raw_attributes(body, 4).get(which, b"")

@@ -1,4 +1,4 @@
-"""Elements between their canonical text and the kernel's bytes, by the types of the set's fields. Pure.
+"""Elements as the kernel keeps them, by the types of the set's fields, and in words. Pure.
 
 Type numbers are nftables' own (its include/datatype.h). Fields of a concatenation are padded to four bytes.
 """
@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import ipaddress
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
 
-from astara.appliance.subsystems.nftables.elements import Pair
+from astara.appliance.subsystems.nftables.config import Atom, Element, LinkOf, Span
 from astara.appliance.system.nfnetlink import RawElement, SetShape
 
 _IPV4, _IPV6, _PROTOCOL, _SERVICE, _MARK, _IFNAME = 7, 8, 12, 13, 19, 41
 _LENGTHS = {_IPV4: 4, _IPV6: 16, _PROTOCOL: 1, _SERVICE: 2, _MARK: 4, _IFNAME: 16}
 _ADDRESSES = (_IPV4, _IPV6)
+_NUMBERS = (_PROTOCOL, _SERVICE, _MARK)
+
+
+class UnknownLink(LookupError):
+    """An element names a link that is not plugged in."""
 
 
 class UnknownType(ValueError):
@@ -27,55 +33,74 @@ def speaks(shape: SetShape) -> bool:
     return known and (len(shape.key) > 1 or not shape.ranges)
 
 
-def encode(pair: Pair, shape: SetShape) -> RawElement:
-    """Return the bytes of one element. Raises UnknownType."""
-    key, value = pair
-    if len(key) != len(shape.key) or len(value) != len(shape.value):
-        raise UnknownType(f"{shape.name}: not {len(shape.key)} and {len(shape.value)} fields")
-    bounds = [_bounds(text, kind, shape) for text, kind in zip(key, shape.key, strict=True)]
-    first = b"".join(_padded(low, len(bounds)) for low, _ in bounds)
-    last = b"".join(_padded(high, len(bounds)) for _, high in bounds)
+def encode(element: Element, shape: SetShape, links: Mapping[str, str]) -> RawElement:
+    """Return the bytes of one element; `links` is MAC -> name. Raises UnknownType, UnknownLink."""
+    first, last = _fields(element.key, shape.key, shape, links)
     if not shape.ranges and first != last:
         raise UnknownType(f"{shape.name}: a range in a set without ranges")
-    values = [_bounds(text, kind, shape)[0] for text, kind in zip(value, shape.value, strict=True)]
-    return RawElement(first, last if shape.ranges else b"", b"".join(_padded(part, len(values)) for part in values))
+    return RawElement(first, last if shape.ranges else b"", _fields(element.value, shape.value, shape, links)[0])
 
 
-def decode(raw: RawElement, shape: SetShape) -> Pair:
-    """Return the canonical text of one element."""
+def words(raw: RawElement, shape: SetShape) -> str:
+    """Return one element as nft writes it."""
     first = _split(raw.key, shape.key)
     last = _split(raw.last or raw.key, shape.key)
-    key = tuple(_text(low, high, kind) for low, high, kind in zip(first, last, shape.key, strict=True))
-    value = tuple(
+    key = " . ".join(_text(low, high, kind) for low, high, kind in zip(first, last, shape.key, strict=True))
+    value = " . ".join(
         _text(part, part, kind) for part, kind in zip(_split(raw.value, shape.value), shape.value, strict=True)
     )
-    return key, value
+    return f"{key} : {value}" if value else key
 
 
-def _bounds(text: str, kind: int, shape: SetShape) -> tuple[bytes, bytes]:
+def _fields(
+    atoms: tuple[Atom, ...], kinds: tuple[int, ...], shape: SetShape, links: Mapping[str, str]
+) -> tuple[bytes, bytes]:
+    """Return the first and the last of what the atoms stand for."""
+    if len(atoms) != len(kinds):
+        raise UnknownType(f"{shape.name}: not {len(shape.key)} and {len(shape.value)} fields")
     try:
-        if kind == _IFNAME:
-            name = text.strip('"').encode().ljust(_LENGTHS[kind], b"\0")
-            return name, name
-        if kind in _ADDRESSES:
-            return _address_bounds(text, kind)
-        low, _, high = text.partition("-")
-        order = sys.byteorder if kind == _MARK else "big"
-        length = _LENGTHS[kind]
-        return int(low).to_bytes(length, order), int(high or low).to_bytes(length, order)
-    except (ValueError, OverflowError, KeyError):
+        bounds = [_bounds(atom, kind, links) for atom, kind in zip(atoms, kinds, strict=True)]
+    except (ValueError, OverflowError):
         raise UnknownType(f"{shape.name}: a field does not fit its type") from None
+    if len(bounds) == 1:
+        return bounds[0]
+    return b"".join([_padded(low) for low, _ in bounds]), b"".join([_padded(high) for _, high in bounds])
 
 
-def _address_bounds(text: str, kind: int) -> tuple[bytes, bytes]:
-    network = ipaddress.ip_network(text)
-    if len(network.network_address.packed) != _LENGTHS[kind]:
-        raise ValueError("the other IP version")
-    return network.network_address.packed, network.broadcast_address.packed
+def _bounds(atom: Atom, kind: int, links: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Raises ValueError or OverflowError when the atom is not of that kind."""
+    if isinstance(atom, LinkOf):
+        low = high = _name(atom, links)
+        fits = kind == _IFNAME
+    elif isinstance(atom, int | Span):
+        fits = kind in _NUMBERS
+        low, high = _numbers(atom, kind) if fits else (b"", b"")
+    elif isinstance(atom, IPv4Address | IPv6Address):
+        low = high = atom.packed
+        fits = kind == (_IPV4 if atom.version == 4 else _IPV6)
+    else:
+        low, high = atom.network_address.packed, atom.broadcast_address.packed
+        fits = kind == (_IPV4 if atom.version == 4 else _IPV6)
+    if not fits:
+        raise ValueError("of another type")
+    return low, high
 
 
-def _padded(field: bytes, fields: int) -> bytes:
-    return field if fields == 1 else field + b"\0" * (-len(field) % 4)
+def _name(link: LinkOf, links: Mapping[str, str]) -> bytes:
+    name = links.get(link.mac)
+    if name is None:
+        raise UnknownLink(link.mac)
+    return name.encode().ljust(_LENGTHS[_IFNAME], b"\0")
+
+
+def _numbers(atom: int | Span, kind: int) -> tuple[bytes, bytes]:
+    first, last = (atom.first, atom.last) if isinstance(atom, Span) else (atom, atom)
+    order = sys.byteorder if kind == _MARK else "big"
+    return first.to_bytes(_LENGTHS[kind], order), last.to_bytes(_LENGTHS[kind], order)
+
+
+def _padded(field: bytes) -> bytes:
+    return field + b"\0" * (-len(field) % 4)
 
 
 def _split(data: bytes, kinds: Sequence[int]) -> list[bytes]:

@@ -1,25 +1,29 @@
-"""Elements in one canonical form, so that what is wanted and what is there compare. Pure."""
+"""What is wanted in sets and maps, and what is there, compared in the kernel's bytes. Pure."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 
-from astara.appliance.subsystems.nftables.config import Atom, Element, LinkOf, Span
+from astara.appliance.subsystems.nftables import codec
+from astara.appliance.subsystems.nftables.codec import UnknownType
+from astara.appliance.subsystems.nftables.config import Element, LinkOf
+from astara.appliance.system.nfnetlink import RawElement, SetShape
 
-#: (key fields, value fields), each as nft writes it.
-Pair = tuple[tuple[str, ...], tuple[str, ...]]
-Contents = Mapping[str, frozenset[Pair]]
+#: Name of a set -> what is in it; a set that is not named is empty.
+Contents = Mapping[str, frozenset[RawElement]]
+Shapes = Mapping[str, SetShape]
+_NOTHING: frozenset[RawElement] = frozenset()
 
 
-class UnknownLink(LookupError):
-    """An element names a link that is not plugged in."""
-
-
-def wanted(elements: Mapping[str, Iterable[Element]], links: Mapping[str, str]) -> dict[str, frozenset[Pair]]:
-    """Return the canonical contents; `links` is MAC -> name. Raises UnknownLink."""
+def wanted(
+    elements: Mapping[str, Iterable[Element]], shapes: Shapes, links: Mapping[str, str]
+) -> dict[str, frozenset[RawElement]]:
+    """Return the contents in bytes; `links` is MAC -> name. Raises codec.UnknownLink, codec.UnknownType."""
+    strange = sorted(set(elements) - set(shapes))
+    if strange:
+        raise UnknownType(f"{strange[0]}: no such set in the structure")
     return {
-        name: frozenset((_fields(element.key, links), _fields(element.value, links)) for element in members)
+        name: frozenset([codec.encode(element, shapes[name], links) for element in members])
         for name, members in elements.items()
     }
 
@@ -33,33 +37,18 @@ def links_of(elements: Mapping[str, Iterable[Element]]) -> Iterator[LinkOf]:
                     yield atom
 
 
-def describe(current: Contents, target: Contents) -> list[str]:
+def differences(current: Contents, target: Contents) -> Iterator[tuple[str, list[RawElement], list[RawElement]]]:
+    """Yield the name of each set that differs, what is not wanted in it, and what is missing."""
+    for name in sorted(set(current) | set(target)):
+        has, should = current.get(name, _NOTHING), target.get(name, _NOTHING)
+        if has != should:
+            yield name, sorted(has - should), sorted(should - has)
+
+
+def describe(current: Contents, target: Contents, shapes: Shapes) -> list[str]:
     """Say in words how `current` differs from `target`, one line per element."""
     lines = []
-    for name in sorted(set(current) | set(target)):
-        has, should = current.get(name, frozenset()), target.get(name, frozenset())
-        lines += [f"{name}: {_one(pair)} is missing" for pair in sorted(should - has)]
-        lines += [f"{name}: {_one(pair)} is not wanted" for pair in sorted(has - should)]
+    for name, gone, new in differences(current, target):
+        lines += [f"{name}: {codec.words(raw, shapes[name])} is missing" for raw in new]
+        lines += [f"{name}: {codec.words(raw, shapes[name])} is not wanted" for raw in gone]
     return lines
-
-
-def _one(pair: Pair) -> str:
-    key = " . ".join(pair[0])
-    return f"{key} : {' . '.join(pair[1])}" if pair[1] else key
-
-
-def _fields(atoms: tuple[Atom, ...], links: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(_atom(atom, links) for atom in atoms)
-
-
-def _atom(atom: Atom, links: Mapping[str, str]) -> str:
-    if isinstance(atom, LinkOf):
-        name = links.get(atom.mac)
-        if name is None:
-            raise UnknownLink(atom.mac)
-        return f'"{name}"'
-    if isinstance(atom, Span):
-        return str(atom.first) if atom.first == atom.last else f"{atom.first}-{atom.last}"
-    if isinstance(atom, ipaddress.IPv4Network | ipaddress.IPv6Network) and atom.prefixlen == atom.max_prefixlen:
-        return str(atom.network_address)
-    return str(atom)

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems.nftables import codec, elements
+from astara.appliance.subsystems.nftables.codec import UnknownLink
 from astara.appliance.subsystems.nftables.config import TABLE, Ruleset
-from astara.appliance.subsystems.nftables.elements import Pair, UnknownLink
 from astara.appliance.subsystems.nftables.reference import NAME, Reference, updates
 from astara.appliance.system import netlink, netns, nfnetlink, rtnetlink
 from astara.appliance.system.netlink import Netlink, NetlinkError
-from astara.appliance.system.nfnetlink import SetShape
+from astara.appliance.system.nfnetlink import RawElement, SetShape
 from astara.appliance.system.nft import NftError
 from astara.contract.agent import Deviation
 
@@ -31,7 +31,7 @@ class NftablesSubsystem:
     def check(self, place: Place, rendered: Ruleset) -> None:
         with _refusals(self.name, "check"):
             with netns.entered(place.netns):
-                elements.wanted(rendered.elements, _names())
+                _refuse_unplugged(rendered, _names())
             try:
                 self._reference.judge(rendered)
             except NftError:
@@ -42,13 +42,13 @@ class NftablesSubsystem:
         with _refusals(self.name, "apply"):
             known = self._reference.known(rendered.structure)
             with netns.entered(place.netns), Netlink(netlink.NETFILTER) as kernel:
-                target = elements.wanted(rendered.elements, _names())
+                target = elements.wanted(rendered.elements, known.shapes, _names())
                 found = nfnetlink.read_structure(kernel, NAME)
                 if found is not None and found == known.structure:
-                    requests = updates(known.shapes, _contents(kernel, known.shapes, found.empty), target)
+                    requests = updates(_contents(kernel, known.shapes, found.empty), target)
                 else:
                     # One transaction: packets see the old table or the new one, never none.
-                    requests = nfnetlink.replace_table(NAME, known.structure) + updates(known.shapes, {}, target)
+                    requests = nfnetlink.replace_table(NAME, known.structure) + updates({}, target)
                 nfnetlink.transact(kernel, requests)
         return bool(requests)
 
@@ -84,9 +84,10 @@ class NftablesSubsystem:
             contents = _contents(kernel, same, found.empty)
             links = _names()
         try:
-            return lines + elements.describe(contents, elements.wanted(rendered.elements, links))
+            target = elements.wanted(rendered.elements, known.shapes, links)
         except UnknownLink as error:
             return [*lines, f"link {error} is missing"]
+        return lines + elements.describe(contents, target, known.shapes)
 
 
 @contextmanager
@@ -103,12 +104,16 @@ def _refusals(name: str, phase: str) -> Iterator[None]:
         raise NotPlugged(name, phase, [str(error)]) from None
 
 
-def _contents(kernel: Netlink, shapes: Mapping[str, SetShape], empty: frozenset[str]) -> dict[str, frozenset[Pair]]:
-    return {
-        name: frozenset(codec.decode(raw, shape) for raw in nfnetlink.read_elements(kernel, NAME, name))
-        for name, shape in shapes.items()
-        if name not in empty
-    }
+def _contents(
+    kernel: Netlink, shapes: Mapping[str, SetShape], empty: frozenset[str]
+) -> dict[str, frozenset[RawElement]]:
+    return {name: frozenset(nfnetlink.read_elements(kernel, NAME, name)) for name in shapes if name not in empty}
+
+
+def _refuse_unplugged(rendered: Ruleset, names: Mapping[str, str]) -> None:
+    for link in elements.links_of(rendered.elements):
+        if link.mac not in names:
+            raise UnknownLink(link.mac)
 
 
 def _names() -> dict[str, str]:
