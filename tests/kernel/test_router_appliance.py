@@ -101,12 +101,103 @@ def test_snat_off_shows_the_tenants_own_addresses_both_ways(site: Site) -> None:
     assert site.outside.seen_as("10.0.0.5", 80) == OUTSIDE
 
 
-def test_with_snat_on_outside_cannot_open_connections_to_inside_addresses(site: Site) -> None:
+def test_with_snat_on_outside_reaches_inside_addresses_too_when_it_knows_the_way(site: Site) -> None:
     site.land.push(site.section())
     site.outside.run("ip", "route", "add", "10.0.0.0/16", "via", GATEWAY)
     site.a.serve("10.0.0.5", 80)
-    assert site.b.reaches("10.0.0.5", 80)
-    assert not site.outside.reaches("10.0.0.5", 80)
+    assert site.outside.seen_as("10.0.0.5", 80) == OUTSIDE
+    site.outside.serve("198.51.100.1", 80)
+    assert site.a.seen_as("198.51.100.1", 80) == GATEWAY
+
+
+# --- address scopes ----------------------------------------------------------------------------------------------
+
+
+def scoped(section: RouterSection, one: str, two: str, outside: str) -> RouterSection:
+    """Put the three links into address scopes, for both IP versions; "" is no scope."""
+    inner = [replace(link, scope_v4=s, scope_v6=s) for link, s in zip(section.internal, (one, two), strict=True)]
+    return replace(
+        section,
+        internal=tuple(inner),
+        external=(replace(section.external[0], scope_v4=outside, scope_v6=outside), *section.external[1:]),
+    )
+
+
+def test_networks_of_different_address_scopes_do_not_see_each_other(site: Site) -> None:
+    site.c.serve("10.0.1.7", 80)
+    site.c.serve("fd00:2::7", 80)
+    for one, two, seen in (("red", "blue", False), ("red", "", False), ("red", "red", True)):
+        site.land.push(scoped(site.section(), one, two, ""))
+        assert site.a.reaches("10.0.1.7", 80) is seen
+        assert site.a.reaches("fd00:2::7", 80) is seen
+
+
+def test_within_one_address_scope_outside_sees_the_tenants_own_addresses_though_snat_is_on(site: Site) -> None:
+    site.land.push(scoped(site.section(), "red", "blue", "red"))
+    site.outside.run("ip", "route", "add", "10.0.0.0/16", "via", GATEWAY)
+    site.outside.serve("198.51.100.1", 80)
+    site.outside.serve("2001:db8::1", 80)
+    for host, address in ((site.a, "10.0.0.5"), (site.a, "fd00:1::5"), (site.c, "10.0.1.7"), (site.c, "fd00:2::7")):
+        host.serve(address, 80)
+    assert site.a.seen_as("198.51.100.1", 80) == "10.0.0.5"
+    assert site.c.seen_as("198.51.100.1", 80) == GATEWAY  # of another scope: translated, as ever
+    assert site.a.reaches("2001:db8::1", 80)
+    assert not site.c.reaches("2001:db8::1", 80)
+    assert site.outside.reaches("10.0.0.5", 80)
+    assert site.outside.reaches("fd00:1::5", 80)
+    assert not site.outside.reaches("10.0.1.7", 80)
+    assert not site.outside.reaches("fd00:2::7", 80)
+
+
+def test_with_snat_off_another_address_scope_is_not_reached(site: Site) -> None:
+    plain = scoped(site.section(), "red", "", "")
+    site.land.push(replace(plain, external=(replace(plain.external[0], snat_v4=None),)))
+    site.outside.run("ip", "route", "add", "10.0.0.0/16", "via", GATEWAY)
+    site.outside.serve("198.51.100.1", 80)
+    assert not site.a.reaches("198.51.100.1", 80)
+    assert site.c.seen_as("198.51.100.1", 80) == "10.0.1.7"
+
+
+@pytest.mark.parametrize("snat", [GATEWAY, None])
+def test_floating_addresses_cross_address_scopes(site: Site, snat: str | None) -> None:
+    plain = scoped(site.section(), "red", "blue", "green")
+    gate = replace(plain.external[0], snat_v4=snat)
+    both = (floating(FLOATING, "10.0.0.5", site.public), floating(SPARE, "10.0.1.7", site.public))
+    site.land.push(replace(plain, external=(gate,), floating_ips=both))
+    site.a.serve("10.0.0.5", 80)
+    site.outside.serve("198.51.100.1", 80)
+    assert site.outside.reaches(FLOATING, 80)
+    assert site.a.seen_as("198.51.100.1", 80) == FLOATING
+    assert site.c.seen_as(FLOATING, 80) == SPARE
+
+
+def test_with_two_gateways_the_one_of_the_same_address_scope_does_not_translate(site: Site) -> None:
+    second = site.land.plug("pub2")
+    other = site.land.host("out2", "pub2", "192.0.2.1/24", "100.64.0.1/32")
+    other.run("ip", "route", "add", "10.0.0.0/16", "via", "192.0.2.2")
+    gate = external(second, "192.0.2.2/24", nexthops=("192.0.2.1",), snat="192.0.2.2", scope_v4="blue")
+    section = site.section(
+        external=(*site.section().external, gate),
+        routes=(StaticRoute(destination="100.64.0.0/10", nexthop="192.0.2.1"),),
+    )
+    site.land.push(scoped(section, "red", "blue", "red"))
+    site.outside.run("ip", "route", "add", "10.0.0.0/16", "via", GATEWAY)
+    site.outside.serve("198.51.100.1", 80)
+    other.serve("100.64.0.1", 80)
+    assert site.a.seen_as("198.51.100.1", 80) == "10.0.0.5"
+    assert site.c.seen_as("198.51.100.1", 80) == GATEWAY
+    assert site.a.seen_as("100.64.0.1", 80) == "192.0.2.2"
+    assert site.c.seen_as("100.64.0.1", 80) == "10.0.1.7"
+
+
+def test_a_network_that_moves_to_another_address_scope_loses_its_connections(site: Site) -> None:
+    site.land.push(site.section())
+    site.c.serve("10.0.1.7", 80)
+    site.c.serve("fd00:2::7", 80)
+    opened = [site.a.connect(address, 80) for address in ("10.0.1.7", "fd00:2::7")]
+    assert all(connection.echo("before") for connection in opened)
+    site.land.push(scoped(site.section(), "", "blue", ""))
+    assert [connection.echo("after", QUIET_S) for connection in opened] == [False, False]
 
 
 def test_outside_reaches_routed_ipv6_prefixes_and_no_others(site: Site) -> None:

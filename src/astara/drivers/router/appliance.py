@@ -20,7 +20,7 @@ from astara.appliance.subsystems.radvd.config import AdvertisedLink, Prefix, Pre
 from astara.appliance.subsystems.sysctl.config import SysctlConfig, forwarding
 from astara.appliance.subsystems.traffic.config import HostLimit, LinkLimit, Rate, TrafficConfig
 from astara.contract.codec import ContractError
-from astara.drivers.router.firewall import ruleset
+from astara.drivers.router.firewall import reachable_v6, ruleset
 from astara.drivers.router.parsed import Floating, Forwarding, Gateway, Interface, Network, Router, Side, parse
 from astara.drivers.router.routing import routing
 from astara.drivers.router.schema import InternalLink, RouterSection, Shaping
@@ -125,18 +125,19 @@ def _conntrack(router: Router) -> ConntrackConfig:
 
 
 def _routed(router: Router) -> Routed:
-    """IPv4 leaves untranslated where a gateway does not translate, IPv6 always."""
-    inside = {address.network for side in router.internal for address in side.addresses}
-    plain_v4 = any(gateway.snat is None for gateway in router.gateways)
-    leaving = frozenset(network for network in inside if network.version == 6 or plain_v4)
-    entered: set[Network] = {*router.reachable_v6, *(IPv6Network(address) for _, address in router.proxied)}
-    if plain_v4:
-        entered |= {network for network in inside if network.version == 4}
-    return Routed(
-        inside=frozenset((network, "") for network in inside),
-        leaving=leaving if router.gateways else frozenset(),
-        entered=frozenset(entered) if router.gateways else frozenset(),
+    """What the ruleset lets through untranslated, by addresses instead of links."""
+    leaving: set[Network] = set()
+    entered: set[Network] = set()
+    inside = frozenset(
+        (address.network, side.scope(address.version)) for side in router.internal for address in side.addresses
     )
+    for gateway in router.gateways:
+        entered |= set(reachable_v6(router, gateway))
+        near = {network for network, scope in inside if scope == gateway.side.scope(network.version)}
+        entered |= {network for network in near if network.version == 4}
+        plain_v4 = gateway.snat is None or gateway.side.scope_v4
+        leaving |= {network for network in near if network.version == 6 or plain_v4}
+    return Routed(inside, frozenset(leaving), frozenset(entered))
 
 
 def _advertisements(section: RouterSection) -> RadvdConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Interface, IPv6Network, collapse_addresses
 
 from astara.appliance.subsystems.nftables.config import (
     Atom,
@@ -14,7 +14,7 @@ from astara.appliance.subsystems.nftables.config import (
     Span,
 )
 from astara.contract.codec import ContractError
-from astara.drivers.router.parsed import ICMP, Forwarding, Router
+from astara.drivers.router.parsed import ICMP, Forwarding, Gateway, Router
 from astara.drivers.router.ruleset import helper_object, structure
 from astara.drivers.router.schema import ConntrackHelper
 
@@ -66,6 +66,7 @@ def ruleset(router: Router, helpers: tuple[ConntrackHelper, ...]) -> Ruleset:
     sets = _Sets()
     if router.enabled:
         _links(sets, router)
+        _scopes(sets, router)
         _floating(sets, router)
         for rule in router.forwardings:
             _forwarding(sets, rule)
@@ -85,17 +86,44 @@ def ruleset(router: Router, helpers: tuple[ConntrackHelper, ...]) -> Ruleset:
 def _links(sets: _Sets, router: Router) -> None:
     for side in router.internal:
         sets.add("internal", (LinkOf(side.mac),))
-    reachable = [*router.reachable_v6, *(IPv6Network(address) for _, address in router.proxied)]
     for gateway in router.gateways:
         link = LinkOf(gateway.side.mac)
         sets.add("external", (link,))
-        if gateway.snat is None:
-            sets.add("unfiltered", (link,))
-        for prefix in collapse_addresses(reachable):
+        if gateway.snat is not None:
+            sets.add("translating", (link,))
+        for prefix in collapse_addresses(reachable_v6(router, gateway)):
             sets.add("reachable_v6", (link, prefix))
         for name, prefixes in _inside(router).items():
             for inside in prefixes:
                 sets.add(name, (link, inside))
+
+
+def reachable_v6(router: Router, gateway: Gateway) -> list[IPv6Network]:
+    """Return the prefixes outside may reach by one gateway: none that lies in another address scope than it."""
+    others = [
+        address.network
+        for side in router.internal
+        for address in side.addresses
+        if isinstance(address, IPv6Interface) and side.scope_v6 != gateway.side.scope_v6
+    ]
+    named = [*router.reachable_v6, *(IPv6Network(address) for _, address in router.proxied)]
+    return [prefix for prefix in named if not any(prefix.overlaps(other) for other in others)]
+
+
+def _scopes(sets: _Sets, router: Router) -> None:
+    """Scopes are numbered anew in each document: numbers are compared while a packet passes, and never kept."""
+    sides = [*router.internal, *(gateway.side for gateway in router.gateways)]
+    names = sorted({"", *(side.scope_v4 for side in sides), *(side.scope_v6 for side in sides)})
+    numbers = {name: number for number, name in enumerate(names)}
+    for side in sides:
+        link = LinkOf(side.mac)
+        for version in (4, 6):
+            number = numbers[side.scope(version)]
+            sets.add(f"scope_v{version}", (link,), (number,))
+            sets.add(f"within_v{version}", (link, number))
+    for gateway in router.gateways:
+        if gateway.side.scope_v4:
+            sets.add("plain", (LinkOf(gateway.side.mac), numbers[gateway.side.scope_v4]))
 
 
 def _inside(router: Router) -> dict[str, list[IPv4Network] | list[IPv6Network]]:
@@ -114,6 +142,7 @@ def _floating(sets: _Sets, router: Router) -> None:
         sets.add("arriving", (link, address.floating))
         sets.add("floating_to_fixed", (address.floating,), (address.fixed,), field=f"{address.field}.floating")
         sets.add("fixed_to_floating", (link, address.fixed), (address.floating,), field=f"{address.field}.fixed")
+        sets.add("floating_host", (link, address.fixed))
         sets.first("hairpin_source", (address.fixed,), (address.floating,))
 
 

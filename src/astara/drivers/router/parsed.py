@@ -36,13 +36,19 @@ _PORT = range(1, 65536)
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One link, internal or external."""
+    """One link, internal or external. Address scopes are "" for none, which is a scope too."""
 
     mac: str
     port_id: str
     mtu: int
     addresses: tuple[Interface, ...]
     shaping: Shaping | None
+    scope_v4: str
+    scope_v6: str
+
+    def scope(self, version: int) -> str:
+        """Return the address scope of an IP version."""
+        return self.scope_v4 if version == 4 else self.scope_v6
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +159,8 @@ def _side(link: InternalLink | ExternalLink, field: str) -> Side:
             for index, text in enumerate(link.addresses)
         ),
         shaping=link.shaping,
+        scope_v4=link.scope_v4,
+        scope_v6=link.scope_v6,
     )
 
 

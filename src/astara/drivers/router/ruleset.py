@@ -3,7 +3,11 @@
 The text is the same for every router; what differs between routers is in the sets and maps:
 
     internal, external   links this router forwards between (both empty while it is administratively down)
-    unfiltered           external links whose IPv4 hosts are reachable without translation (SNAT off)
+    scope_v4, scope_v6   link -> the number of its address scope, 0 for none
+    within_v4, within_v6 link . number of its address scope
+    translating          external links where IPv4 of other address scopes leaves translated (SNAT on)
+    plain                external link . number of its IPv4 address scope, when it has one: not translated there
+    floating_host        external link . fixed address that has a floating one there
     inside_v4, inside_v6     external link . prefix that lies inside: no packet comes in there from such a source
     reachable_v6         external link . IPv6 prefix that may be reached from there
     arriving             external link . address that is translated when it comes in there
@@ -21,7 +25,13 @@ from astara.appliance.subsystems.conntrack.config import CLOSED_MARK
 _SETS = """
   set internal { type ifname; }
   set external { type ifname; }
-  set unfiltered { type ifname; }
+  map scope_v4 { type ifname : mark; }
+  map scope_v6 { type ifname : mark; }
+  set within_v4 { type ifname . mark; }
+  set within_v6 { type ifname . mark; }
+  set translating { type ifname; }
+  set plain { type ifname . mark; }
+  set floating_host { type ifname . ipv4_addr; }
   set inside_v4 { type ifname . ipv4_addr; flags interval; }
   set inside_v6 { type ifname . ipv6_addr; flags interval; }
   set reachable_v6 { type ifname . ipv6_addr; flags interval; }
@@ -74,6 +84,7 @@ _TRANSLATE = """
     type nat hook postrouting priority 100; policy accept;
     iifname != @internal accept
     snat ip to oifname . ip saddr map @fixed_to_floating
+    oifname . meta mark @plain accept
     oifname @external snat ip to oifname map @gateway_source fully-random
     oifname @internal ct status dnat jump hairpin
   }
@@ -84,6 +95,8 @@ _TRANSLATE = """
   }
 """
 
+# Once a packet is routed its mark is free: it says from which address scope it comes.
+# What is established was allowed when it began; what is allowed no more is ended by the conntrack subsystem.
 # Link-local destinations do not leave (RFC 3927 7): behind the gateway 169.254.169.254 is the metadata service of
 # whatever this cloud runs on, and our translated packets would be answered with that machine's credentials.
 # Neighbour discovery (RFC 4890 4.4.1) and echo; everything else addressed to the router itself is refused silently.
@@ -104,6 +117,8 @@ _FILTER = """
   chain forward {
     type filter hook forward priority 0; policy drop;
     ct mark & {closed} != 0 drop
+    meta nfproto ipv4 meta mark set iifname map @scope_v4
+    meta nfproto ipv6 meta mark set iifname map @scope_v6
     iifname @internal oifname @internal jump inside
     iifname @internal oifname @external jump inside
     iifname @external oifname @internal jump inward
@@ -111,13 +126,18 @@ _FILTER = """
   chain inside {
     ct state invalid drop
     oifname @external ip daddr 169.254.0.0/16 drop
-    accept
+    ct state { established, related } accept
+    ct status dnat accept
+    meta nfproto ipv4 oifname . meta mark @within_v4 accept
+    meta nfproto ipv6 oifname . meta mark @within_v6 accept
+    meta nfproto ipv4 oifname @translating accept
+    oifname . ip saddr @floating_host accept
   }
   chain inward {
     ct state vmap { established : accept, related : accept, invalid : drop }
     ct status dnat accept
     iifname . ip6 daddr @reachable_v6 accept
-    meta nfproto ipv4 iifname @unfiltered accept
+    meta nfproto ipv4 oifname . meta mark @within_v4 accept
   }
 """
 

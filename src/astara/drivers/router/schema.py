@@ -36,7 +36,7 @@ class AdvertisedPrefix(Wire, frozen=True):
 
 
 class InternalLink(Wire, frozen=True):
-    """A router interface on a tenant network.."""
+    """A router interface on a tenant network. `scope_v4`, `scope_v6`: its subnets' address scopes, "" for none."""
 
     mac: str
     port_id: str
@@ -45,12 +45,15 @@ class InternalLink(Wire, frozen=True):
     addresses: tuple[str, ...]
     advertise: tuple[AdvertisedPrefix, ...] = ()
     shaping: Shaping | None = None
+    scope_v4: str = ""
+    scope_v6: str = ""
 
 
 class ExternalLink(Wire, frozen=True):
     """A gateway port. `nexthops` are the external subnets' gateways, at most one per IP version, used as default route.
 
-    `snat_v4` is the address masquerading uses, None when SNAT is off or the port has no IPv4 address.
+    `snat_v4` is the address masquerading uses, None when SNAT is off or the port has no IPv4 address. Address scopes
+    as on an internal link: within one that is not "", nothing is masqueraded.
     """
 
     mac: str
@@ -61,6 +64,8 @@ class ExternalLink(Wire, frozen=True):
     nexthops: tuple[str, ...] = ()
     snat_v4: str | None = None
     shaping: Shaping | None = None
+    scope_v4: str = ""
+    scope_v6: str = ""
 
 
 class FloatingIP(Wire, frozen=True):

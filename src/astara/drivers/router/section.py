@@ -127,7 +127,15 @@ def _internal(port: PortSnapshot, terrain: Terrain) -> InternalLink:
         addresses=terrain.addresses(port),
         advertise=_advertised(subnet for _, subnet in terrain.placed(port)),
         shaping=_shaping(port.bandwidth),
+        scope_v4=_scope(port, terrain, 4),
+        scope_v6=_scope(port, terrain, 6),
     )
+
+
+def _scope(port: PortSnapshot, terrain: Terrain, version: int) -> str:
+    """Return the address scope, which all subnets of a network share per IP version (Neutron API "Address scopes")."""
+    scopes = (subnet.address_scope_id for _, subnet in terrain.placed(port) if subnet.ip_version == version)
+    return next(scopes, None) or ""
 
 
 def _advertised(subnets: Iterable[SubnetSnapshot]) -> tuple[AdvertisedPrefix, ...]:
@@ -160,6 +168,8 @@ def _external(gateway: GatewaySnapshot, terrain: Terrain) -> ExternalLink:
         nexthops=_nexthops(port, terrain),
         snat_v4=_first_v4(port, terrain) if gateway.enable_snat else None,
         shaping=_shaping(gateway.bandwidth or port.bandwidth),
+        scope_v4=_scope(port, terrain, 4),
+        scope_v6=_scope(port, terrain, 6),
     )
 
 

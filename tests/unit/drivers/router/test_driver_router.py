@@ -322,6 +322,14 @@ def test_outside_reaches_internal_ipv6_of_the_same_address_scope_only() -> None:
     assert section(router(interfaces=(BLUE6,)), {**NETWORKS, "blue": scoped}).routed_v6 == ()
 
 
+def test_links_carry_the_address_scopes_of_their_subnets() -> None:
+    pool = tuple(structs.replace(subnet, address_scope_id=f"v{subnet.ip_version}") for subnet in BLUE.subnets)
+    blue = structs.replace(BLUE, subnets=pool)
+    scoped = section(router(interfaces=(BLUE4, BLUE6)), {**NETWORKS, "blue": blue})
+    assert [(link.scope_v4, link.scope_v6) for link in scoped.internal] == [("v4", ""), ("", "v6")]
+    assert [(gate.scope_v4, gate.scope_v6) for gate in scoped.external] == [("", "")]
+
+
 def test_with_ndp_proxy_outside_reaches_the_proxied_addresses_only() -> None:
     proxy = NdpProxySnapshot(id="n1", ip_address="2001:db8:1::5", port_id="vm")
     found = section(router(enable_ndp_proxy=True, ndp_proxies=(proxy,)))
