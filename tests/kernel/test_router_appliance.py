@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from astara.appliance.system import netns
+from astara.contract.agent import Outcome
 from astara.drivers.router.schema import (
     ConntrackHelper,
     NdpProxy,
@@ -480,6 +481,24 @@ def test_ndp_proxy_answers_on_the_external_link_for_these_addresses(site: Site) 
     site.a.serve("2001:db8:0:0:5::6", 80)
     assert site.outside.reaches("2001:db8:0:0:5::5", 80)
     assert not site.outside.reaches("2001:db8:0:0:5::6", 80)
+
+
+def test_a_router_that_loses_ipv6_and_gets_it_back_serves_what_is_left_each_time(site: Site) -> None:
+    proxy = NdpProxy(address="fd00:1::5", external_port_id=f"port-{site.public}")
+    both = site.section(ndp_proxies=(proxy,))
+
+    def four(addresses: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(address for address in addresses if ":" not in address)
+
+    inner = tuple(replace(link, addresses=four(link.addresses)) for link in both.internal)
+    outer = replace(both.external[0], addresses=four(both.external[0].addresses), nexthops=(OUTSIDE,))
+    only = replace(both, internal=inner, external=(outer,), routed_v6=(), ndp_proxies=())
+    site.c.serve("10.0.1.7", 80)
+    site.c.serve("fd00:2::7", 80)
+    for section, six in ((both, True), (only, False), (both, True)):
+        assert site.land.push(section).outcome is Outcome.APPLIED
+        assert site.a.reaches("10.0.1.7", 80)
+        assert site.a.reaches("fd00:2::7", 80) is six
 
 
 # --- wishes that become narrower -----------------------------------------------------------------------------------

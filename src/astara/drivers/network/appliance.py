@@ -74,7 +74,7 @@ class NetworkAppliance:
 
 def _link(section: NetworkSection, mac: str) -> LinkConfig:
     if not section.enabled:
-        return LinkConfig(mac, section.mtu)  # without IPv4 there is no ARP; the filter keeps IPv6 silent
+        return LinkConfig(mac, section.mtu, ipv6=False)
     own = [
         _parse(ip_interface, text, f"$.addresses[{index}]", "an address with prefix length")
         for index, text in enumerate(section.addresses)

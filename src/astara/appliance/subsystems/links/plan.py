@@ -52,7 +52,8 @@ def changes(config: LinksConfig, world: World) -> Changes:
     """Compare. Links that are missing are skipped: see `missing`.
 
     Additions come before removals, so that a link never is without an address in between, which would take
-    the routes that go through it along.
+    the routes that go through it along. A link that is to speak IPv6 no more loses its IPv6 addresses and neighbour
+    proxies by that setting alone, before any request: they are not there to be removed.
     """
     plan = Changes()
     present = [(link, world.links[link.mac]) for link in config.links if link.mac in world.links]
@@ -60,14 +61,17 @@ def changes(config: LinksConfig, world: World) -> Changes:
         _settings(plan, wanted, link, world)
         _link_state(plan, wanted, link)
     wanted_pairs = {(link.index, address) for wanted, link in present for address in wanted.addresses}
+    silent = {link.index for wanted, link in present if not wanted.ipv6}
     _additions(plan, present, world)
     for address in world.addresses:
-        if address.ours and not _link_local(address) and (address.index, address.interface) not in wanted_pairs:
+        if not address.ours or _link_local(address) or (address.index, address.interface) in wanted_pairs:
+            continue
+        if address.interface.version == 4 or address.index not in silent:
             plan.add(
                 f"address {address.interface} is not wanted",
                 rtnetlink.delete_address(address.index, address.interface),
             )
-    _proxies(plan, present, world)
+    _proxies(plan, present, world, silent)
     return plan
 
 
@@ -157,12 +161,12 @@ def _settle_link_local(plan: Changes, link: Link, world: World) -> None:
             plan.requests.append(rtnetlink.add_address(link.index, address.interface))
 
 
-def _proxies(plan: Changes, present: Sequence[tuple[LinkConfig, Link]], world: World) -> None:
+def _proxies(plan: Changes, present: Sequence[tuple[LinkConfig, Link]], world: World, silent: set[int]) -> None:
     wanted = {Proxy(link.index, address) for config, link in present for address in config.proxied}
     found = set(world.proxies)
     for proxy in sorted(wanted - found, key=_order):
         plan.add(f"neighbour proxy for {proxy.address} is missing", rtnetlink.add_proxy(proxy))
-    for proxy in sorted(found - wanted, key=_order):
+    for proxy in sorted((proxy for proxy in found - wanted if proxy.index not in silent), key=_order):
         plan.add(f"neighbour proxy for {proxy.address} is not wanted", rtnetlink.delete_proxy(proxy))
 
 
