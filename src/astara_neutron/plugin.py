@@ -13,6 +13,7 @@ import threading
 from typing import Any
 
 import sqlalchemy as sa
+from neutron.services.portforwarding import constants as pf_consts
 from neutron_lib import context as neutron_context
 from neutron_lib.callbacks import events, priority_group, registry, resources
 from neutron_lib.db import api as db_api
@@ -81,6 +82,8 @@ class AstaraPlugin(service_base.ServicePluginBase):
         registry.subscribe(self.network_deleted, resources.NETWORK, events.PRECOMMIT_DELETE)
         registry.subscribe(self.subnet_changed, resources.SUBNET, events.AFTER_UPDATE)
         registry.subscribe(self.subnet_changed, resources.SUBNET, events.AFTER_DELETE)
+        registry.subscribe(self.floating_ip_changed, resources.FLOATING_IP, events.PRECOMMIT_UPDATE)
+        registry.subscribe(self.forwarding_deleted, pf_consts.PORT_FORWARDING, events.AFTER_DELETE)
         for resource in RESPONDING:
             registry.subscribe(self.before_response, resource, events.BEFORE_RESPONSE)
 
@@ -112,6 +115,14 @@ class AstaraPlugin(service_base.ServicePluginBase):
                 dhcp_ports.release(payload.context, subnet["network_id"])
 
         shielded(release)()
+
+    def floating_ip_changed(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
+        before = payload.states[0]
+        shielded(status.release)(payload.context, before["id"], before["router_id"], payload.desired_state.router_id)
+
+    def forwarding_deleted(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
+        gone = payload.states[0]
+        shielded(status.release_forwarded)(payload.context, gone.floatingip_id, gone.router_id)
 
     def before_response(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         def release() -> None:

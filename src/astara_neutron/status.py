@@ -21,6 +21,8 @@ from astara_neutron import ownership, recorder
 _ROUTER = l3.Router.__table__
 _PORT = models_v2.Port.__table__
 _FLOATING_IP = l3.FloatingIP.__table__
+#: What a report may speak of: one that has left its router since the orchestrator looked is DOWN, see `release`.
+_SERVED_IP = sa.select(_FLOATING_IP).where(_FLOATING_IP.c.router_id.is_not(None)).subquery()
 
 #: What a router of ours that does not run shows. Neutron's routers know no DOWN (neutron_lib.constants
 #: VALID_ROUTER_STATUS): with it in the column Neutron's own reads of the router fail, on ML2/OVN at its next port.
@@ -35,6 +37,26 @@ def begin(context: Any, router: Any) -> None:
         router.status = ROUTER_DOWN
 
 
+def release(context: Any, floating_ip_id: str, before: str | None, after: str | None) -> None:
+    """Let a floating IP that leaves router `before`, one of ours, be DOWN until its next router says that it works.
+
+    Neutron leaves the word to the agent that served it last; ours may be away, and nobody asks it afterwards.
+    """
+    if before is None or before == after or not ownership.owned(context.session, [before]):
+        return
+    row = sa.update(_FLOATING_IP).where(_FLOATING_IP.c.id == floating_ip_id, _FLOATING_IP.c.status != "DOWN")
+    context.session.execute(row.values(status="DOWN"))
+
+
+def release_forwarded(context: Any, floating_ip_id: str, before: str | None) -> None:
+    """As `release`, after a port forwarding over router `before` was deleted: with the last one the router goes."""
+    with db_api.CONTEXT_WRITER.using(context):
+        after = context.session.execute(
+            sa.select(_FLOATING_IP.c.router_id).where(_FLOATING_IP.c.id == floating_ip_id)
+        ).scalar()
+        release(context, floating_ip_id, before, after)
+
+
 def write(context: Any, report: StatusReport) -> int:
     """Write the statuses that differ and return their number. What was deleted meanwhile is left out quietly.
 
@@ -44,7 +66,7 @@ def write(context: Any, report: StatusReport) -> int:
         return (
             _write_routers(context, _differing(context, _ROUTER, _in_neutrons_words(report.routers)))
             + _write_ports(context, _differing(context, _PORT, report.ports))
-            + _write_floating_ips(context, _differing(context, _FLOATING_IP, report.floating_ips))
+            + _write_floating_ips(context, _differing(context, _SERVED_IP, report.floating_ips))
         )
 
 

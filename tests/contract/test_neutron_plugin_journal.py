@@ -46,19 +46,8 @@ class World:
             internal = self.cloud.port(self.network)
             self.made["pf_port"] = internal
             self.made["pf_ip"] = floating_ip
-            self.made["forwarding"] = self._forward(internal, floating_ip, 8080)
+            self.made["forwarding"] = self.cloud.forwarding(internal, floating_ip, 8080)
         return self.made["forwarding"]
-
-    def _forward(self, internal: dict[str, Any], floating_ip: dict[str, Any], external_port: int) -> dict[str, Any]:
-        return self.cloud.make(
-            "port_forwarding",
-            f"/floatingips/{floating_ip['id']}/port_forwardings",
-            protocol="tcp",
-            internal_ip_address=internal["fixed_ips"][0]["ip_address"],
-            internal_port_id=internal["id"],
-            internal_port=80,
-            external_port=external_port,
-        )
 
 
 @pytest.fixture(scope="module")

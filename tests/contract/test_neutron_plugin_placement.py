@@ -217,6 +217,46 @@ def test_statuses_are_written_once_and_an_equal_one_writes_nothing(cloud, extern
     assert cloud.queries <= 4
 
 
+def floating_status(cloud, floating_ip):
+    return cloud.call("GET", f"/floatingips/{floating_ip['id']}")["floatingip"]["status"]
+
+
+@pytest.mark.parametrize(
+    "way", ["taken away", "its port deleted", "its last forwarding deleted", "its forwarded port deleted", "moved"]
+)
+def test_a_floating_ip_that_leaves_its_router_is_down_whoever_hears_of_it(cloud, external, listener, way):
+    """Nobody would ask about it later: an orchestrator that was away then would leave it ACTIVE for ever."""
+    network, (subnet,) = cloud.network("10.94.0.0/24")
+    cloud.router(subnet, gateway=external)
+    other, (other_subnet,) = cloud.network("10.95.0.0/24")
+    cloud.router(other_subnet, gateway=external)
+    machine, neighbour = cloud.port(network), cloud.port(other)
+    floating_ip = cloud.make("floatingip", floating_network_id=external["id"])
+    path = f"/floatingips/{floating_ip['id']}"
+    if "forward" in way:
+        forwarding = cloud.forwarding(machine, floating_ip, 8080)
+    else:
+        cloud.call("PUT", path, {"floatingip": {"port_id": machine["id"]}})
+    active = {"floating_ips": [{"id": floating_ip["id"], "status": "ACTIVE"}]}
+    cloud.call("PUT", "/astara/status", active)
+    assert floating_status(cloud, floating_ip) == "ACTIVE"
+
+    match way:
+        case "taken away":
+            cloud.call("PUT", path, {"floatingip": {"port_id": None}})
+        case "its port deleted" | "its forwarded port deleted":
+            cloud.call("DELETE", f"/ports/{machine['id']}")
+        case "its last forwarding deleted":
+            cloud.call("DELETE", f"{path}/port_forwardings/{forwarding['id']}")
+        case "moved":
+            cloud.call("PUT", path, {"floatingip": {"port_id": neighbour["id"]}})
+    assert floating_status(cloud, floating_ip) == "DOWN"
+
+    served = way == "moved"
+    assert cloud.call("PUT", "/astara/status", active) == {"written": int(served)}  # else a late report
+    assert floating_status(cloud, floating_ip) == ("ACTIVE" if served else "DOWN")
+
+
 def test_statuses_of_what_is_gone_are_left_out(cloud):
     gone = [{"id": "gone", "status": "ACTIVE"}]
     assert cloud.call("PUT", "/astara/status", {"routers": gone, "ports": gone, "floating_ips": gone}) == {"written": 0}

@@ -128,6 +128,18 @@ class Cloud:
     def port(self, network: dict[str, Any], **fields: Any) -> dict[str, Any]:
         return self.make("port", network_id=network["id"], **fields)
 
+    def forwarding(self, internal: dict[str, Any], floating_ip: dict[str, Any], external_port: int) -> dict[str, Any]:
+        """TCP from `external_port` of the floating IP to port 80 of `internal`."""
+        return self.make(
+            "port_forwarding",
+            f"/floatingips/{floating_ip['id']}/port_forwardings",
+            protocol="tcp",
+            internal_ip_address=internal["fixed_ips"][0]["ip_address"],
+            internal_port_id=internal["id"],
+            internal_port=80,
+            external_port=external_port,
+        )
+
     def sql(self, statement: str, *values: Any) -> list[Any]:
         """Run one statement on Neutron's database behind its back."""
         with contextlib.closing(sqlite3.connect(self.directory / "neutron.sqlite", timeout=30)) as connection:
