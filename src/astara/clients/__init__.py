@@ -1,1 +1,1 @@
-"""To be written."""
+"""The only rooms of the orchestrator that speak to remote APIs: Neutron, Keystone and the agents."""

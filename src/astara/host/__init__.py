@@ -1,1 +1,1 @@
-"""To be written."""
+"""The node agent: many instances on one node, their namespaces, their plugs, their watch."""

@@ -1,1 +1,1 @@
-"""To be written."""
+"""One room per kind of instance, each behind model.boundaries.InstanceProvider."""

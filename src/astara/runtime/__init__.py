@@ -1,1 +1,1 @@
-"""To be written."""
+"""Options, wiring, main: the only room that knows everyone."""

@@ -1,1 +1,1 @@
-"""To be written."""
+"""One room per daemon or kernel table: render, check, apply, read back, remove."""

@@ -1,1 +1,1 @@
-"""To be written."""
+"""Instances that are network namespaces on nodes with a node agent."""
