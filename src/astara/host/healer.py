@@ -177,7 +177,7 @@ class Healer:
         delay_s = self._delay_s(instance.id)
         _log.error("instance.not_mended", instance=instance.id, failures=care.failures, again_s=delay_s, reason=reason)
         self._agenda.add(instance.id, self._monotonic() + delay_s)
-        if care.failures == 1:
+        if care.failures == 2:  # the attempt after the first one follows at once
             self._publish(instance)
 
     def _count(self, care: _Care) -> None:

@@ -126,11 +126,14 @@ def test_hints_do_not_shorten_the_back_off(healers: list[Healer]) -> None:
 
 def test_one_failed_repair_is_not_put_off(healers: list[Healer]) -> None:
     """A namespace that is being removed is heard of before all of it has gone."""
-    patient = Patient(False, OSError("still going"), True)
+    patient, changes = Patient(False, OSError("still going"), True), Changes()
     pace = Pace(settle_s=0.0, sweep_period_s=3600.0, first_retry_s=3600.0, longest_retry_s=3600.0)
-    healer = started(healers, Changes(), patient, pace=pace)
+    healer = started(healers, changes, patient, pace=pace)
     healer.suspect(patient.id)
     assert eventually(lambda: patient.looks == 3)
+    assert eventually(lambda: changes.cursor > 0)
+    healer.stop()
+    assert changes.cursor == 1  # it works; that it had failed for an instant is nobody's business
 
 
 def test_somebody_who_breaks_it_again_and_again_is_not_fought_hot(healers: list[Healer]) -> None:
