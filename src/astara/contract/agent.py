@@ -62,8 +62,29 @@ class Fence(Wire, frozen=True):
     generation: Generation
 
 
+class Body(Wire, frozen=True):
+    """What an instance is made of (docs/design/bodies.md). `image` names one of the node's; None: its default."""
+
+    kind: str = "namespace"
+    image: str | None = None
+
+
+class Credential(Wire, frozen=True):
+    """What an instance shows and checks with: PEM texts. The key is a secret: it never comes back in any answer."""
+
+    ca: str
+    certificate: str
+    key: str
+
+    def __repr__(self) -> str:
+        return "Credential(…)"
+
+
 class InstanceSpec(Wire, frozen=True):
-    """Create (or find) one instance. `labels` come back untouched in InstanceView."""
+    """Create (or find) one instance. `labels` come back untouched in InstanceView.
+
+    `credential` is for bodies with an agent of their own; an instance that has one keeps it until another comes.
+    """
 
     id: str
     key: Key
@@ -71,6 +92,8 @@ class InstanceSpec(Wire, frozen=True):
     generation: Generation
     ports: tuple[PortAttachment, ...] = ()
     labels: dict[str, str] = {}
+    body: Body = Body()
+    credential: Credential | None = None
 
 
 class AttachRequest(Wire, frozen=True):
@@ -106,6 +129,9 @@ class InstanceView(Wire, frozen=True):
     state: StateView
     created_at: float  # seconds since the epoch
     labels: dict[str, str] = {}
+    body: Body = Body()
+    #: Digest of the image it runs, as the agent inside reports it; None for a namespace.
+    image: str | None = None
 
 
 class InstanceList(Wire, frozen=True):
@@ -124,6 +150,10 @@ class NodeView(Wire, frozen=True):
     instances: int
     #: Changes at every start of the agent.
     boot_id: str
+    #: Kinds of body this node can make, with the images it has for each.
+    bodies: dict[str, tuple[str, ...]] = {"namespace": ()}
+    #: Digest of the image this agent was booted from; None on a node.
+    image: str | None = None
 
 
 class Outcome(enum.StrEnum):

@@ -18,6 +18,11 @@ def node_role(name: str) -> str:
     return f"{_PREFIX}node/{name}"
 
 
+def instance_role(instance_id: str) -> str:
+    """Return the role of the agent inside one instance."""
+    return f"{_PREFIX}instance/{instance_id}"
+
+
 def roles_in(certificate: Mapping[str, Any] | None) -> frozenset[str]:
     """Return the role URIs of a verified peer certificate; empty when there is none."""
     names = (certificate or {}).get("subjectAltName", ())
