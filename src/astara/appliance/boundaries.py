@@ -25,12 +25,13 @@ class Place:
 
 
 class SubsystemError(Exception):
-    """A subsystem refused or failed. `phase`: "check" (nothing touched yet) or "apply"."""
+    """A subsystem refused or failed. `phase`: "check" (nothing touched yet) or "apply"; `remedy`: what to do."""
 
-    def __init__(self, subsystem: str, phase: str, message: str, field: str | None = None) -> None:
+    def __init__(self, subsystem: str, phase: str, message: str, field: str | None = None, remedy: str = "") -> None:
         self.subsystem = subsystem
         self.phase = phase
         self.field = field
+        self.remedy = remedy
         super().__init__(f"{subsystem}: {message}")
 
 

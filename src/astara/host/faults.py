@@ -46,7 +46,9 @@ def refusal_of(error: Exception) -> Refusal:
             # Not 422: no other wish is needed, and whoever asks again finds the ports plugged in once more.
             return refusals.unavailable(str(error), "push again; if it stays, see the agent's log for the port")
         case SubsystemError(phase="check"):
-            return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-by-daemon", str(error), field=error.field)
+            remedy = remedy or "correct what these words name; what runs is untouched"
+            status = HTTPStatus.UNPROCESSABLE_ENTITY
+            return Refusal(status, "refused-by-daemon", str(error), field=error.field, remedy=remedy)
         case ApplyFailed():
             return refusals.apply_failed(str(error), remedy, error.deviations)
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points, version
@@ -76,8 +77,10 @@ def build_surroundings(options: NodeOptions, engine: Engine, watch: Watching) ->
     try:
         records = Records(options.state_dir)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise BadConfiguration(
-            f"[DEFAULT] state_dir: {options.state_dir} cannot be used: {error.strerror}", "make it writable for root"
+            f"[DEFAULT] state_dir: {options.state_dir} cannot be used: {error.strerror}",
+            "free space there" if full else "make it writable for root",
         ) from None
     return Surroundings(engine, records, attachments(options), watch, time.time)
 

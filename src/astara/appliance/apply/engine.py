@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,7 +153,7 @@ class Engine:
             reason = "; ".join(f"{found.subsystem}: {found.detail}" for found in deviations[:_NAMED])
         except Exception as error:
             reason = str(error) or type(error).__name__
-            raise self._failure(place, memory, wish, good, reason, ()) from error
+            raise self._failure(place, memory, wish, good, reason, (), _remedy(place, error)) from error
         if deviations:
             reason = f"read-back differs from what was applied: {reason}"
             raise self._failure(place, memory, wish, good, reason, deviations)
@@ -166,6 +167,7 @@ class Engine:
         good: Wish | None,
         reason: str,
         deviations: Sequence[Deviation],
+        remedy: str = "",
     ) -> ApplyFailed:
         """Put the last good document back and return what to raise."""
         store.discard(place)
@@ -180,7 +182,7 @@ class Engine:
         except (SubsystemError, OSError) as error:
             memory.last_error = f"{reason}; restoring failed too: {error}"
             restored = False
-        return ApplyFailed(reason, deviations, restored=restored)
+        return ApplyFailed(reason, deviations, restored=restored, remedy=remedy)
 
     def _swap(self, place: Place, wish: Wish, previous: Wish | None) -> tuple[str, ...]:
         """Apply in order; what `wish` has no config for goes first. Returns the names that were touched."""
@@ -271,3 +273,9 @@ def _refuse_older(document: Document, good: Wish | None) -> None:
 
 def _says_the_same(document: Document, kept: Document) -> bool:
     return document.driver == kept.driver and document.digest == kept.digest and document.contract == kept.contract
+
+
+def _remedy(place: Place, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"free space below {place.files}, then push again"
+    return error.remedy if isinstance(error, SubsystemError) else ""

@@ -17,10 +17,13 @@ class StorageUnavailable(Retry):
 
 
 class ApplyFailed(AstaraError):
-    """Applying failed half way; `restored` says whether the last good document is in force again."""
+    """Applying failed half way; `restored` says whether the last good document is in force again.
 
-    def __init__(self, message: str, deviations: Sequence[Deviation], *, restored: bool) -> None:
+    `remedy` is what to do about the cause, when the cause tells.
+    """
+
+    def __init__(self, message: str, deviations: Sequence[Deviation], *, restored: bool, remedy: str = "") -> None:
         self.deviations = tuple(deviations)
         self.restored = restored
         where = "the previous configuration runs again" if restored else "the previous configuration is incomplete"
-        super().__init__(message, f"{where}; read the deviations, then push again")
+        super().__init__(message, f"{where}; {remedy or 'read the deviations, then push again'}")

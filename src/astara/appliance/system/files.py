@@ -22,7 +22,7 @@ def replace(path: Path, content: bytes | str, mode: int = PRIVATE_FILE) -> None:
     Not forced to the disk: after a power failure the old content may be back, and the orchestrator pushes again.
 
     Raises:
-        OSError: e.g. ENOSPC; what was at `path` is untouched then.
+        OSError: e.g. ENOSPC, naming `path`; what was there is untouched then.
     """
     data = content.encode() if isinstance(content, str) else content
     ensure_directory(path.parent)
@@ -32,8 +32,10 @@ def replace(path: Path, content: bytes | str, mode: int = PRIVATE_FILE) -> None:
             os.fchmod(stream.fileno(), mode)
             stream.write(data)
         Path(staged).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(staged).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # a failed write(2) names no file, a rename two
         raise
 
 

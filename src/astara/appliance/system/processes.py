@@ -239,3 +239,9 @@ def _pidfd(process: Process) -> int | None:
         return pidfd
     os.close(pidfd)
     return None
+
+
+def remedy_for_start(netns: Path | None) -> str:
+    """What to do when something cannot start or listen: its words name what it lacks; who has a port shows there."""
+    inside = f"ip netns exec {netns.name} " if netns is not None else ""
+    return f"mend what these words name, then push again; who has an address: `{inside}ss -lntup`"

@@ -165,7 +165,8 @@ class DnsmasqSubsystem:
             files.replace(_directory(place) / LEASES, leases.without(content, stale))
         process = daemon.start(place)
         if not self._until(process, lambda: _answer(place, rendered) is Answer.KNOWN):
-            raise SubsystemError(NAME, "apply", f"does not answer after its start: {daemon.last_words()}")
+            words = f"does not answer after its start: {daemon.last_words()}"
+            raise SubsystemError(NAME, "apply", words, remedy=processes.remedy_for_start(place.netns))
         daemon.note_loaded(process, main)
 
     def _reread(self, place: Place, rendered: Rendered, process: Process, *, written: bool) -> bool:

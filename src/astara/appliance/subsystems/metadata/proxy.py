@@ -302,8 +302,8 @@ def _bound(made: socket.socket, address: tuple[str, int] | tuple[str, int, int, 
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
         made.listen(_BACKLOG)
-    except OSError:
+    except OSError as error:
         made.close()
-        raise
+        raise OSError(error.errno, f"{address[0]} port {address[1]} cannot be bound: {error.strerror}") from None
     made.setblocking(False)
     return descriptors.lifted_socket(made)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from astara.appliance.boundaries import Place, SubsystemError
 from astara.appliance.subsystems.metadata.config import MetadataConfig
 from astara.appliance.subsystems.metadata.proxy import MetadataProxy, NotServing
+from astara.appliance.system import processes
 from astara.contract.agent import Deviation
 
 NAME = "metadata"
@@ -32,7 +33,8 @@ class MetadataSubsystem:
         try:
             return self._proxy.serve(place, rendered)
         except (OSError, NotServing) as error:
-            raise SubsystemError(NAME, "apply", str(error)) from error
+            remedy = processes.remedy_for_start(place.netns) if isinstance(error, OSError) else "restart the node agent"
+            raise SubsystemError(NAME, "apply", str(error), remedy=remedy) from error
 
     def read_back(self, place: Place, rendered: MetadataConfig) -> Sequence[Deviation]:
         """Say what keeps guests from being answered."""

@@ -127,7 +127,8 @@ class RadvdSubsystem:
         process = daemon.start(place)
         for _ in range(_LOOKS):
             if processes.wait(process, _LOOK_S):
-                raise SubsystemError(NAME, "apply", f"ended at once: {daemon.last_words()}")
+                words = f"ended at once: {daemon.last_words()}"
+                raise SubsystemError(NAME, "apply", words, remedy=processes.remedy_for_start(place.netns))
             if files.read(daemon.directory / _OWN_PID_FILE):
                 return process
         raise SubsystemError(NAME, "apply", f"is not ready after {_LOOKS * _LOOK_S:g} s: {daemon.last_words()}")
