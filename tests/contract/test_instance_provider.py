@@ -1,41 +1,19 @@
-"""What every provider of instances promises the engine (model.boundaries.InstanceProvider).
-
-Run on the simulated provider and on network namespaces, the latter through a real node agent and real TLS. A new
-provider adds a `World` of its own and passes (docs/howto/add-a-provider.md).
-"""
+"""The suite of providers on the simulated one and on network namespaces, through a real node agent and real TLS."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import pytest
 
 from astara.clients.appliance import NodeEndpoint, NodeTimeouts
-from astara.contract.agent import Health, Outcome, StateView
 from astara.contract.codec import digest
 from astara.contract.generation import Generation
-from astara.model.boundaries import InstanceProvider
-from astara.model.errors import Gone, Retry, Stale, Terminal
-from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey
 from astara.providers.memory.cloud import MemoryCloud
 from astara.providers.memory.provider import MemoryProvider
 from astara.providers.namespace.provider import NamespaceProvider
-from support.node_agent import NODE, PROBE, Deployment, ProbeSection, isolated, port, running
-
-DRIVER = "probe"
-GOOD, OTHER, REFUSED = ProbeSection(), ProbeSection(words="other"), ProbeSection(words="bad")
-OLD, NOW, NEXT = Generation(1, 5), Generation(2, 1), Generation(2, 2)
-
-
-@dataclass(frozen=True)
-class World:
-    """A provider, a host that works, and one that does not answer."""
-
-    provider: InstanceProvider
-    host: str
-    silent_host: str
+from astara_suites.providers import REFUSED, InstanceProviderSuite, World
+from support.node_agent import NODE, PROBE, Deployment, isolated, running
 
 
 @pytest.fixture
@@ -58,192 +36,8 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         provider.close()
 
 
-@pytest.fixture(params=["memory", pytest.param("namespace", marks=pytest.mark.kernel)])
-def world(request: pytest.FixtureRequest) -> World:
-    made: World = request.getfixturevalue(request.param)
-    return made
-
-
-def a_key() -> ResourceKey:
-    return ResourceKey(DRIVER, str(uuid.uuid4()))
-
-
-def wanted(world: World, slot: str = "0", host: str | None = None) -> DesiredInstance:
-    return DesiredInstance(slot, world.provider.name, host or world.host, (port(),), GOOD, digest(GOOD))
-
-
-def made(world: World, key: ResourceKey) -> ObservedInstance:
-    return world.provider.create(key, wanted(world), NOW)
-
-
-def seen(world: World, key: ResourceKey) -> ObservedInstance:
-    (instance,) = world.provider.list(key).instances
-    return instance
-
-
-def state(world: World, key: ResourceKey) -> StateView:
-    found = seen(world, key).state
-    assert isinstance(found, StateView)
-    return found
-
-
-def test_creating_twice_makes_one(world: World) -> None:
-    key, wish = a_key(), wanted(world)
-    first = world.provider.create(key, wish, NOW)
-    second = world.provider.create(key, wish, NOW)
-    assert first.id == second.id == seen(world, key).id
-    assert seen(world, key).ports == wish.ports
-
-
-def test_creating_again_makes_the_ports_those_wished_for(world: World) -> None:
-    key, wish = a_key(), wanted(world)
-    first = world.provider.create(key, wish, NOW)
-    second = world.provider.create(key, replace(wish, ports=()), NOW)
-    assert first.id == second.id == seen(world, key).id
-    assert seen(world, key).ports == ()
-
-
-def test_two_slots_are_two_instances(world: World) -> None:
-    key = a_key()
-    for slot in ("a", "b"):
-        world.provider.create(key, wanted(world, slot), NOW)
-    assert {instance.slot for instance in world.provider.list(key).instances} == {"a", "b"}
-
-
-def test_an_instance_says_whose_it_is_where_it_is_and_that_it_has_no_configuration_yet(world: World) -> None:
-    key = a_key()
-    made(world, key)
-    instance = seen(world, key)
-    assert (instance.key, instance.slot, instance.host, instance.provider) == (
-        key,
-        "0",
-        world.host,
-        world.provider.name,
-    )
-    assert state(world, key).health is Health.UNCONFIGURED
-    assert instance.created_at > 0
-
-
-def test_a_listing_of_one_key_holds_that_key_only_and_the_bulk_listing_all(world: World) -> None:
-    one, another = a_key(), a_key()
-    made(world, one)
-    made(world, another)
-    assert {instance.key for instance in world.provider.list(one).instances} == {one}
-    assert {one, another} <= {instance.key for instance in world.provider.list().instances}
-
-
-def test_a_silent_host_is_named_and_does_not_hide_the_others(world: World) -> None:
-    key = a_key()
-    made(world, key)
-    listing = world.provider.list()
-    assert listing.unreachable_hosts == {world.silent_host}
-    assert key in {instance.key for instance in listing.instances}
-
-
-def test_creating_on_a_silent_host_says_try_again(world: World) -> None:
-    with pytest.raises(Retry):
-        world.provider.create(a_key(), wanted(world, host=world.silent_host), NOW)
-
-
-def test_deleting_is_final_and_may_be_repeated(world: World) -> None:
-    key = a_key()
-    instance = made(world, key)
-    world.provider.delete(instance, NOW)
-    world.provider.delete(instance, NOW)
-    assert world.provider.list(key).instances == ()
-
-
-def test_ports_come_and_go_and_both_may_be_repeated(world: World) -> None:
-    key, extra = a_key(), port()
-    instance = made(world, key)
-    for _ in range(2):
-        attached = world.provider.attach_port(instance, extra, NOW)
-    assert extra in attached.ports
-    assert len(seen(world, key).ports) == 2
-    for _ in range(2):
-        detached = world.provider.detach_port(instance, extra.port_id, NOW)
-    assert detached.ports == instance.ports == seen(world, key).ports
-
-
-def test_a_push_is_seen_in_the_next_listing(world: World) -> None:
-    key = a_key()
-    report = world.provider.push(made(world, key), DRIVER, GOOD, NEXT)
-    assert (report.outcome, report.digest, report.generation) == (Outcome.APPLIED, digest(GOOD), NEXT)
-    found = state(world, key)
-    assert (found.health, found.digest, found.driver, found.generation) == (Health.HEALTHY, digest(GOOD), DRIVER, NEXT)
-
-
-def test_pushing_the_same_again_touches_nothing(world: World) -> None:
-    instance = made(world, a_key())
-    world.provider.push(instance, DRIVER, GOOD, NOW)
-    again = world.provider.push(instance, DRIVER, GOOD, NEXT)
-    assert (again.outcome, again.touched) == (Outcome.UNCHANGED, ())
-
-
-def test_a_refused_configuration_leaves_what_runs(world: World) -> None:
-    key = a_key()
-    instance = made(world, key)
-    world.provider.push(instance, DRIVER, GOOD, NOW)
-    with pytest.raises(Terminal, match="bad word"):
-        world.provider.push(instance, DRIVER, REFUSED, NOW)
-    assert (state(world, key).health, state(world, key).digest) == (Health.HEALTHY, digest(GOOD))
-
-
-def test_an_older_generation_changes_nothing(world: World) -> None:
-    key = a_key()
-    instance = made(world, key)
-    world.provider.push(instance, DRIVER, GOOD, NOW)
-    before = seen(world, key)
-    with pytest.raises(Stale):
-        world.provider.create(key, wanted(world), OLD)
-    with pytest.raises(Stale):
-        world.provider.attach_port(instance, port(), OLD)
-    with pytest.raises(Stale):
-        world.provider.detach_port(instance, instance.ports[0].port_id, OLD)
-    with pytest.raises(Stale):
-        world.provider.push(instance, DRIVER, OTHER, OLD)
-    with pytest.raises(Stale):
-        world.provider.delete(instance, OLD)
-    assert seen(world, key) == before
-
-
-def test_a_push_raises_the_fence_for_everything_else(world: World) -> None:
-    instance = made(world, a_key())
-    world.provider.push(instance, DRIVER, GOOD, NEXT)
-    with pytest.raises(Stale):
-        world.provider.delete(instance, NOW)
-
-
-def test_a_late_create_of_an_older_owner_does_not_bring_a_deleted_instance_back(world: World) -> None:
-    key = a_key()
-    world.provider.delete(made(world, key), NOW)
-    with pytest.raises(Stale):
-        world.provider.create(key, wanted(world), OLD)
-    assert world.provider.list(key).instances == ()
-
-
-def test_a_deleted_instance_can_be_made_again_by_its_owner_and_starts_without_configuration(world: World) -> None:
-    key = a_key()
-    instance = made(world, key)
-    world.provider.push(instance, DRIVER, GOOD, NOW)
-    world.provider.delete(instance, NOW)
-    made(world, key)
-    assert state(world, key).health is Health.UNCONFIGURED
-
-
-def test_acting_on_what_is_gone_says_gone(world: World) -> None:
-    instance = made(world, a_key())
-    world.provider.delete(instance, NOW)
-    with pytest.raises(Gone):
-        world.provider.push(instance, DRIVER, GOOD, NOW)
-    with pytest.raises(Gone):
-        world.provider.attach_port(instance, port(), NOW)
-    with pytest.raises(Gone):
-        world.provider.detach_port(instance, instance.ports[0].port_id, NOW)
-    with pytest.raises(Gone):
-        world.provider.console_log(instance)
-
-
-def test_a_provider_with_a_console_has_words(world: World) -> None:
-    instance = made(world, a_key())
-    assert isinstance(world.provider.console_log(instance), str)
+class TestInstanceProvider(InstanceProviderSuite):
+    @pytest.fixture(params=["memory", pytest.param("namespace", marks=pytest.mark.kernel)])
+    def world(self, request: pytest.FixtureRequest) -> World:
+        made: World = request.getfixturevalue(request.param)
+        return made

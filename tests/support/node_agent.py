@@ -22,7 +22,7 @@ from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
 from astara.clients.authority import Authority, issue, open_authority
 from astara.clients.identity import Identity
 from astara.contract.agent import InstanceSpec, Key, PortAttachment
-from astara.contract.codec import ContractError, Wire
+from astara.contract.codec import ContractError
 from astara.contract.document import Document, document
 from astara.contract.generation import Generation
 from astara.contract.identity import ORCHESTRATOR, node_role
@@ -31,6 +31,7 @@ from astara.host.healer import Pace
 from astara.host.main import Agent
 from astara.host.options import NodeOptions, OvsOptions
 from astara.model.errors import Retry
+from astara_suites.providers import ProbeSection
 from support.segment import eventually
 
 NODE = "node-a"
@@ -40,12 +41,6 @@ def isolated() -> bool:
     """Whether this is a network namespace of our own: root, and no way out."""
     routes = Path("/proc/net/route").read_text().splitlines()[1:]
     return os.geteuid() == 0 and not any(line.split()[1] == "00000000" for line in routes)
-
-
-class ProbeSection(Wire, frozen=True):
-    """The simplest thing an instance can be configured with."""
-
-    words: str = "hello"
 
 
 class ProbeAppliance:

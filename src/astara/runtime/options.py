@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Options:
     engine: EngineOptions
     admin_socket: Path
     metrics_listen: tuple[str, int] | None
+    #: Section [provider:NAME] of the file, by name: options of providers that this version does not know.
+    provider_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
 
 def load(arguments: Sequence[str]) -> Options:
@@ -158,7 +160,21 @@ def _options(conf: Any) -> Options:
         engine=_engine(conf.engine, policy(conf.engine)),
         admin_socket=Path(conf.admin.socket),
         metrics_listen=address("[metrics] listen", conf.metrics.listen) if conf.metrics.listen else None,
+        provider_settings=_provider_settings(conf.config_file or ()),
     )
+
+
+def _provider_settings(config_files: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Sections oslo.config has no options for, read by its own parser; of an option given twice the last counts."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    for file in config_files:
+        cfg.ConfigParser(file, sections).parse()
+    prefix = "provider:"
+    return {
+        name.removeprefix(prefix).strip(): {option: values[-1] for option, values in section.items()}
+        for name, section in sections.items()
+        if name.startswith(prefix)
+    }
 
 
 def _engine(section: Any, chosen: Policy) -> EngineOptions:

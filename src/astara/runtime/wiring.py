@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from prometheus_client.core import Metric
 
@@ -38,11 +39,19 @@ def providers(options: Options) -> dict[str, InstanceProvider]:
 def _provider(name: str, options: Options) -> InstanceProvider:
     maker = plugins.load(plugins.PROVIDERS, name, "[services] default_provider, providers")
     if maker is not NamespaceProvider:
-        made: InstanceProvider = maker()
-        return made
+        return _provider_of_others(name, maker, options.provider_settings.get(name, {}))
     if options.identity is None:
         raise BadConfiguration("[nodes] node is not set", "name a node agent: node=NAME=https://ADDRESS:19801")
     return NamespaceProvider({node.name: NodeEndpoint(node.name, node.url) for node in options.nodes}, options.identity)
+
+
+def _provider_of_others(name: str, maker: Any, settings: Mapping[str, str]) -> InstanceProvider:
+    """Make a provider by its class method `configured`, or, when it has none, without arguments."""
+    configured = getattr(maker, "configured", None)
+    if configured is None and settings:
+        raise BadConfiguration(f"[provider:{name}] is not read by this provider", "remove the section")
+    made: InstanceProvider = maker() if configured is None else configured(settings)
+    return made
 
 
 def feeds(options: Options, clock: Clock, metrics: OrchestratorMetrics) -> list[CountingFeed]:
