@@ -249,8 +249,14 @@ def _change(place: Lab, verb: str, name: str) -> None:
 @lab_options
 @click.argument("name")
 def restart(place: Lab, name: str) -> None:
-    """Ask a service to end (SIGTERM) and start it again."""
-    _change(place, "restart", name)
+    """Ask a service to end (SIGTERM) and start it again; returns when the new one runs, and Astara's own answer."""
+    from astara_lab.control import Control
+    from astara_lab.pod import Pod
+    from astara_lab.profiles.astara import restarted
+
+    pod = Pod(place)
+    pod.enter()
+    restarted(Control(pod), name)
 
 
 @lab.command()

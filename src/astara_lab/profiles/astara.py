@@ -21,6 +21,7 @@ from astara_lab.places import (
 from astara_lab.supervised import Spec
 from astara_lab.tasks import Task
 from astara_lab.trust import Trust
+from astara_lab.waiting import until
 
 BIN = Path(sys.prefix) / "bin"
 
@@ -69,6 +70,29 @@ def environment(lab: Lab) -> dict[str, str]:
     }
 
 
+def restarted(control: Control, name: str, within_s: float = 60.0) -> None:
+    """Restart a service and wait for its successor; call it inside the pod.
+
+    Whoever asks an orchestrator right after its restart must not be answered by the one that is just ending.
+
+    Raises:
+        PodError: no such service. NotInTime: the successor does not run, or does not answer.
+    """
+    before = control.state(name)
+    control.change("restart", name)
+
+    def successor() -> bool:
+        now = control.state(name)
+        return now is not None and now.pid is not None and (before is None or now.pid != before.pid)
+
+    until(f"{name} runs again", successor, within_s)
+    if name in _READY:
+        until(f"{name} answers again", _READY[name], within_s)
+
+
+_READY = {"node": tasks.port_open(LOOPBACK, NODE_PORT), "orchestrator": tasks.unix_answers(ADMIN_SOCKET)}
+
+
 def astara_tasks(setting: Setting, *, node_after: tuple[str, ...] = ()) -> list[Task]:
     """They need nothing of Neutron to start: each waits for its peers by itself."""
     lab, control = setting.lab, setting.control
@@ -77,7 +101,7 @@ def astara_tasks(setting: Setting, *, node_after: tuple[str, ...] = ()) -> list[
     node = setting.spec("node", BIN / "astara-node", "--config-file", lab.etc / "node.conf", whole_group=False)
     orchestrator = setting.spec("orchestrator", BIN / "astara-orchestrator", "--config-file", lab.etc / "astara.conf")
     return [
-        Task("node", tasks.service(lab, control, node, tasks.port_open(LOOPBACK, NODE_PORT)), node_after),
-        Task("orchestrator", tasks.service(lab, control, orchestrator, tasks.unix_answers(ADMIN_SOCKET))),
+        Task("node", tasks.service(lab, control, node, _READY["node"]), node_after),
+        Task("orchestrator", tasks.service(lab, control, orchestrator, _READY["orchestrator"])),
         Task("metadata", tasks.service(lab, control, metadata, tasks.port_open(LOOPBACK, METADATA_PORT))),
     ]
