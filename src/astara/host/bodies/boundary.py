@@ -1,0 +1,95 @@
+"""What it takes to give an instance a body on this node. Entry points `astara.bodies`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from astara.appliance.boundaries import Place
+from astara.contract.agent import ApplyReport, InstanceSpec, StateView
+from astara.contract.document import Document
+from astara.host.options import NodeOptions
+
+
+class ApplyEngine(Protocol):
+    """What configures instances of one body: `appliance.apply.engine.Engine`, or the agent inside the body."""
+
+    def apply(self, place: Place, document: Document) -> ApplyReport: ...
+
+    def state(self, place: Place) -> StateView: ...
+
+    def repair(self, place: Place) -> StateView: ...
+
+    def remove(self, place: Place) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """One instance as its body needs it. The namespace `place.netns` and the plugs of `spec.ports` are there.
+
+    `files` is the body's own directory below the instance's: disks, sockets, pid files, the console log.
+    """
+
+    spec: InstanceSpec
+    place: Place
+    files: Path
+
+
+class BodyFailed(Exception):
+    """The body cannot be made or did not come up in time. `remedy` says what to change; `console` its last words."""
+
+    def __init__(self, message: str, remedy: str, console: str = "") -> None:
+        self.remedy = remedy
+        self.console = console
+        super().__init__(message)
+
+
+class Body(Protocol):
+    """One kind of body. Called from many threads; calls for one instance take turns."""
+
+    kind: str
+    #: Configures instances of this body.
+    engine: ApplyEngine
+
+    def images(self) -> Sequence[str]:
+        """Names of the images this node has for it; empty for a body without images."""
+        ...
+
+    def prepare(self) -> None:
+        """Called once at start. May raise nothing that keeps the agent from starting."""
+        ...
+
+    def ensure(self, birth: Birth) -> None:
+        """Make the body run with exactly the ports of `birth`, hot-plugging what came or went. Idempotent.
+
+        Returns once the agent inside answers.
+
+        Raises:
+            BodyFailed: it cannot be made, or does not answer within its deadline; nothing half made is left.
+        """
+        ...
+
+    def whole(self, birth: Birth) -> bool:
+        """Whether it runs with these ports: a cheap look, nothing is asked of the agent inside."""
+        ...
+
+    def end(self, instance_id: str, files: Path) -> None:
+        """End the body and take its files away; absence is success. Also called for what has no record."""
+        ...
+
+    def pid(self, instance_id: str, files: Path) -> int | None:
+        """The process whose end is the body's; None when there is none (a namespace)."""
+        ...
+
+    def console(self, files: Path) -> bytes:
+        """The last part of what it wrote to its console."""
+        ...
+
+    def strays(self) -> Sequence[str]:
+        """Instance ids of bodies with our mark that run on this node, recorded or not."""
+        ...
+
+
+BodyFactory: TypeAlias = Callable[[NodeOptions], Body]
