@@ -31,8 +31,9 @@ LOG = logging.getLogger(__name__)
 EVENT = "astara.hint"
 #: Says: something was lost, look at everything.
 RESYNC_EVENT = "astara.resync"
-#: How long keys of an unfinished API request wait for its end; counted from its last commit.
-REQUEST_LINGER_S = 1.0
+#: How long keys of an unfinished API request wait for its end; counted from its last commit. A busy Neutron takes
+#: seconds between two commits; a hint meanwhile has half a router looked at, and built. The journal is polled as often.
+REQUEST_LINGER_S = 5.0
 #: How long keys wait for company in a process without an API (RPC server, periodic workers).
 LINGER_S = 0.02
 

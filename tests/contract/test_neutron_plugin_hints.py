@@ -12,7 +12,7 @@ pytestmark = pytest.mark.neutron
 
 @pytest.fixture
 def heard(listener: Listener) -> Listener:
-    """The listener, when hints of earlier tests are out (they wait one second at most)."""
+    """The listener, when hints of earlier tests are out."""
     listener.never(lambda: False, 1.5)
     listener.forget()
     return listener

@@ -72,6 +72,39 @@ def test_a_network_that_gets_its_service_later_is_found_by_the_journal():
     assert orchestrator.phase("n1", "network") == "configured"
 
 
+def test_what_an_api_request_has_committed_so_far_is_not_looked_at_before_its_event():
+    world = World()
+    orchestrator = world.orchestrator()
+    world.neutron.put_router(router("r1"))
+    orchestrator.run(30)
+    orchestrator.event("r1")  # events arrive, so one that is missing still may
+    orchestrator.work()
+    forget_counts(world)
+    for number in range(1, 7):  # whenever the journal is polled meanwhile
+        world.neutron.put_router(router("r1", ports=(f"half-{number}",)))
+        orchestrator.run(2.4)
+        world.neutron.put_router(router("r1", ports=(f"half-{number}", f"whole-{number}")))
+        orchestrator.event("r1")
+        orchestrator.run(2.8)
+    assert world.neutron.calls["routers"] == 6
+    assert world.cloud.calls["push"] == 6
+
+
+def test_a_change_whose_event_is_lost_is_found_within_two_polls_and_within_one_when_no_events_arrive():
+    world = World()
+    orchestrator = world.orchestrator()
+    world.neutron.put_router(router("r1"))
+    orchestrator.run(30)
+    orchestrator.event("r1")
+    world.neutron.put_router(router("r2"))
+    orchestrator.run(10)
+    assert orchestrator.phase("r2") == "configured"
+    orchestrator.run(60)
+    world.neutron.put_router(router("r3"))
+    orchestrator.run(5)
+    assert orchestrator.phase("r3") == "configured"
+
+
 def forget_counts(world: World) -> None:
     world.neutron.calls.clear()
     world.cloud.calls.clear()

@@ -31,6 +31,8 @@ from astara.reconcile.statuses import StatusWriter
 from astara.reconcile.worker import Workers
 
 _log = structlog.get_logger(__name__)
+#: So long after the last event the next one is still expected to arrive.
+FEED_TRUSTED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Engine:
         self._drivers = drivers
         self._clock = clock
         self._records = records
+        self._heard_at = float("-inf")
         policy = self.options.policy
         self.inbox = Inbox(clock)
         self.ledger = Ledger(clock, policy)
@@ -89,6 +92,7 @@ class Engine:
             clock,
             self.metrics,
             page_limit=self.options.page_limit,
+            events_arrive=self._events_arrive,
         )
         self.schedule = Schedule(looks, clock, self.options, random_value)
         self._reconciler = Reconciler(
@@ -125,6 +129,7 @@ class Engine:
 
     def notify(self, event: Event) -> None:
         """Mark every resource the event concerns for another look. Never blocks, never raises."""
+        self._heard_at = self._clock.now()
         count = 0
         for name, driver in self._drivers.items():
             try:
@@ -220,6 +225,9 @@ class Engine:
         self._brake.release()
         for key in self.ledger.silent()[0]:
             self._look_eagerly(key, Lane.BACKGROUND)
+
+    def _events_arrive(self) -> bool:
+        return self._clock.now() - self._heard_at < FEED_TRUSTED_S
 
     def _look_eagerly(self, key: ResourceKey, lane: Lane) -> None:
         self.ledger.eager(key)

@@ -11,7 +11,7 @@ Each only *queues* what does not look right; the ordinary reconcile looks again 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -67,6 +67,7 @@ class Looks:
         metrics: Metrics,
         *,
         page_limit: int,
+        events_arrive: Callable[[], bool],
     ) -> None:
         self._neutron = neutron
         self._drivers = drivers
@@ -78,7 +79,10 @@ class Looks:
         self._clock = clock
         self._metrics = metrics
         self._page_limit = page_limit
+        self._events_arrive = events_arrive
         self._journal = Journal()
+        #: What the last poll found, by the highest revision, while its event may still be on its way.
+        self._expected: dict[ResourceKey, int] = {}
         self._unreachable: frozenset[str] = frozenset()
 
     def full(self) -> int:
@@ -95,6 +99,7 @@ class Looks:
                 queued += self._weigh(key, self._drivers[key.driver].desired(key, world), listing, "resync")
         # Changes that came while the pages were read are in the journal after the first page's revision.
         self._journal.begin(min(revisions, default=0))
+        self._expected.clear()
         forgotten = (set(listing.instances) | set(self._ledger.known())) - known
         queued += sum(self._queue_unwished(key) for key in forgotten)
         self._note_hosts(listing)
@@ -103,17 +108,30 @@ class Looks:
         return queued
 
     def changes(self) -> int:
-        """Queue what Neutron's journal names; raises JournalTruncated when a full look is needed instead."""
+        """Queue what Neutron's journal names; raises JournalTruncated when a full look is needed instead.
+
+        Where events arrive, a change gets until the next poll for its own: an API request commits several times
+        before it ends and is told of, and a look in the middle of it would build half a router.
+        """
         began = self._clock.now()
         page = self._neutron.changes(self._journal.since)
         if page.truncated:
             raise JournalTruncated(f"the change journal no longer reaches back to {self._journal.since}")
-        queued = 0
+        waits = self._events_arrive()
+        before, self._expected = self._expected, {}
+        named = {key for key, revision in before.items() if self._ledger.revision(key) < revision}
         for change, late in self._journal.fresh(page):
             for key in self._keys_of(change):
-                if late or self._ledger.revision(key) < change.revision:
-                    self._inbox.add(key, "journal")
-                    queued += 1
+                if late:
+                    named.add(key)
+                elif self._ledger.revision(key) < change.revision:
+                    self._expected[key] = change.revision
+        if not waits:
+            named |= self._expected.keys()
+            self._expected = {}
+        for key in named:
+            self._inbox.add(key, "journal")
+        queued = len(named)
         self._metrics.resynced("changes", len(page.changes), queued, self._clock.now() - began)
         return queued
 

@@ -103,3 +103,17 @@ def test_a_failure_to_send_does_not_end_the_sending(sent, monkeypatch):
 )
 def test_a_standard_notification_tells_what_its_body_names(resource, body, keys):
     assert {key for key in hints.told_by(resource, body) if key[1]} == keys
+
+
+def test_a_request_that_takes_seconds_between_two_commits_is_not_hinted_at_half_way(sent, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(hints.time, "monotonic", lambda: now)
+    sender = hints.HintSender()
+    sender.expect_requests()
+    sender.committed([ROUTER])
+    now = 4.0
+    other = threading.Thread(target=lambda: (sender.committed([NETWORK]), sender.finished()))
+    other.start()
+    other.join()
+    assert sent.arrived.wait(5)
+    assert sent == [{NETWORK}]
