@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import enum
 
+import msgspec
+
 from astara.contract.codec import Wire
 from astara.contract.generation import Generation
 
@@ -151,7 +153,7 @@ class NodeView(Wire, frozen=True):
     #: Changes at every start of the agent.
     boot_id: str
     #: Kinds of body this node can make, with the images it has for each.
-    bodies: dict[str, tuple[str, ...]] = {"namespace": ()}
+    bodies: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: {"namespace": ()})
     #: Digest of the image this agent was booted from; None on a node.
     image: str | None = None
 
