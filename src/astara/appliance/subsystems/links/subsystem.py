@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems.links.config import LinksConfig
 from astara.appliance.subsystems.links.plan import Changes, World, changes, missing, retirements
-from astara.appliance.system import netns, rtnetlink, sysctl
+from astara.appliance.system import netns, rtnetlink
 from astara.appliance.system.announce import Announcer
 from astara.appliance.system.netlink import Netlink
 from astara.appliance.system.rtnetlink import Link
+from astara.appliance.system.sysctl import Settings
 from astara.contract.agent import Deviation
 
 
@@ -32,13 +33,13 @@ class LinksSubsystem:
             raise NotPlugged(self.name, "check", absent)
 
     def apply(self, place: Place, rendered: LinksConfig, previous: LinksConfig | None) -> bool:
-        with netns.entered(place.netns), Netlink() as kernel:
-            world = _world(kernel, rtnetlink.links(kernel))
+        with netns.entered(place.netns), Netlink() as kernel, Settings() as settings:
+            world = _world(kernel, rtnetlink.links(kernel), settings)
             absent = missing(rendered, world.links)
             plan = changes(rendered, world)
-            _carry_out(kernel, plan)
+            _carry_out(kernel, settings, plan)
             retired = retirements(rendered, previous or LinksConfig(), world)
-            _carry_out(kernel, retired)
+            _carry_out(kernel, settings, retired)
         if plan.announce:
             self._announcer.announce(place.netns, plan.announce)
         if absent:
@@ -46,29 +47,30 @@ class LinksSubsystem:
         return bool(plan.details or retired.details)
 
     def read_back(self, place: Place, rendered: LinksConfig) -> Sequence[Deviation]:
-        with netns.entered(place.netns), Netlink() as kernel:
-            world = _world(kernel, rtnetlink.seen_links(kernel))
+        with netns.entered(place.netns), Netlink() as kernel, Settings() as settings:
+            world = _world(kernel, rtnetlink.seen_links(kernel), settings)
             details = [f"link {mac} is missing" for mac in missing(rendered, world.links)]
             details += changes(rendered, world).details
         return [Deviation(subsystem=self.name, detail=detail) for detail in details]
 
     def remove(self, place: Place) -> None:
-        with netns.entered(place.netns), Netlink() as kernel:
-            _carry_out(kernel, changes(LinksConfig(), _world(kernel, rtnetlink.links(kernel))))
+        with netns.entered(place.netns), Netlink() as kernel, Settings() as settings:
+            world = _world(kernel, rtnetlink.links(kernel), settings)
+            _carry_out(kernel, settings, changes(LinksConfig(), world))
 
 
-def _world(kernel: Netlink, links: Sequence[Link]) -> World:
+def _world(kernel: Netlink, links: Sequence[Link], settings: Settings) -> World:
     return World(
         links=rtnetlink.by_mac(links),
         addresses=rtnetlink.addresses(kernel),
         proxies=rtnetlink.proxies(kernel),
-        sysctl=sysctl.read,
+        sysctl=settings.read,
     )
 
 
-def _carry_out(kernel: Netlink, plan: Changes) -> None:
+def _carry_out(kernel: Netlink, settings: Settings, plan: Changes) -> None:
     for setting in plan.settings:
-        sysctl.write(setting.path, setting.value)
+        settings.write(setting.path, setting.value)
     try:
         kernel.do(plan.requests)
     except OSError as error:

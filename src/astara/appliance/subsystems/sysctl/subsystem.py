@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from astara.appliance.boundaries import Place, SubsystemError
 from astara.appliance.subsystems.sysctl.config import SysctlConfig
-from astara.appliance.system import netns, sysctl
+from astara.appliance.system import netns
+from astara.appliance.system.sysctl import Settings
 from astara.contract.agent import Deviation
 
 #: What a namespace falls back to when nothing is configured: it forwards nothing.
@@ -22,37 +23,34 @@ class SysctlSubsystem:
         return config
 
     def check(self, place: Place, rendered: SysctlConfig) -> None:
-        with netns.entered(place.netns):
+        with netns.entered(place.netns), Settings() as kernel:
             for path, _ in rendered.settings:
-                if sysctl.read(path) is None:
+                if kernel.read(path) is None:
                     raise SubsystemError(self.name, "check", f"this kernel has no net/{path}")
 
     def apply(self, place: Place, rendered: SysctlConfig, previous: SysctlConfig | None) -> bool:
         touched = False
-        with netns.entered(place.netns):
+        with netns.entered(place.netns), Settings() as kernel:
             for path, value in rendered.settings:  # one by one: writing one may change the next
-                if sysctl.read(path) == value:
+                if kernel.read(path) == value:
                     continue
                 touched = True
                 try:
-                    sysctl.write(path, value)
+                    kernel.write(path, value)
                 except OSError as error:
                     raise SubsystemError(self.name, "apply", f"net/{path}: {error.strerror}") from error
         return touched
 
     def read_back(self, place: Place, rendered: SysctlConfig) -> Sequence[Deviation]:
-        with netns.entered(place.netns):
-            return [
-                Deviation(subsystem=self.name, detail=f"net/{path} is {found}, not {value}")
-                for path, value, found in _differing(rendered)
-            ]
+        with netns.entered(place.netns), Settings() as kernel:
+            found = [(path, value, kernel.read(path)) for path, value in rendered.settings]
+        return [
+            Deviation(subsystem=self.name, detail=f"net/{path} is {seen}, not {value}")
+            for path, value, seen in found
+            if seen != value
+        ]
 
     def remove(self, place: Place) -> None:
         if place.netns is None:  # an appliance of its own: the machine's settings are not ours to reset
             return
         self.apply(place, CLOSED, None)
-
-
-def _differing(config: SysctlConfig) -> list[tuple[str, str, str | None]]:
-    found = [(path, value, sysctl.read(path)) for path, value in config.settings]
-    return [(path, value, seen) for path, value, seen in found if seen != value]
