@@ -400,6 +400,16 @@ def test_a_port_with_two_ipv6_addresses_gets_both(served: Served) -> None:
     client.end()
 
 
+def test_a_port_with_more_ipv6_addresses_than_a_line_carries_gets_the_first(served: Served) -> None:
+    served.push(config(host(A, *(f"fd01::1:2:3:{number:x}" for number in range(0x1000, 0x1040))), subnets=(V6,)))
+    client = served.v6_client(A)
+
+    client.ask()
+
+    assert "fd01::1:2:3:10" in served.leases
+    client.end()
+
+
 def test_a_subnet_that_goes_takes_its_leases_along(served: Served) -> None:
     served.push(config(host(A, "10.1.0.5"), host(B, "10.2.0.5"), subnets=(V4, OTHER_V4)))
     assert served.v4_client(A).lease()["ip"] == "10.1.0.5"

@@ -16,7 +16,7 @@ _ORDINARY = re.compile(r"[0-9A-Za-z._:/-]+")
 _OPTION_NAME = re.compile(r"(?:tag:(?P<tag>!?[0-9A-Za-z_.-]{1,64}),)?(?P<name>[0-9A-Za-z+-]{1,64})")
 #: In bytes, quoting included. dnsmasq cuts what is longer than 1024 with its line end (MAXDNAME in its
 #: src/dns-protocol.h, read_file in src/option.c) and reads the rest as a line of its own, without our tag.
-_LONGEST_LINE = 1000
+LONGEST_LINE = 1000
 
 
 def option_line(tag: str, option: PortOption) -> str | None:
@@ -31,7 +31,7 @@ def option_line(tag: str, option: PortOption) -> str | None:
         return None
     tags = [f"tag:{tag}", *([f"tag:{match['tag']}"] if match["tag"] else [])]
     line = ",".join([*tags, option_name(match["name"], option.ip_version), *([value] if value else [])])
-    return line if len(line.encode()) <= _LONGEST_LINE else None
+    return line if len(line.encode()) <= LONGEST_LINE else None
 
 
 def option_name(name: str, ip_version: int) -> str:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from itertools import accumulate
 from pathlib import Path
 
 from astara.appliance.subsystems.dnsmasq.config import (
@@ -27,7 +28,7 @@ from astara.appliance.subsystems.dnsmasq.config import (
     is_domain,
     is_label,
 )
-from astara.appliance.subsystems.dnsmasq.quoting import option_line, option_name
+from astara.appliance.subsystems.dnsmasq.quoting import LONGEST_LINE, option_line, option_name
 
 MAIN, HOSTS, OPTIONS, NAMES, LEASES = "dnsmasq.conf", "hosts", "options", "names", "leases"
 #: The hosts file by which every lease is: written last, read to see which address has changed hands.
@@ -115,7 +116,7 @@ def render(files: Path, config: DnsmasqConfig) -> Rendered | None:
     return Rendered(
         mac=config.mac,
         lines=(*_main(files, config, subnets), *tagged),
-        hosts=_text(line for host in config.hosts for line in _host_lines(host, subnets)),
+        hosts=_text(line for host in config.hosts for line in _host_lines(host, subnets, left_out)),
         options=_text([*own_options, *(line for lines in port_options for line in lines)]),
         names=_text(line for host in config.hosts for line in _name_lines(host, config.domain, left_out)),
         own_options=_text(own_options),
@@ -228,15 +229,22 @@ def _tag_line(host: Host) -> str:
     return f"dhcp-mac=set:{_port_tag(host)},{host.mac}"
 
 
-def _host_lines(host: Host, subnets: tuple[Subnet, ...]) -> Iterator[str]:
-    """All IPv6 addresses belong on one line; of IPv4 there is one per line, and each subnet finds its own."""
+def _host_lines(host: Host, subnets: tuple[Subnet, ...], left_out: list[LeftOut]) -> Iterator[str]:
+    """All IPv6 addresses belong on one line, as many as it carries; of IPv4 there is one per line.
+
+    Each subnet finds its own.
+    """
     leased = _leased(host, subnets)
     v4 = [str(address) for address in leased if isinstance(address, IPv4Address)]
     v6 = [f"[{address}]" for address in leased if isinstance(address, IPv6Address)]
     if not leased and not _informed(host, subnets):
         return
     name = [host.hostname] if is_label(host.hostname) else []
-    yield ",".join([host.mac, *v4[:1], *v6, *name])
+    room = LONGEST_LINE - len(",".join([host.mac, *v4[:1], *name]))
+    carried = v6[: sum(length <= room for length in accumulate(len(address) + 1 for address in v6))]
+    if len(carried) < len(v6):
+        left_out.append(LeftOut(host.port_id, "fixed_ips: more IPv6 addresses than DHCP can hand out"))
+    yield ",".join([host.mac, *v4[:1], *carried, *name])
     for address in v4[1:]:
         yield ",".join([host.mac, address, *name])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 import pytest
 
 from astara.appliance.subsystems.dnsmasq.config import DnsmasqConfig, Host, Mode, PortOption, StaticRoute, Subnet
+from astara.appliance.subsystems.dnsmasq.quoting import LONGEST_LINE
 from astara.appliance.subsystems.dnsmasq.render import LeftOut, Rendered, render
 from support.builders.daemons import OWN_MAC, dnsmasq_config, dnsmasq_wishes, host, subnet_v4, subnet_v6
 from support.golden_files import golden
@@ -75,6 +76,19 @@ def test_what_is_left_out_never_repeats_the_tenants_words() -> None:
     assert {item.port_id for item in found.left_out} == {"p"}
     assert len(found.left_out) == 3
     assert "evil" not in repr(found)
+
+
+def test_addresses_beyond_a_lines_length_are_left_out_and_said_and_other_ports_are_served() -> None:
+    addresses = tuple(IPv6Address(f"fd01::{number:x}") for number in range(0x1000, 0x1200))
+    crowded = Host("p", "fa:16:3e:00:00:0a", addresses, "crowded")
+    other = Host("q", "fa:16:3e:00:00:0b", (IPv6Address("fd01::5"),), "other")
+    found = rendered(dnsmasq_config(subnet_v6("v6", Mode.STATEFUL), hosts=(crowded, other)))
+    first, second = found.hosts.splitlines()
+    assert len(first) <= LONGEST_LINE
+    assert first.startswith("fa:16:3e:00:00:0a,[fd01::1000],[fd01::1001],")
+    assert first.endswith("],crowded")
+    assert second == "fa:16:3e:00:00:0b,[fd01::5],other"
+    assert found.left_out == (LeftOut("p", "fixed_ips: more IPv6 addresses than DHCP can hand out"),)
 
 
 def test_routes_that_no_option_can_carry_are_left_out_neighbours_first() -> None:
