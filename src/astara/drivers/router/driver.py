@@ -23,7 +23,7 @@ class RouterDriver:
     """Which events concern a router, and what its instance shall be."""
 
     name = NAME
-    summary = "Neutron routers: routing, SNAT, floating IPs, port forwardings, router advertisements, metadata"
+    summary = "Neutron routers: routing, SNAT, floating IPs, port forwardings, router advertisements"
     reads = "router"
 
     def __init__(self, options: DriverOptions) -> None:
