@@ -34,7 +34,10 @@ class _Friendly(click.Group):
 
 @click.group(cls=_Friendly)
 def lab() -> None:
-    """Whole small clouds on one machine, each in namespaces of its own."""
+    """Whole small clouds on this machine.
+
+    Each in namespaces of its own.
+    """
 
 
 def lab_options(command: Callable[..., Any]) -> Callable[..., Any]:

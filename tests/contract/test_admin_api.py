@@ -342,3 +342,16 @@ def test_a_lab_below_the_current_directory_is_found_when_the_system_has_none(
         assert json.loads(result.output)["term"] == 7
     finally:
         server.stop()
+
+
+def test_a_phase_that_does_not_exist_is_refused_with_those_that_do(path: Path) -> None:
+    result = ask(path, "resource", "list", "--phase", "nonsense")
+    assert result.exit_code == 2
+    assert "configured" in result.output
+
+
+def test_the_list_of_commands_says_each_in_a_whole_line() -> None:
+    """On a terminal of 80 columns click cuts what does not fit."""
+    listed = CliRunner().invoke(cli, ["--help"], terminal_width=80).output.partition("Commands:")[2]
+    assert "doctor" in listed
+    assert "..." not in listed

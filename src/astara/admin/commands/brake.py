@@ -10,7 +10,10 @@ from astara.admin.session import Session, json_option, pass_session
 
 @click.group()
 def brake() -> None:
-    """The brake: it stops rebuilding when many instances seem to die at once."""
+    """The brake on rebuilding many instances.
+
+    It engages when many instances seem to die at once.
+    """
 
 
 @brake.command("release")

@@ -22,7 +22,10 @@ _DIRECTORY = click.option(
 
 @click.group()
 def ca() -> None:
-    """The certificates by which orchestrators and node agents know each other."""
+    """Certificates of the deployment.
+
+    By them orchestrators and node agents know each other.
+    """
 
 
 @ca.command("init")

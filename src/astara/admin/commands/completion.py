@@ -13,7 +13,10 @@ from astara.admin.session import Session, json_option, pass_session
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script for a shell, e.g. `astara completion bash >/etc/bash_completion.d/astara`."""
+    """Print the completion script for a shell.
+
+    For all users of bash: `astara completion bash >/etc/bash_completion.d/astara`
+    """
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(context.find_root().command, {}, "astara", "_ASTARA_COMPLETE").source())

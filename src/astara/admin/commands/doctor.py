@@ -14,7 +14,10 @@ from astara.model.operator import CheckLine
 @json_option
 @pass_session
 def doctor(session: Session) -> None:
-    """Check the installation; every failed check comes with its remedy, and makes the exit code 1."""
+    """Check the installation, with remedies.
+
+    Every failed check comes with its remedy, and makes the exit code 1.
+    """
     lines = _checks(session)
     failed = [line for line in lines if not line.ok]
     if session.as_json:

@@ -13,6 +13,7 @@ from astara.admin.session import Session, json_option, pass_session, resource_ar
 from astara.admin.words import ago, duration
 from astara.model.operator import HistoryLine, InstanceLine, ResourceDetail, ResourceLine
 from astara.model.resource import ResourceKey
+from astara.planning.classify import Phase
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +25,7 @@ def resource() -> None:
 
 
 @resource.command("list")
-@click.option("--phase", help="Only resources in this phase.")
+@click.option("--phase", type=click.Choice([phase.value for phase in Phase]), help="Only resources in this phase.")
 @json_option
 @pass_session
 def list_(session: Session, phase: str | None) -> None:
@@ -101,7 +102,10 @@ def rebuild(session: Session, resource: str) -> None:
 @json_option
 @pass_session
 def hold(session: Session, resource: str, reason: str) -> None:
-    """Take our hands off a RESOURCE until `astara release`; this survives a restart."""
+    """Hands off a RESOURCE, until `astara release`.
+
+    It survives a restart of the orchestrator.
+    """
     key = session.resource(resource)
     session.operator().hold(key, reason)
     _done(session, key, "held: nothing will be changed until `astara release`", "hold")
@@ -124,7 +128,10 @@ def release(session: Session, resource: str) -> None:
 @json_option
 @pass_session
 def resync(session: Session, resource: str | None, everything: bool) -> None:
-    """Look again at one RESOURCE, or at all with --all, without waiting for an event."""
+    """Look again at one RESOURCE, or at all.
+
+    Without waiting for an event.
+    """
     if everything == (resource is not None):
         raise click.UsageError("name one RESOURCE, or write --all")
     key = None if resource is None else session.resource(resource)
