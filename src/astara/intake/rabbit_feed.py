@@ -18,6 +18,7 @@ from astara.model.boundaries import Clock, EventSink
 from astara.model.errors import BadConfiguration
 
 _log = structlog.get_logger(__name__)
+_LONGEST_RESTART_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class RabbitFeedOptions:
     config_files: tuple[str, ...] = ()
     #: How often the connection is looked at for a reconnection, in seconds; no traffic.
     watch_s: float = 1.0
+    #: Before another listener is made after an exception nobody foresaw; doubled each time.
+    restart_s: float = 1.0
 
 
 class RabbitFeed:
@@ -47,7 +50,8 @@ class RabbitFeed:
 
     def __init__(self, options: RabbitFeedOptions, clock: Clock, metrics: IntakeMetrics | None = None) -> None:
         self._options = options
-        self._tally = Tally(self.name, clock, metrics or NoIntakeMetrics())
+        self._metrics = metrics or NoIntakeMetrics()
+        self._tally = Tally(self.name, clock, self._metrics)
         self._transport = _transport(options)
         self._stopping = threading.Event()
         self._line: _Line | None = None
@@ -73,21 +77,38 @@ class RabbitFeed:
         return self._tally.counts()
 
     def _run(self, sink: EventSink) -> None:
+        crashes = 0
+        while not self._stopping.is_set():
+            try:
+                self._listen(sink)
+            except Exception:  # noqa: BLE001 - oslo.messaging and kombu raise what they like; unheard, every event waits
+                # for the journal's poll until a restart. Logged with its traceback, and a new listener is made.
+                _log.exception("intake.crashed", feed=self.name)
+                self._metrics.crashed("intake-rabbit")
+                self._line = None
+                self._stopping.wait(min(self._options.restart_s * 2**crashes, _LONGEST_RESTART_S))
+                crashes = min(crashes + 1, 8)
+        self._transport.cleanup()
+
+    def _listen(self, sink: EventSink) -> None:
+        """Listen until told to stop; whatever ends it otherwise, the listener is stopped."""
         listener = _listener(self._transport, self._options, _Endpoint(self._tally, sink))
         listener.start()  # blocks until the broker answers
-        if self._stopping.is_set():
+        try:
+            if not self._stopping.is_set():
+                self._watch(_Line(listener), sink)
+        finally:
             listener.stop()
-            return
-        self._line = line = _Line(listener)
+            listener.wait()
+
+    def _watch(self, line: _Line, sink: EventSink) -> None:
+        self._line = line
         _log.info("intake.connected", feed=self.name, exchange=self._options.exchange, queue=self._options.pool)
         sink.resync("rabbit feed connected")
         while not self._stopping.wait(self._options.watch_s):
             if line.replaced():
                 _log.warning("intake.reconnected", feed=self.name)
                 sink.resync("rabbit feed reconnected")
-        listener.stop()
-        listener.wait()
-        self._transport.cleanup()
 
 
 class _Line:

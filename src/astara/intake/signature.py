@@ -1,4 +1,8 @@
-"""The signature of Neutron's HTTP notifications: HMAC-SHA256 over "timestamp.body". Pure."""
+"""The signature of Neutron's HTTP notifications: HMAC-SHA256 over "timestamp.body". Pure.
+
+A message recorded on the way is accepted again while its timestamp is fresh. That is harmless and so not prevented: an
+event carries no content, it only has a resource looked at once more.
+"""
 
 from __future__ import annotations
 

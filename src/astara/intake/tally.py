@@ -15,11 +15,18 @@ class IntakeMetrics(Protocol):
 
     def heard(self, feed: str, kind: str) -> None: ...
 
+    def crashed(self, thread: str) -> None:
+        """Count an exception that nobody foresaw, in a feed's thread."""
+        ...
+
 
 class NoIntakeMetrics:
     """Counts nothing."""
 
     def heard(self, feed: str, kind: str) -> None:
+        """Ignore."""
+
+    def crashed(self, thread: str) -> None:
         """Ignore."""
 
 

@@ -56,6 +56,10 @@ class Metrics(Protocol):
         """Count one background look; `kind` is "full", "changes" or "drift"."""
         ...
 
+    def crashed(self, thread: str) -> None:
+        """Count an exception that nobody foresaw; `thread` is "worker", "resync", "nodes", "node-feed" or a feed's."""
+        ...
+
 
 class NoMetrics:
     """Counts nothing."""
@@ -73,4 +77,7 @@ class NoMetrics:
         """Ignore."""
 
     def resynced(self, kind: str, resources: int, queued: int, duration_s: float) -> None:
+        """Ignore."""
+
+    def crashed(self, thread: str) -> None:
         """Ignore."""

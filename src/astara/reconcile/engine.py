@@ -94,7 +94,7 @@ class Engine:
             page_limit=self.options.page_limit,
             events_arrive=self._events_arrive,
         )
-        self.schedule = Schedule(looks, clock, self.options, random_value)
+        self.schedule = Schedule(looks, clock, self.options, random_value, self.metrics)
         self._reconciler = Reconciler(
             observer,
             planner,
@@ -109,7 +109,7 @@ class Engine:
             deadline_s=self.options.reconcile_deadline_s,
             random_value=random_value,
         )
-        self.workers = Workers(self.inbox, self._reconciler, self.options.workers)
+        self.workers = Workers(self.inbox, self._reconciler, self.options.workers, self.metrics)
 
     # Life
 

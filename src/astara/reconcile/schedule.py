@@ -12,6 +12,7 @@ import structlog
 from astara.model.boundaries import Clock
 from astara.model.errors import AstaraError
 from astara.planning.backoff import Failure, FailureKind, delay_s
+from astara.reconcile.boundaries import Metrics
 from astara.reconcile.options import EngineOptions
 from astara.reconcile.resync import JournalTruncated, Looks
 
@@ -46,8 +47,10 @@ class Schedule:
         clock: Clock,
         options: EngineOptions,
         random_value: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
         self._looks = looks
+        self._metrics = metrics
         self._clock = clock
         self._random_value = random_value
         self._jitter = options.jitter
@@ -157,6 +160,7 @@ class Schedule:
             self._failed(kind, str(error), error.remedy)
         except Exception:  # noqa: BLE001 - the net under everything must outlive a bug; logged with its traceback
             _log.exception("resync-crashed", look=kind.value)
+            self._metrics.crashed("resync")
             self._failed(kind, "internal error, see the log", "")
         else:
             self._succeeded(kind)

@@ -6,6 +6,7 @@ import threading
 
 import structlog
 
+from astara.reconcile.boundaries import Metrics
 from astara.reconcile.inbox import Inbox
 from astara.reconcile.reconciler import Reconciler
 
@@ -19,7 +20,8 @@ _IDLE_S = 30.0
 class Workers:
     """A fixed number of threads; one resource is never in two of them."""
 
-    def __init__(self, inbox: Inbox, reconciler: Reconciler, count: int) -> None:
+    def __init__(self, inbox: Inbox, reconciler: Reconciler, count: int, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._inbox = inbox
         self._reconciler = reconciler
         self._threads = [
@@ -47,6 +49,7 @@ class Workers:
             requeue_after_s = self._reconciler.reconcile(work)
         except Exception:  # noqa: BLE001 - the worker outlives a bug; it is logged with its traceback
             _log.exception("reconcile-crashed", key=str(work.key), reasons=work.reasons)
+            self._metrics.crashed("worker")
         finally:
             self._inbox.done(work.key, requeue_after_s)
         return True

@@ -77,7 +77,7 @@ class Orchestrator:
         agents = next((p for p in self._providers.values() if isinstance(p, NamespaceProvider)), None)
         self._agents = agents
         directory = NodeDirectory(agents, {node.name: node.url for node in options.nodes})
-        self._watch = NodeWatch(directory, self._neutron, clock, NodeWatchOptions())
+        self._watch = NodeWatch(directory, self._neutron, clock, NodeWatchOptions(), self._metrics)
         self.operator = RunningOperator(
             Parts(
                 engine=self.engine,
@@ -118,7 +118,7 @@ class Orchestrator:
         self._watch.first_look(within_s=ANNOUNCE_FIRST_S)
         self.engine.start()
         if self._agents is not None:
-            self._changes = self._agents.watch(self._node_changed)
+            self._changes = self._agents.watch(self._node_changed, self._metrics.crashed)
         # Last: whoever finds the socket finds a running orchestrator behind it.
         self._admin.start()
         _log.info("orchestrator.started")

@@ -39,6 +39,7 @@ class OrchestratorMetrics:
         self._batches = self._counter("astara_merged_call_requests_total", "Requests served by merged calls", "api")
         self._resyncs = self._histogram("astara_resync_seconds", "Background looks", "kind")
         self._queued = self._counter("astara_resync_queued_total", "Resources queued by background looks", "kind")
+        self._crashes = self._counter("astara_crashes_total", "Exceptions nobody foresaw, logged", "thread")
         self._neutron = self._histogram("astara_neutron_call_seconds", "Calls to Neutron", "call", "outcome")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -73,6 +74,10 @@ class OrchestratorMetrics:
         """Count one background look."""
         self._resyncs.labels(kind).observe(duration_s)
         self._queued.labels(kind).inc(queued)
+
+    def crashed(self, thread: str) -> None:
+        """Count one exception that a thread survived."""
+        self._crashes.labels(thread).inc()
 
     def neutron_call(self, kind: str, outcome: str, duration_s: float) -> None:
         """Count one call to Neutron; the observer of clients.neutron."""

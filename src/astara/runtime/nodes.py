@@ -15,6 +15,7 @@ from astara.contract.codec import SUPPORTED_VERSIONS
 from astara.model.boundaries import Clock, NeutronApi
 from astara.model.errors import AstaraError
 from astara.model.operator import NodeLine
+from astara.reconcile.boundaries import Metrics, NoMetrics
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +104,9 @@ class NodeWatch:
         neutron: NeutronApi,
         clock: Clock,
         options: NodeWatchOptions,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or NoMetrics()
         self._directory = directory
         self._neutron = neutron
         self._clock = clock
@@ -139,6 +142,7 @@ class NodeWatch:
                 wait_s = self.look()
             except Exception:  # noqa: BLE001 - without this thread no node is ever announced again; logged with its traceback
                 _log.exception("nodes.look-crashed")
+                self._metrics.crashed("nodes")
                 wait_s = self._options.ask_every_s
             self._looked.set()
 

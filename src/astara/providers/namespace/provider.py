@@ -62,9 +62,9 @@ class NamespaceProvider:
         """Why a node did not answer the last time; None when it did."""
         return self._client(host).trouble
 
-    def watch(self, on_change: OnChange) -> Feed:
+    def watch(self, on_change: OnChange, crashed: Callable[[str], None] | None = None) -> Feed:
         """Follow every node's change feed in threads of their own, until `Feed.stop`; see providers.namespace.feed."""
-        return Feed(self._clients.values(), on_change)
+        return Feed(self._clients.values(), on_change, crashed)
 
     def list(self, key: ResourceKey | None = None) -> ProviderListing:
         """Ask all nodes at once; the slowest that answers, or the timeout, decides how long it takes."""

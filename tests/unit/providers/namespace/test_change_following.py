@@ -72,6 +72,25 @@ def test_after_a_loss_everything_is_looked_at_again(monkeypatch: Any) -> None:
     assert asked[:3] == [0, 7, 0]
 
 
+def test_an_exception_nobody_foresaw_is_counted_and_does_not_end_the_following(monkeypatch: Any) -> None:
+    monkeypatch.setattr("astara.providers.namespace.feed._PAUSE_S", 0.0)
+    agent, heard, crashed = Agent(), queue.Queue[Any](), queue.Queue[str]()
+    for answer in (RuntimeError("a bug"), ChangeFeed(cursor=7, boot_id="a")):
+        agent.answers.put(answer)
+
+    def on_change(host: str, keys: tuple[ResourceKey, ...] | None) -> None:
+        if crashed.qsize() == 1:
+            raise ZeroDivisionError  # a bug on our side of it
+        heard.put((host, keys))
+
+    feed = Feed([agent], on_change, crashed.put)  # type: ignore[list-item]
+    agent.answers.put(ChangeFeed(cursor=7, boot_id="a"))
+    assert heard.get(timeout=10) == ("node-a", None)
+    assert [crashed.get(timeout=1) for _ in range(2)] == ["node-feed", "node-feed"]
+    feed.stop()
+    agent.answers.put(ChangeFeed(cursor=0))
+
+
 def test_an_instance_has_one_id_however_often_it_is_made() -> None:
     key = ResourceKey("router", "1")
     assert instance_id(key, "a") == instance_id(key, "a")
