@@ -560,6 +560,7 @@ class Talker:
             self._listener = socket.create_server((address, 80), family=socket.AF_INET6)
         self._listener.settimeout(PATIENT_S)
         self._near: socket.socket | None = None
+        self._far: socket.socket | None = None
 
     def visited_by(self, host: Host) -> socket.socket:
         with netns.entered(host.place):
