@@ -165,6 +165,7 @@ def test_each_port_is_served_from_its_own_subnet_of_the_network(served: Served) 
 
 
 def test_ports_come_and_go_without_a_restart(served: Served) -> None:
+    """Trap W25: a daemon restarted on every push."""
     served.push(config(host(A, "10.1.0.5")))
     pid = served.pid
 

@@ -404,11 +404,20 @@ def test_a_proxy_that_is_not_running_is_an_error_with_a_name(answered: Answered)
     assert refused.value.phase == "apply"
 
 
-def test_a_thousand_instances_need_one_thread(answered: Answered) -> None:
-    before = len(list(Path("/proc/self/task").iterdir()))
-
+def test_twelve_instances_take_no_more_threads_and_processes_than_one(answered: Answered, tmp_path: Path) -> None:
+    """One Python process per object: 100 MB each (Launchpad 1970944)."""
     answered.push(ALICE)
-    guest = answered.guest(A, "10.1.0.5/24")
-    assert all(guest.get()[0] == 200 for _ in range(10))
 
-    assert len(list(Path("/proc/self/task").iterdir())) <= before + 10  # the stand-in's threads
+    def held() -> tuple[int, str]:
+        children = "".join(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+        return len(list(Path("/proc/self/task").iterdir())), children
+
+    before = held()
+    with contextlib.ExitStack() as stack:
+        for number in range(11):
+            lan = stack.enter_context(segment(tmp_path / str(number)))
+            lan.address("10.1.0.2/24", "169.254.169.254/32", "fe80::a9fe:a9fe/64")
+            answered.push(BOB, lan=lan)
+            stack.callback(answered.subsystem.remove, lan.place)
+        assert held() == before
+        assert Guest(plugged(lan, B, "10.1.0.6/24")).get()[0] == 200

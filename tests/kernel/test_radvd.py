@@ -114,6 +114,7 @@ def test_trap_a_host_sees_the_flags_of_its_mode_and_configures_itself(
 
 
 def test_another_prefix_comes_and_goes_without_a_restart(advertised: Advertised) -> None:
+    """Trap W25: a daemon restarted on every push."""
     advertised.push(config((ONE, PrefixMode.SLAAC)))
     machine = listening(advertised.lan)
     assert eventually(lambda: "fd01::" in machine.run("ip", "-6", "addr"))
@@ -191,6 +192,7 @@ def test_what_radvd_refuses_leaves_the_running_one_alone(
 
 
 def test_a_renamed_link_is_followed(advertised: Advertised) -> None:
+    """Trap W17: an interface is known by its MAC address, whatever it is called."""
     wish = config((ONE, PrefixMode.SLAAC))
     advertised.push(wish)
     advertised.lan.rename("eth7")

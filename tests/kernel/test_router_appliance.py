@@ -298,6 +298,7 @@ def test_a_floating_address_that_moves_leads_to_the_new_host_at_once(site: Site)
 
 
 def test_trap_new_addresses_are_announced_and_only_they(site: Site) -> None:
+    """W25: gratuitous ARP for everything each time; and none at all for an address that moved."""
     site.land.push(site.section())
     with Listener(site.outside) as heard:
         assert eventually(lambda: heard.announced, 5)  # the first push's own announcements end after three seconds
@@ -442,6 +443,18 @@ def test_two_interfaces_on_one_network_each_answer_for_their_own_address(site: S
     assert site.a.reaches("10.0.1.7", 80)
     seen = neighbour.run("ip", "neigh", "show", "10.0.5.1")
     assert twin in seen
+
+
+def test_an_address_of_one_link_is_not_answered_for_on_another(site: Site) -> None:
+    """Trap W33: with two links on one network a host would learn either's MAC address for both, as it happens."""
+    twin = site.land.plug("one")
+    site.land.push(site.section(internal=(*site.section().internal, internal(twin, "10.0.5.1/24"))))
+    asking = ("arping", "-c", "3", "-w", "4", "-I", "eth0")
+    own = site.a.run(*asking, "10.0.0.1").lower()
+    assert site.one in own
+    assert twin not in own
+    with pytest.raises(RuntimeError, match=r"100%|Received 0|0 response"):  # another network's address is nobody's here
+        site.a.run(*asking, "10.0.1.1")
 
 
 def test_with_two_gateways_replies_leave_where_the_connection_came_in(site: Site) -> None:

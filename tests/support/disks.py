@@ -32,10 +32,11 @@ class SmallDisk:
 
 
 @contextlib.contextmanager
-def small_disk(path: Path, kilobytes: int) -> Iterator[SmallDisk]:
-    """Mount a disk of that size at `path` and take it away at the end."""
+def small_disk(path: Path, kilobytes: int, files: int = 10_000) -> Iterator[SmallDisk]:
+    """Mount a disk of that size at `path`, with room for so many files; take it away at the end."""
     path.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k,mode=711", "tmpfs", str(path)], check=True)
+    options = f"size={kilobytes}k,nr_inodes={files},mode=711"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], check=True)
     try:
         yield SmallDisk(path)
     finally:

@@ -45,7 +45,7 @@ class AdminServer:
     """Serves one `Operator` until `stop`.
 
     Raises:
-        BadConfiguration: at `start`, when somebody already listens there or the path cannot be bound.
+        BadConfiguration: at `claim` and `start`, when somebody already listens there or the path cannot be bound.
     """
 
     def __init__(self, operator: Operator, socket_path: Path) -> None:
@@ -53,6 +53,10 @@ class AdminServer:
         self._path = socket_path
         self._server: _PrivateServer | None = None
         self._thread: threading.Thread | None = None
+
+    def claim(self) -> None:
+        """Make sure that the path can be ours, without listening yet: a second orchestrator shall not begin to work."""
+        self._make_room()
 
     def start(self) -> None:
         """Bind and serve in a thread of our own; returns once requests are accepted."""

@@ -78,11 +78,12 @@ class Schedule:
         self._thread.start()
 
     def stop(self, wait_s: float) -> bool:
-        """Return whether the thread ended within `wait_s`."""
+        """Return whether the thread ended within `wait_s`, or never began."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._thread.join(wait_s)
+        if self._thread.is_alive():
+            self._thread.join(wait_s)
         return not self._thread.is_alive()
 
     def request_full(self, reason: str) -> None:

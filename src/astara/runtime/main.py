@@ -100,8 +100,8 @@ class Orchestrator:
         """Start, wait for a signal, stop."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: self._ended.set())
-        self.start()
         try:
+            self.start()  # what began to listen before another part failed would keep the process from ending
             self._ended.wait()
         finally:
             self.stop()
@@ -109,6 +109,7 @@ class Orchestrator:
     def start(self) -> None:
         """Start. Feeds come before the first full look, so that nothing falls between the two."""
         _log.info("orchestrator.starting", version=astara_version(), term=self.engine.term, name=self._options.name)
+        self._admin.claim()
         if self._metrics_server is not None:
             self._metrics_server.start()
         for feed in self._feeds:

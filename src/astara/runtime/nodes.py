@@ -131,9 +131,10 @@ class NodeWatch:
         return self._looked.wait(within_s)
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Ask no more; nothing when it never began."""
         self._stopping.set()
-        self._thread.join(timeout=5)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
 
     def _run(self) -> None:
         wait_s = 0.0
