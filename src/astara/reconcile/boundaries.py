@@ -10,14 +10,14 @@ from astara.model.resource import ResourceKey
 
 
 class Records(Protocol):
-    """What must survive a restart. Nothing here ever blocks or stops reconciling."""
+    """What must survive a restart. Nothing here ever blocks or stops reconciling once it has begun."""
 
     def next_term(self) -> int:
         """Return a term greater than every one returned before, also by earlier processes."""
         ...
 
     def holds(self) -> dict[ResourceKey, str]:
-        """Return every hold with its reason."""
+        """Return every hold with its reason; raises BadConfiguration when they are there and cannot be read."""
         ...
 
     def hold(self, key: ResourceKey, reason: str) -> None:

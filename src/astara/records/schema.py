@@ -1,4 +1,7 @@
-"""The tables, and how a connection is opened. All of it can be deleted; what is lost is holds and history."""
+"""The tables, and how a connection is opened.
+
+All of it can be deleted; what is lost is holds and history. That is an operator's decision, never ours.
+"""
 
 from __future__ import annotations
 

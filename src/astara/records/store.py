@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from astara.contract.codec import ContractError, decode, encode
-from astara.model.errors import Retry
+from astara.model.errors import BadConfiguration, Retry
 from astara.model.operator import HistoryLine
 from astara.model.resource import ResourceKey
 from astara.records.schema import HISTORY, HOLDS, METADATA, TERM, engine
@@ -24,6 +24,10 @@ _QUEUE_LIMIT = 2000
 _RETRY_S = 5.0
 #: How long lines wait for company: a burst of reconciles becomes one transaction.
 _GATHER_S = 0.2
+_UNREADABLE = (
+    "make it readable, or put back a copy; else move it away together with its -wal and -shm: then no resource is held "
+    "any more, and `astara hold` must say again which are"
+)
 _REMEDY = "check free space and permissions of the state directory"
 
 
@@ -48,11 +52,15 @@ class SqliteRecords:
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
 
     def open(self) -> None:
-        """Prepare the file and start writing; a file that cannot be used is logged, not raised."""
+        """Prepare the file and start writing; a file that cannot be written is logged, not raised.
+
+        Raises BadConfiguration when the file is there and its holds cannot be read, see `holds`.
+        """
         try:
             self._prepare()
         except (SQLAlchemyError, OSError) as error:
             self._note_failure("open", error)
+        self.holds()
         self._thread.start()
 
     def close(self, wait_s: float = 5.0) -> None:
@@ -85,14 +93,23 @@ class SqliteRecords:
         return term
 
     def holds(self) -> dict[ResourceKey, str]:
-        """Return every hold; none when the file cannot be read, which is logged."""
+        """Return every hold; none where there is no file yet.
+
+        Raises BadConfiguration when there is one and it cannot be read. Somebody has said "hands off", and we no longer
+        know of what: to start all the same would undo what he is at, and what runs goes on running without us.
+        """
         try:
+            if not self._path.exists():
+                return {}
             with self._engine.connect() as connection:
                 rows = connection.execute(sa.select(HOLDS.c.key, HOLDS.c.reason)).all()
-        except SQLAlchemyError as error:
-            self._note_failure("holds", error)
-            return {}
-        return {ResourceKey.parse(key): reason for key, reason in rows}
+            return {ResourceKey.parse(key): reason for key, reason in rows}
+        except (SQLAlchemyError, OSError, ValueError) as error:
+            self._engine.dispose()
+            words = str(getattr(error, "orig", None) or error)
+            raise BadConfiguration(
+                f"{self._path}: which resources operators hold cannot be read: {words}", _UNREADABLE
+            ) from None
 
     def hold(self, key: ResourceKey, reason: str) -> None:
         """Make a hold durable; raises Retry."""

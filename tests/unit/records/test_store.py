@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from astara.model.errors import Retry
+from astara.model.errors import BadConfiguration, Retry
 from astara.model.operator import HistoryLine
 from astara.model.resource import ResourceKey
 from astara.records.store import SqliteRecords
@@ -94,6 +94,43 @@ def test_a_directory_that_cannot_be_written_is_logged_once_and_stops_nothing(tmp
         made.close()
     assert [log["event"] for log in logs] == ["records-failing"]
     assert "free space" in logs[0]["remedy"]
+
+
+@pytest.mark.parametrize("damage", ["no database", "torn", "a key nobody can read"])
+def test_holds_that_cannot_be_read_are_no_reason_to_start_without_them(path, damage):
+    made = records(path)
+    made.hold(R1, "replacing its uplink by hand")
+    made.close()
+    if damage == "a key nobody can read":
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE holds SET key = 'r1'")
+        connection.close()
+    else:
+        with path.open("r+b") as file:
+            file.seek(0 if damage == "no database" else 4096)
+            file.write(b"\xff" * 4096)
+    with pytest.raises(BadConfiguration, match=str(path)) as refusal:
+        records(path)
+    assert "astara hold" in refusal.value.remedy
+
+
+def test_a_corrupt_history_alone_stops_nothing(path):
+    made = records(path)
+    made.hold(R1, "debugging")
+    for number in range(200):
+        made.append(R1, line(number))
+    made.close()
+    with sqlite3.connect(path) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'history'").fetchall()
+        [(size,)] = connection.execute("PRAGMA page_size").fetchall()
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    again = records(path)
+    assert again.holds() == {R1: "debugging"}
+    assert again.history(R1) == []
+    again.close()
 
 
 def test_a_locked_file_delays_history_and_loses_none(store, path):

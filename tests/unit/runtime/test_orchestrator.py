@@ -71,6 +71,18 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(running: Orchestrator) -
     assert all(line.remedy for line in lines.values() if not line.ok)
 
 
+def test_corrupt_records_are_a_refusal_to_start_that_names_file_and_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "astara.conf").write_text(configuration(tmp_path))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "records.sqlite").write_bytes(b"no database at all" * 400)
+    assert main(["--config-file", str(tmp_path / "astara.conf")]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/state/records.sqlite" in said
+    assert "remedy: make it readable" in said
+
+
 def test_metrics_are_served(running: Orchestrator, options: Options) -> None:
     assert options.metrics_listen is not None
     host, port = options.metrics_listen
