@@ -106,7 +106,7 @@ def main() -> None:
         cli(prog_name="astara")
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
-    except Exception as error:  # the operator gets words; whoever debugs sets the variable
+    except Exception as error:  # the last line: the operator gets words; whoever debugs sets the variable
         if os.environ.get("ASTARA_DEBUG"):
             raise
         Complaint(

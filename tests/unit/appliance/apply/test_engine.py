@@ -141,6 +141,7 @@ def test_the_kept_document_is_readable_by_us_alone(site: Site) -> None:
 
 
 def test_state_comes_from_the_world_not_from_memory(site: Site) -> None:
+    """W21: per-worker copies of state in the agent."""
     place = site.place("a")
     site.engine.apply(place, wish("first"))
     site.shelves[0].world.clear()

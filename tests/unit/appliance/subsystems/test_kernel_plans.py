@@ -34,6 +34,7 @@ def test_links_that_are_as_wanted_are_left_alone() -> None:
 
 
 def test_a_link_is_found_by_mac_whatever_its_name() -> None:
+    """W17, W18: picked by name suffix or order; `eth0@if5` not recognised."""
     renamed = replace(LINK, name="eth0@if5")
     assert links_plan.missing(WISH, world(link=renamed).links) == []
     assert links_plan.missing(LinksConfig((LinkConfig("fa:16:3e:00:00:99", 1500),)), world().links)

@@ -24,7 +24,7 @@ from astara.drivers.router.schema import (
 )
 from support.builders.router import external, floating, forwarding, internal
 
-IN, OUT, OUT2 = "fa:16:3e:00:00:01", "fa:16:3e:00:00:02", "fa:16:3e:00:00:03"
+IN, OUT, OUT2, OUT3 = (f"fa:16:3e:00:00:0{number}" for number in (1, 2, 3, 4))
 FLOATING, FIXED = "203.0.113.9", "10.0.0.5"
 
 
@@ -45,6 +45,12 @@ def refused(wish: RouterSection) -> ContractError:
     with pytest.raises(ContractError) as error:
         configs(wish)
     return error.value
+
+
+def test_a_router_serves_no_dhcp_however_many_share_its_network() -> None:
+    """W33: two routers on one network both serving DHCP. Leases are its network's one instance's affair."""
+    assert "dnsmasq" not in configs(section())
+    assert "dnsmasq" not in configs(section(internal=(internal(IN, "10.0.0.1/24"), internal(OUT3, "10.0.0.2/24"))))
 
 
 SUBSYSTEMS = {"links", "sysctl", "routes", "nftables", "traffic", "conntrack", "radvd"}
