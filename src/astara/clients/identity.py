@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from astara.contract.identity import node_role, roles_in
 from astara.model.errors import BadConfiguration
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +25,71 @@ class Identity:
 
 
 def context_for_node(identity: Identity, name: str) -> ssl.SSLContext:
-    """Return a client context that speaks only to the agent of node `name`.
+    """Return a client context that speaks only to the agent of node `name`, with what the files hold by then.
 
     The role in the certificate decides, not the address it was reached at: addresses of nodes change.
 
     Raises:
         BadConfiguration: naming the file that cannot be read or does not fit the others.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = False
-    context.sslsocket_class = _socket_for(node_role(name))
-    load_identity(context, identity)
+    context = _RenewingContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.source = _Source(identity, node_role(name))
     return context
 
 
-def load_identity(context: ssl.SSLContext, identity: Identity) -> None:
+class _Source:
+    """The context made of the files as they are; a renewal that cannot be used, or is half written, is waited for."""
+
+    def __init__(self, identity: Identity, role: str) -> None:
+        self._identity = identity
+        self._socket_class = _socket_for(role)
+        self._stamp = _stamp(identity)
+        self._context = self._made()
+
+    def context(self) -> ssl.SSLContext:
+        stamp = _stamp(self._identity)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._context = self._made()
+            except BadConfiguration as error:
+                _log.warning("tls.not-renewed", reason=str(error), remedy=error.remedy)
+            else:
+                _log.info("tls.renewed", cert_file=str(self._identity.cert_file))
+        return self._context
+
+    def _made(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False
+        context.sslsocket_class = self._socket_class
+        _load(context, self._identity)
+        return context
+
+
+class _RenewingContext(ssl.SSLContext):
+    """What an HTTP client is given once and asks for each connection: that is made by the context of now."""
+
+    source: _Source
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        return self.source.context().wrap_socket(*args, **kwargs)
+
+
+def _stamp(identity: Identity) -> tuple[tuple[int, int, int] | None, ...]:
+    """Return what changes whenever a file is written or replaced; three system calls."""
+    return tuple(map(_stamp_of, (identity.ca_file, identity.cert_file, identity.key_file)))
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _load(context: ssl.SSLContext, identity: Identity) -> None:
     """Put the files into `context`; raises BadConfiguration naming the file at fault."""
     try:
         context.load_verify_locations(identity.ca_file)

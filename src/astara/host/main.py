@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from astara.appliance.api.server import CannotServe
+from astara.appliance.api.tls import CannotServe
 from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Appliance
 from astara.appliance.system import descriptors

@@ -99,7 +99,7 @@ def of_node(line: NodeLine) -> Iterator[CheckLine]:
     if line.certificate_expires_at is not None:
         remedy = (
             f"`astara ca issue node {line.name} --address …` where the CA is, "
-            f"copy {line.name}.crt and {line.name}.key to the node, restart astara-node"
+            f"copy {line.name}.crt and {line.name}.key to the node; astara-node uses them without a restart"
         )
         yield _expiry(f"certificate {line.name}", "shown by its agent,", line.certificate_expires_at, remedy)
 
@@ -133,7 +133,12 @@ def _certificate(options: Options) -> Iterator[CheckLine]:
         except (OSError, ValueError) as error:
             yield _bad(check, f"{path}: {type(error).__name__}", "make it anew with `astara ca issue`")
             continue
-        yield _expiry(check, f"{path} is", expires.timestamp(), "make a new one with `astara ca issue` and restart")
+        yield _expiry(
+            check,
+            f"{path} is",
+            expires.timestamp(),
+            "make a new one with `astara ca issue`; it is used without a restart",
+        )
 
 
 def _writable(state_dir: Path) -> CheckLine:

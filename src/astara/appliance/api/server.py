@@ -6,7 +6,6 @@ thread that accepts, where one silent peer stops everybody.
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ from typing import Any
 import structlog
 from cheroot import server as cheroot_server
 from cheroot import wsgi
-from cheroot.makefile import MakeFile
-from cheroot.ssl import Adapter
 
 from astara.appliance.api.routing import Request, Response, Router
+from astara.appliance.api.tls import CannotServe, CertificateFiles, RenewingTls
 from astara.contract.identity import roles_in
 
 _log = structlog.get_logger(__name__)
@@ -31,10 +29,6 @@ _IDLE_TIMEOUT_S = 60
 _BACKLOG = 128
 #: How often the accepting thread looks up without a reason; the longest that stopping takes.
 _TICK_S = 0.2
-
-
-class CannotServe(Exception):
-    """The server cannot start; names the option at fault and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +43,6 @@ class ServerOptions:
     role: str
     threads: int = 24
     max_body_bytes: int = 16 * 1024 * 1024
-
-
-class _Tls(Adapter):
-    """Wraps accepted sockets without talking to the peer yet."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self.context = context
-
-    def bind(self, sock: Any) -> Any:
-        return sock
-
-    def wrap(self, sock: Any) -> tuple[ssl.SSLSocket, dict[str, Any]]:
-        return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {}
-
-    def get_environ(self) -> dict[str, Any]:
-        return {}
-
-    def makefile(self, sock: Any, mode: str = "r", bufsize: int = -1) -> Any:
-        return MakeFile(sock, mode, bufsize)
 
 
 class _Connection(cheroot_server.HTTPConnection):
@@ -93,7 +68,7 @@ class _Connection(cheroot_server.HTTPConnection):
         roles = roles_in(self.socket.getpeercert())
         if self.server.role not in roles:
             _log.warning("tls.wrong_role", peer=self.remote_addr, wanted=self.server.role, roles=sorted(roles))
-        self.ssl_env = {"astara.roles": roles}
+        self.ssl_env = {"astara.roles": roles, "astara.context": self.socket.context}
         return True
 
 
@@ -126,6 +101,7 @@ class HttpsServer:
     def __init__(self, options: ServerOptions, router: Router) -> None:
         self._options = options
         self._router = router
+        self._tls: RenewingTls | None = None
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -148,7 +124,9 @@ class HttpsServer:
         )
         server.role = options.role
         server.max_request_body_size = options.max_body_bytes
-        server.ssl_adapter = _Tls(_context(options))
+        server.ssl_adapter = self._tls = RenewingTls(
+            CertificateFiles(options.ca_file, options.cert_file, options.key_file)
+        )
         try:
             server.prepare()
         except OSError as error:
@@ -175,7 +153,11 @@ class HttpsServer:
                 roles=environ.get("astara.roles", frozenset()),
             )
         )
-        start_response(_status_line(response), [("Content-Length", str(len(response.body))), *_type(response)])
+        headers = [("Content-Length", str(len(response.body))), *_type(response)]
+        if self._tls is not None and environ.get("astara.context") is not self._tls.context():
+            # A client that never lets a connection rest would be shown the certificate of before until it expires.
+            headers.append(("Connection", "close"))
+        start_response(_status_line(response), headers)
         return (response.body,)
 
 
@@ -185,26 +167,6 @@ def _status_line(response: Response) -> str:
 
 def _type(response: Response) -> list[tuple[str, str]]:
     return [("Content-Type", response.content_type)] if response.body else []
-
-
-def _context(options: ServerOptions) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    try:
-        context.load_verify_locations(options.ca_file)
-    except OSError as error:
-        raise _unusable("ca_file", str(options.ca_file), error) from None
-    try:
-        context.load_cert_chain(options.cert_file, options.key_file)
-    except OSError as error:
-        raise _unusable("cert_file/key_file", f"{options.cert_file}, {options.key_file}", error) from None
-    return context
-
-
-def _unusable(option: str, path: str, error: OSError) -> CannotServe:
-    remedy = "make it with `astara ca issue`"
-    return CannotServe(f"{option}: {path} cannot be used: {error.strerror or error}; {remedy}")
 
 
 def _reason(error: Exception) -> str:

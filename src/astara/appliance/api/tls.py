@@ -1,0 +1,99 @@
+"""Our half of mutual TLS, from files that may be renewed while we serve."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import structlog
+from cheroot.makefile import MakeFile
+from cheroot.ssl import Adapter
+
+_log = structlog.get_logger(__name__)
+_Stamp: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+
+
+class CannotServe(Exception):
+    """The server cannot start; names the option at fault and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """PEM: the deployment CA's certificate, our own, our key."""
+
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+
+class RenewingTls(Adapter):
+    """Wraps accepted sockets without talking to the peer yet, with what the files hold now.
+
+    A renewal that cannot be used, or is half written, is logged and what was read before stays in use; whenever the
+    files change again they are read again. Raises CannotServe at construction only.
+    """
+
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self._stamp = _stamp(files)
+        self._context = _context(files)
+
+    def context(self) -> ssl.SSLContext:
+        """Return what new connections are made with, read again when a file has changed."""
+        stamp = _stamp(self._files)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._context = _context(self._files)
+            except CannotServe as error:
+                _log.warning("tls.not_renewed", reason=str(error))
+            else:
+                _log.info("tls.renewed", cert_file=str(self._files.cert_file))
+        return self._context
+
+    def bind(self, sock: Any) -> Any:
+        return sock
+
+    def wrap(self, sock: Any) -> tuple[ssl.SSLSocket, dict[str, Any]]:
+        return self.context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {}
+
+    def get_environ(self) -> dict[str, Any]:
+        return {}
+
+    def makefile(self, sock: Any, mode: str = "r", bufsize: int = -1) -> Any:
+        return MakeFile(sock, mode, bufsize)
+
+
+def _stamp(files: CertificateFiles) -> _Stamp:
+    """Return what changes whenever a file is written or replaced; three system calls."""
+    return tuple(map(_stamp_of, (files.ca_file, files.cert_file, files.key_file)))
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _context(files: CertificateFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_verify_locations(files.ca_file)
+    except OSError as error:
+        raise _unusable("ca_file", str(files.ca_file), error) from None
+    try:
+        context.load_cert_chain(files.cert_file, files.key_file)
+    except OSError as error:
+        raise _unusable("cert_file/key_file", f"{files.cert_file}, {files.key_file}", error) from None
+    return context
+
+
+def _unusable(option: str, path: str, error: OSError) -> CannotServe:
+    remedy = "make it with `astara ca issue`"
+    return CannotServe(f"{option}: {path} cannot be used: {error.strerror or error}; {remedy}")
