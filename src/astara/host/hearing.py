@@ -12,7 +12,7 @@ import struct
 from pathlib import Path
 
 from astara.appliance.system import netlink
-from astara.appliance.system.netlink import Netlink, Request
+from astara.appliance.system.netlink import Request
 from astara.host import links
 
 NO_NSID = -1
@@ -24,6 +24,7 @@ _SOL_NETLINK, _ADD_MEMBERSHIP, _LISTEN_ALL_NSID = 270, 1, 8
 _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 33, 26
 _BUFFER_BYTES = 4 * 1024 * 1024
 _NEWNSID, _GETNSID, _NETNSA_FD = 88, 90, 3
+_ANY = struct.pack("=i", -1)  # none given yet
 _NFT_NEWGEN = (10 << 8) | 15
 
 
@@ -35,19 +36,25 @@ def nsid_of(path: Path | None) -> int | None:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    body = b"\0" * 4 + netlink.u32(_NETNSA_FD, handle)
+    asking = links.Asking()
     try:
-        body = b"\0" * 4 + netlink.u32(_NETNSA_FD, handle)
-        with Netlink() as kernel:
-            kernel.attempt([Request(_NEWNSID, 0, body + netlink.attribute(NETNSA_NSID, struct.pack("=i", -1)))])
-        asking = links.Asking()
         with asking:
-            answer = asking.one(Request(_GETNSID, 0, body))
+            known = _known_nsid(asking, body)
+            if known is None:
+                asking.attempt([Request(_NEWNSID, 0, body + netlink.attribute(NETNSA_NSID, _ANY))])
+                known = _known_nsid(asking, body)
+            return known
     except OSError:
         return None
     finally:
         os.close(handle)
-    found = netlink.attributes(answer or b"", 4).get(NETNSA_NSID)
-    return None if found is None else int(struct.unpack("=i", found)[0])
+
+
+def _known_nsid(asking: links.Asking, body: bytes) -> int | None:
+    answer = asking.one(Request(_GETNSID, 0, body))
+    found = netlink.attributes(answer or b"", 4).get(NETNSA_NSID, _ANY)
+    return None if found == _ANY else int(struct.unpack("=i", found)[0])
 
 
 def listening(protocol: int, groups: tuple[int, ...]) -> socket.socket:

@@ -121,9 +121,8 @@ def read_elements(kernel: Netlink, table: str, name: str) -> list[RawElement]:
     """Return what is in a set or map. Raises NetlinkError."""
     found = []
     for body in kernel.dump(_GETELEMENT, _element_list(table, name)):
-        for _, element in netlink.attribute_list(netlink.attributes(body, 4).get(_ELEMENTS, b"")):
-            said = netlink.attributes(element)
-            found.append(RawElement(_data(said[_KEY]), _data(said.get(_KEY_END)), _data(said.get(_DATA))))
+        listed = netlink.attributes(body, 4).get(_ELEMENTS, b"")
+        found += [_element(element) for _, element in netlink.attribute_list(listed)]
     return found
 
 
@@ -272,6 +271,13 @@ def _name(body: bytes, which: int) -> str:
 
 def _number(payload: bytes | None) -> int:
     return int.from_bytes(payload or b"", "big")
+
+
+@lru_cache(maxsize=1024)
+def _element(body: bytes) -> RawElement:
+    """Remembered: what an apply finds before it is most of what it reads back."""
+    said = netlink.attributes(body)
+    return RawElement(_data(said[_KEY]), _data(said.get(_KEY_END)), _data(said.get(_DATA)))
 
 
 def _data(nested: bytes | None) -> bytes:

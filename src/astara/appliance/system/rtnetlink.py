@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from astara.appliance.system import netlink, netns
 from astara.appliance.system.netlink import Netlink, Request
@@ -212,6 +213,7 @@ def _link(body: bytes) -> Link:
     )
 
 
+@lru_cache(maxsize=1024)
 def _address(body: bytes) -> Address:
     _, prefix, flags, _, index = _ADDRESS_HEADER.unpack_from(body)
     found = netlink.attributes(body, 8)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import sys
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from astara.appliance.subsystems.nftables.config import Atom, Element, LinkOf, Span
 from astara.appliance.system.nfnetlink import RawElement, SetShape
@@ -17,6 +17,17 @@ _IPV4, _IPV6, _PROTOCOL, _SERVICE, _MARK, _IFNAME = 7, 8, 12, 13, 19, 41
 _LENGTHS = {_IPV4: 4, _IPV6: 16, _PROTOCOL: 1, _SERVICE: 2, _MARK: 4, _IFNAME: 16}
 _ADDRESSES = (_IPV4, _IPV6)
 _NUMBERS = (_PROTOCOL, _SERVICE, _MARK)
+_HOSTS = (IPv4Address, IPv6Address)
+_PREFIXES = (IPv4Network, IPv6Network)
+_KINDS_OF: Mapping[type[Atom], tuple[int, ...]] = {
+    LinkOf: (_IFNAME,),
+    IPv4Address: (_IPV4,),
+    IPv4Network: (_IPV4,),
+    IPv6Address: (_IPV6,),
+    IPv6Network: (_IPV6,),
+    int: _NUMBERS,
+    Span: _NUMBERS,
+}
 
 
 class UnknownLink(LookupError):
@@ -69,21 +80,16 @@ def _fields(
 
 def _bounds(atom: Atom, kind: int, links: Mapping[str, str]) -> tuple[bytes, bytes]:
     """Raises ValueError or OverflowError when the atom is not of that kind."""
-    if isinstance(atom, LinkOf):
-        low = high = _name(atom, links)
-        fits = kind == _IFNAME
-    elif isinstance(atom, int | Span):
-        fits = kind in _NUMBERS
-        low, high = _numbers(atom, kind) if fits else (b"", b"")
-    elif isinstance(atom, IPv4Address | IPv6Address):
-        low = high = atom.packed
-        fits = kind == (_IPV4 if atom.version == 4 else _IPV6)
-    else:
-        low, high = atom.network_address.packed, atom.broadcast_address.packed
-        fits = kind == (_IPV4 if atom.version == 4 else _IPV6)
-    if not fits:
+    if kind not in _KINDS_OF[type(atom)]:
         raise ValueError("of another type")
-    return low, high
+    if isinstance(atom, _HOSTS):
+        return atom.packed, atom.packed
+    if isinstance(atom, LinkOf):
+        name = _name(atom, links)
+        return name, name
+    if isinstance(atom, _PREFIXES):
+        return atom.network_address.packed, atom.broadcast_address.packed
+    return _numbers(atom, kind)
 
 
 def _name(link: LinkOf, links: Mapping[str, str]) -> bytes:

@@ -39,7 +39,7 @@ class Known:
     scratch: Scratch
     kernel: Netlink  # kept open: see system/closing
     lock: threading.Lock = field(default_factory=threading.Lock)
-    #: (set, contents) the kernel took before; it judges each set by itself. Judging ranges takes it 2 ms.
+    #: Sets with ranges, and their contents, that the kernel took before: judging those takes it 2 ms.
     accepted: set[tuple[str, frozenset[RawElement]]] = field(default_factory=set)
 
 
@@ -65,16 +65,21 @@ class Reference:
             self._known.move_to_end(structure)
             return known
 
-    def judge(self, ruleset: Ruleset) -> None:
-        """Raise NftError or codec.UnknownType when the ruleset is refused, NetlinkError by the kernel."""
-        # Any names do: what matters is that different links have different ones.
-        macs = {atom.mac for atom in elements.links_of(ruleset.elements)}
-        names = {mac: f"link{index}" for index, mac in enumerate(sorted(macs))}
+    def judge(self, ruleset: Ruleset, contents: Contents) -> None:
+        """Raise NetlinkError when the kernel refuses `contents`, those of `ruleset` with the names of links.
+
+        Sets with ranges are judged under other names, the same ones for every instance: what matters is that
+        different links have different ones.
+        """
         known = self.known(ruleset.structure)
-        contents = elements.wanted(ruleset.elements, known.shapes, names)
+        ranges = {name: found for name, found in ruleset.elements.items() if known.shapes[name].ranges}
+        macs = {atom.mac for atom in elements.links_of(ranges)}
+        names = {mac: f"link{index}" for index, mac in enumerate(sorted(macs))}
+        alike = elements.wanted(ranges, known.shapes, names)
         with known.lock:
-            unheard = {name: found for name, found in contents.items() if (name, found) not in known.accepted}
-            requests = updates({}, unheard) + [nfnetlink.flush_set(NAME, name) for name in sorted(unheard)]
+            unheard = {name: found for name, found in alike.items() if (name, found) not in known.accepted}
+            asked = {name: found for name, found in contents.items() if name not in alike} | unheard
+            requests = updates({}, asked) + [nfnetlink.flush_set(NAME, name) for name in sorted(asked)]
             nfnetlink.transact(known.kernel, requests)
             if len(known.accepted) > _ACCEPTED:
                 known.accepted.clear()

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems.nftables import codec, elements
 from astara.appliance.subsystems.nftables.codec import UnknownLink
 from astara.appliance.subsystems.nftables.config import TABLE, Ruleset
+from astara.appliance.subsystems.nftables.elements import Contents
 from astara.appliance.subsystems.nftables.reference import NAME, Reference, updates
 from astara.appliance.system import netlink, netns, nfnetlink, rtnetlink
 from astara.appliance.system.netlink import Netlink, NetlinkError
 from astara.appliance.system.nfnetlink import RawElement, SetShape
 from astara.appliance.system.nft import NftError
 from astara.contract.agent import Deviation
+
+
+class _Encoded(threading.local):
+    """The last ruleset a thread asked about, in bytes: an apply checks, carries out and reads back the same one."""
+
+    ruleset: Ruleset | None = None
+    links: Mapping[str, str] = MappingProxyType({})
+    found: Contents = MappingProxyType({})
+
+    def contents(self, ruleset: Ruleset, shapes: elements.Shapes, links: Mapping[str, str]) -> Contents:
+        """Return elements.wanted for it, and raise what that raises."""
+        if ruleset is not self.ruleset or links != self.links:
+            self.found = elements.wanted(ruleset.elements, shapes, links)
+            self.ruleset, self.links = ruleset, links
+        return self.found
 
 
 class NftablesSubsystem:
@@ -24,25 +42,27 @@ class NftablesSubsystem:
 
     def __init__(self) -> None:
         self._reference = Reference()
+        self._encoded = _Encoded()
 
     def render(self, place: Place, config: Ruleset) -> Ruleset:
         return config
 
     def check(self, place: Place, rendered: Ruleset) -> None:
         with _refusals(self.name, "check"):
-            with netns.entered(place.netns):
-                _refuse_unplugged(rendered, _names())
             try:
-                self._reference.judge(rendered)
+                known = self._reference.known(rendered.structure)
             except NftError:
                 self._blame(rendered)
                 raise
+            with netns.entered(place.netns):
+                target = self._encoded.contents(rendered, known.shapes, _names())
+            self._reference.judge(rendered, target)
 
     def apply(self, place: Place, rendered: Ruleset, previous: Ruleset | None) -> bool:
         with _refusals(self.name, "apply"):
             known = self._reference.known(rendered.structure)
             with netns.entered(place.netns), Netlink(netlink.NETFILTER) as kernel:
-                target = elements.wanted(rendered.elements, known.shapes, _names())
+                target = self._encoded.contents(rendered, known.shapes, _names())
                 found = nfnetlink.read_structure(kernel, NAME)
                 if found is not None and found == known.structure:
                     requests = updates(_contents(kernel, known.shapes, found.empty), target)
@@ -84,7 +104,7 @@ class NftablesSubsystem:
             contents = _contents(kernel, same, found.empty)
             links = _names()
         try:
-            target = elements.wanted(rendered.elements, known.shapes, links)
+            target = self._encoded.contents(rendered, known.shapes, links)
         except UnknownLink as error:
             return [*lines, f"link {error} is missing"]
         return lines + elements.describe(contents, target, known.shapes)
@@ -108,12 +128,6 @@ def _contents(
     kernel: Netlink, shapes: Mapping[str, SetShape], empty: frozenset[str]
 ) -> dict[str, frozenset[RawElement]]:
     return {name: frozenset(nfnetlink.read_elements(kernel, NAME, name)) for name in shapes if name not in empty}
-
-
-def _refuse_unplugged(rendered: Ruleset, names: Mapping[str, str]) -> None:
-    for link in elements.links_of(rendered.elements):
-        if link.mac not in names:
-            raise UnknownLink(link.mac)
 
 
 def _names() -> dict[str, str]:
