@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from astara.appliance.boundaries import Appliance
 from astara.clients.appliance import NodeClient
-from astara.contract.agent import Health, InstanceSpec, StateView
+from astara.contract.agent import Body, Health, InstanceSpec, StateView
 from astara.contract.document import document
 from astara.contract.generation import Generation
 from astara.host import links, namespaces
@@ -486,3 +487,19 @@ def _processes_below(directory: Path) -> list[str]:
         if str(directory).encode() in words and process.name != str(os.getpid()):
             found.append(process.name)
     return found
+
+
+# Bodies
+
+
+def test_a_node_says_its_bodies_and_refuses_others_by_name(deployment: Deployment) -> None:
+    with running(deployment) as (_, client):
+        assert client.node().bodies["namespace"] == ()
+        with pytest.raises(Terminal, match=r"\$\.body\.kind") as raised:
+            client.put_instance(replace(spec(port()), body=Body(kind="zeppelin")))
+        assert "namespace" in raised.value.remedy
+        instance = spec(port())
+        assert client.put_instance(instance).body == Body()
+        with pytest.raises(Terminal, match=r"\$\.body\.image"):
+            client.put_instance(replace(instance, body=Body(image="any")))
+        assert [view.id for view in client.instances().instances] == [instance.id]

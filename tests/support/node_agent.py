@@ -94,6 +94,7 @@ class Deployment:
         path.write_text(
             f"[DEFAULT]\nname = {options.name}\nstate_dir = {options.state_dir}\nlisten = 127.0.0.1:{port}\n"
             f"ca_file = {options.ca_file}\ncert_file = {options.cert_file}\nkey_file = {options.key_file}\n"
+            f"serves = {options.serves.removeprefix('astara:role/')}\nsolitary = {options.solitary}\n"
         )
 
 

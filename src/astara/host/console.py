@@ -1,4 +1,4 @@
-"""What an operator reads of one instance: its state as read back, and the ends of its daemons' logs."""
+"""What an operator reads of one instance: its state as read back, its console, the ends of its daemons' logs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def console(instance: Instance) -> bytes:
     their state, and where else to look. Raises Refusal (404) for an instance that is gone.
     """
     told = "\n".join(_told(instance.id, instance.state()))
-    return told.encode() + b"\n\n" + (_logs(instance.place.files) or _NO_LOGS % instance.id.encode())
+    said = instance.console()
+    written = (b"==> console <==\n" + said if said else b"") + _logs(instance.place.files)
+    return told.encode() + b"\n\n" + (written or _NO_LOGS % instance.id.encode())
 
 
 _NO_LOGS = (

@@ -12,6 +12,7 @@ from astara.appliance.api.refusals import Refusal
 from astara.appliance.api.routing import Handler, Request, Response
 from astara.appliance.apply.errors import ApplyFailed, StorageUnavailable
 from astara.appliance.boundaries import NotPlugged, SubsystemError
+from astara.host.bodies.boundary import BodyFailed
 from astara.host.links import LinkError
 from astara.model.errors import Gone, Stale
 
@@ -24,7 +25,7 @@ def told(handler: Handler) -> Handler:
     def answering(request: Request, taken: Mapping[str, str]) -> Response:
         try:
             return handler(request, taken)
-        except (Stale, Gone, StorageUnavailable, ApplyFailed, SubsystemError, LinkError) as error:
+        except (Stale, Gone, StorageUnavailable, ApplyFailed, SubsystemError, LinkError, BodyFailed) as error:
             refusal = refusal_of(error)
             _log.warning("request.failed", path=request.path, error=refusal.problem.error, reason=str(error))
             raise refusal from error
@@ -42,6 +43,8 @@ def refusal_of(error: Exception) -> Refusal:
             return refusals.not_found("such instance: " + str(error), remedy or "create it again")
         case StorageUnavailable():
             return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "unavailable", str(error), remedy=remedy)
+        case BodyFailed():
+            return refusals.unavailable(str(error), remedy or "see the instance's console log, then ask again")
         case NotPlugged():
             # Not 422: no other wish is needed, and whoever asks again finds the ports plugged in once more.
             return refusals.unavailable(str(error), "push again; if it stays, see the agent's log for the port")

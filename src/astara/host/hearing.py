@@ -57,10 +57,12 @@ def _known_nsid(asking: links.Asking, body: bytes) -> int | None:
     return None if found == _ANY else int(struct.unpack("=i", found)[0])
 
 
-def listening(protocol: int, groups: tuple[int, ...]) -> socket.socket:
+def listening(protocol: int, groups: tuple[int, ...], *, everywhere: bool) -> socket.socket:
+    """Return a socket that hears `groups`, of every namespace that has an id here or of the agent's own alone."""
     listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
     listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-    listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+    if everywhere:
+        listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
     if protocol == netlink.NETFILTER:
         _only_new_generations(listener)
     listener.bind((0, 0))

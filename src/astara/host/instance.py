@@ -1,4 +1,4 @@
-"""One namespace instance: its namespace, its plugs, its configuration. Every method takes the instance's own turn."""
+"""One instance: its namespace, its plugs, its body, its configuration. Every method takes the instance's own turn."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from astara.appliance.api import refusals
 from astara.appliance.boundaries import Place
 from astara.contract.agent import (
     ApplyReport,
+    Credential,
     Health,
     InstanceSpec,
     InstanceView,
@@ -23,24 +24,14 @@ from astara.contract.agent import (
 )
 from astara.contract.document import Document
 from astara.contract.generation import Generation
-from astara.host import namespaces
-from astara.host.attach.boundary import Attachment
+from astara.host.attach.boundary import Plug
+from astara.host.bodies.boundary import Birth, Body, BodyFailed
+from astara.host.bodies.choice import LostBody, chosen
+from astara.host.dwellings import Dwellings
 from astara.host.plugs import Plugs
 from astara.host.records import Record, Records, Tombstone
 
 _log = structlog.get_logger(__name__)
-
-
-class ApplyEngine(Protocol):
-    """What a node agent needs of the appliance engine (appliance.apply.engine.Engine)."""
-
-    def apply(self, place: Place, document: Document) -> ApplyReport: ...
-
-    def state(self, place: Place) -> StateView: ...
-
-    def repair(self, place: Place) -> StateView: ...
-
-    def remove(self, place: Place) -> None: ...
 
 
 class Watching(Protocol):
@@ -48,20 +39,22 @@ class Watching(Protocol):
 
     def working(self, place: Place) -> None: ...
 
-    def settled(self, place: Place, port_ids: frozenset[str]) -> None: ...
+    def settled(self, place: Place, port_ids: frozenset[str], body_pid: int | None) -> None: ...
 
     def forget(self, place: Place) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all instances of a node share."""
+    """What all instances of a node share. `solitary`: there is room for one instance only."""
 
-    engine: ApplyEngine
+    bodies: Mapping[str, Body]
     records: Records
-    attachments: Mapping[str, Attachment]
+    attachments: Mapping[str, Plug]
+    dwellings: Dwellings
     watch: Watching
     wall: Callable[[], float]
+    solitary: bool = False
 
 
 class Instance:
@@ -79,7 +72,8 @@ class Instance:
         self._applied: Generation | None = None
         self._asked_engine = False
         self._failure: str | None = None
-        self._plugs = Plugs(instance_id, surroundings.attachments)
+        self._plugs = Plugs(instance_id, surroundings.attachments, surroundings.dwellings)
+        self._files = surroundings.records.body_files_of(instance_id)
         self.place = Place(instance_id, self._plugs.inside, surroundings.records.files_of(instance_id))
 
     # What orchestrators ask
@@ -91,8 +85,11 @@ class Instance:
             self._fence(spec.generation)
             self._plugs.check_kinds(spec.ports)
             before = self.record
+            body = chosen(self._around.bodies, spec.body, before.body if before is not None else None)
             created = before.created_at if before is not None else self._around.wall()
-            self._become(Record.of(spec, created))
+            if spec.credential is not None:
+                self._around.records.keep_credential(self.id, spec.credential)
+            self._become(Record.of(spec, created, body))
             self._around.records.exhume(self.id)
             return self.view()
 
@@ -119,10 +116,10 @@ class Instance:
         with self._working():
             record = self._existing()
             self._fence(document.generation)
-            if not self._plugs.whole(record.ports):
-                self._plugs.build(record.ports)
+            if not self._whole(record):
+                self._build(record)
             self._seen = None
-            report = self._around.engine.apply(self.place, document)
+            report = self._body(record).engine.apply(self.place, document)
             self._failure = None
             self._note_applied(document, report)
             return report
@@ -144,7 +141,7 @@ class Instance:
         """Read back now."""
         with self._turn:
             record = self._existing()
-            return _view(record, self._read_back())
+            return self._shown(record, self._read_back())
 
     def recent_view(self) -> InstanceView | None:
         """Return the last read-back if nothing was heard of a change since, else read back now.
@@ -153,11 +150,11 @@ class Instance:
         """
         if not self._turn.acquire(blocking=False):
             record = self.record
-            return None if record is None else _view(record, self._seen or self._last or _BUSY)
+            return None if record is None else self._shown(record, self._seen or self._last or _BUSY)
         try:
             if self.record is None:
                 return None
-            return _view(self.record, self._seen or self._read_back())
+            return self._shown(self.record, self._seen or self._read_back())
         finally:
             self._turn.release()
 
@@ -176,8 +173,11 @@ class Instance:
             if self.record is None:
                 return False
             self._seen = None
-            whole = self._plugs.whole(self.record.ports)
-            if whole and self._read_back().health is not Health.DEGRADED:
+            whole = self._whole(self.record)
+            state = self._read_back() if whole else None
+            if state is not None and state.health is Health.FAILED:
+                raise BodyFailed(state.last_error or "it cannot be read back", "see its console log")
+            if state is not None and state.health is not Health.DEGRADED:
                 if not self._watched:
                     self._settle(self.record)
                 return False
@@ -194,6 +194,11 @@ class Instance:
         """Take away what is left of an instance without a record."""
         with self._working():
             self._clear()
+
+    def console(self) -> bytes:
+        """The last part of what its body wrote to its console; empty for a namespace."""
+        record = self._existing()
+        return self._body(record).console(self._files)
 
     @property
     def exists(self) -> bool:
@@ -221,14 +226,15 @@ class Instance:
                     self._settle(self.record)
 
     def _settle(self, record: Record) -> None:
-        self._around.watch.settled(self.place, frozenset(port.port_id for port in record.ports))
+        pid = self._body(record).pid(self.id, self._files)
+        self._around.watch.settled(self.place, frozenset(port.port_id for port in record.ports), pid)
         self._watched = True
 
     def _mend(self, record: Record, whole: bool) -> None:
-        before = self._around.engine.state(self.place)
+        before = self._body(record).engine.state(self.place)
         _log.warning("instance.mending", instance=self.id, whole=whole, deviations=_told(before))
         after = self._repaired(record, whole)
-        if after.health is not Health.HEALTHY and whole and not self._plugs.whole(record.ports):
+        if after.health is not Health.HEALTHY and whole and not self._whole(record):
             whole, after = False, self._repaired(record, whole=False)  # a link went while we looked
         if not whole and after.repairs == before.repairs:
             self._rebuilds += 1  # the engine had nothing to repair, we had
@@ -240,8 +246,25 @@ class Instance:
 
     def _repaired(self, record: Record, whole: bool) -> StateView:
         if not whole:
-            self._plugs.build(record.ports)
-        return self._around.engine.repair(self.place)
+            self._build(record)
+        return self._body(record).engine.repair(self.place)
+
+    def _body(self, record: Record) -> Body:
+        return self._around.bodies.get(record.body.kind) or LostBody(record.body.kind)
+
+    def _birth(self, record: Record) -> Birth:
+        return Birth(record.spec(self._credential(record)), self.place, self._files)
+
+    def _credential(self, record: Record) -> Credential | None:
+        """A namespace has none: its files are not looked for each time."""
+        return self._around.records.credential(self.id) if record.body.kind != "namespace" else None
+
+    def _whole(self, record: Record) -> bool:
+        return self._plugs.whole(record.ports) and self._body(record).whole(self._birth(record))
+
+    def _build(self, record: Record) -> None:
+        self._plugs.build(record.ports)
+        self._body(record).ensure(self._birth(record))
 
     def _existing(self) -> Record:
         if self.record is None:
@@ -279,7 +302,7 @@ class Instance:
         try:
             if before is not None:
                 self._plugs.unplug(port for port in before.ports if wanted.port(port.port_id) != port)
-            self._plugs.build(wanted.ports)
+            self._build(wanted)
         except Exception:
             self._back_to(before, wanted)
             raise
@@ -292,28 +315,43 @@ class Instance:
             self._plugs.unplug(port for port in wanted.ports if before.port(port.port_id) != port)
             self._around.records.save(before)
             self.record = before
-            self._plugs.build(before.ports)
+            self._build(before)
         except Exception as error:  # noqa: BLE001  # the refusal itself is reported; the sweep finishes this
             _log.warning("instance.undo_failed", instance=self.id, reason=str(error))
 
     def _clear(self) -> None:
         self._around.watch.forget(self.place)
-        self._around.engine.remove(self.place)
+        for body in [self._body(self.record)] if self.record is not None else self._around.bodies.values():
+            body.engine.remove(self.place)
+            body.end(self.id, self._files)
         if self.record is not None:
             self._plugs.unplug(self.record.ports)
-        namespaces.remove(self.id)
+        self._around.dwellings.remove(self.id)
         self._around.records.remove(self.id)
         self.record = None
         self._seen = self._last = self._applied = None
 
     def _read_back(self) -> StateView:
-        state = self._around.engine.state(self.place)
+        state = self._body(self._existing()).engine.state(self.place)
         if self._rebuilds or self._failure:
             last_error = self._failure or state.last_error
             state = replace(state, repairs=state.repairs + self._rebuilds, last_error=last_error)
         self._seen = self._last = state
         self._applied, self._asked_engine = state.generation or self._applied, True
         return state
+
+    def _shown(self, record: Record, state: StateView) -> InstanceView:
+        return InstanceView(
+            id=record.id,
+            key=record.key,
+            slot=record.slot,
+            ports=record.ports,
+            state=state,
+            created_at=record.created_at,
+            labels=record.labels,
+            body=record.body,
+            image=self._body(record).image_of(self.id),
+        )
 
     def _note_applied(self, document: Document, report: ApplyReport) -> None:
         """An apply ends with a read-back that found everything: nothing is to be asked again."""
@@ -332,15 +370,3 @@ _BUSY = StateView(health=Health.UNCONFIGURED, last_error="busy: being worked on 
 
 def _told(state: StateView) -> list[str]:
     return [f"{one.subsystem}: {one.detail}" for one in state.deviations[:5]]
-
-
-def _view(record: Record, state: StateView) -> InstanceView:
-    return InstanceView(
-        id=record.id,
-        key=record.key,
-        slot=record.slot,
-        ports=record.ports,
-        state=state,
-        created_at=record.created_at,
-        labels=record.labels,
-    )

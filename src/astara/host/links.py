@@ -195,7 +195,28 @@ def remove_many(names: Iterable[str]) -> None:
             remove(link.name)
 
 
-def inner_macs(inside: Path) -> frozenset[str]:
+def move(index: int, inside: Path, name: str) -> None:
+    """Move a link of the node's own namespace into another and give it that name there; it is down afterwards.
+
+    Raises:
+        LinkError: the kernel refused, or the name is taken there. netns.NetnsGone: no such namespace.
+    """
+    with _opened(inside) as namespace:
+        _move(index, namespace, _name(name))
+
+
+def move_back(index: int, inside: Path) -> None:
+    """Move a link out of a namespace into the node's own, where it keeps its name. Raises as `move` does."""
+    with _opened(Path("/proc/thread-self/ns/net")) as own, netns.entered(inside):
+        _move(index, own, b"")
+
+
+def _move(index: int, namespace: int, further: bytes) -> None:
+    body = _HEADER.pack(0, 0, index, 0, _IFF_UP) + netlink.u32(_IFLA_NET_NS_FD, namespace) + further
+    _do(f"link {index}", Request(_NEWLINK, 0, body), tolerate=errno.ENODEV)
+
+
+def inner_macs(inside: Path | None) -> frozenset[str]:
     """Return the MAC addresses of the links inside a namespace. Raises netns.NetnsGone."""
     with netns.entered(inside), Netlink() as kernel:
         return frozenset(rtnetlink.by_mac(rtnetlink.links(kernel)))

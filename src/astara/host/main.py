@@ -1,4 +1,7 @@
-"""astara-node: one process serves every namespace instance of a node. What it set up goes on without it."""
+"""astara-node: one process serves every instance of a node, or the one whose body it is in.
+
+What it set up goes on without it.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from astara.appliance.api.tls import CannotServe
 from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Appliance
 from astara.appliance.system import descriptors
-from astara.host import namespaces, wiring
+from astara.host import wiring
 from astara.host.changes import Changes
 from astara.host.healer import Healer, Pace
 from astara.host.links import LinkError
 from astara.host.node import Node
-from astara.host.options import NodeOptions, load
+from astara.host.options import NodeOptions, Solitary, load
 from astara.host.watch import Watch
 from astara.model.errors import BadConfiguration
 
@@ -57,7 +60,11 @@ class Agent:
         drivers = wiring.appliances() if appliances is None else appliances
         engine = Engine(wiring.subsystems(self._proxy), drivers)
         self.changes = Changes()
-        self._watch = Watch(lambda instance_id: self.healer.suspect(instance_id), lambda: self.healer.suspect_all())
+        self._watch = Watch(
+            lambda instance_id: self.healer.suspect(instance_id),
+            lambda: self.healer.suspect_all(),
+            solitary=options.solitary is Solitary.NAMESPACE,
+        )
         self._around = wiring.build_surroundings(options, engine, self._watch)
         self.node = Node(self._around, self.changes)
         self.healer = Healer(self.node, self.changes, pace, self._on_round)
@@ -74,9 +81,11 @@ class Agent:
 
     def start(self) -> None:
         """Serve at once; requests about everything wait until what was found has been looked at."""
-        namespaces.prepare_directory()
+        self._around.dwellings.prepare_directory()
         for attachment in self._around.attachments.values():
             attachment.prepare()
+        for body in self._around.bodies.values():
+            body.prepare()
         self._proxy.start()
         self._watch.start()
         self.node.load()

@@ -1,4 +1,4 @@
-"""All namespace instances of one node: the registry, adoption after a restart, and what belongs to nobody."""
+"""All instances of one node: the registry, adoption after a restart, and what belongs to nobody."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from astara.appliance.api import refusals
 from astara.appliance.system import netns
 from astara.contract.agent import InstanceList, InstanceSpec, InstanceView
 from astara.contract.generation import Generation
-from astara.host import links, namespaces
+from astara.host import links
 from astara.host.changes import Changes
 from astara.host.instance import Instance, Surroundings
 
@@ -54,6 +54,8 @@ class Node:
     # Requests
 
     def put(self, spec: InstanceSpec) -> InstanceView:
+        if self._around.solitary and any(one.id != spec.id for one in self.instances()):
+            raise refusals.invalid("$.id", "this agent serves one instance, and has it", "use that instance's id")
         with self._leased(spec.id) as instance:
             return instance.put(spec)
 
@@ -139,7 +141,8 @@ class Node:
 
     def _clear_orphans(self) -> int:
         known = {instance.id for instance in self.instances()}
-        strays = (namespaces.ids_present() | self._around.records.directories()) - known
+        present = self._around.dwellings.ids_present() | self._around.records.directories()
+        strays = present.union(*(body.strays() for body in self._around.bodies.values())) - known
         for stray in sorted(strays):
             self._clear_stray(stray)
         return len(strays) + self._clear_links()
@@ -149,7 +152,9 @@ class Node:
             if instance.exists:
                 return  # created while we looked
             try:
-                end_processes_inside(namespaces.path_of(instance_id))
+                path = self._around.dwellings.path_of(instance_id)
+                if path is not None:
+                    end_processes_inside(path)
                 instance.clear_orphan()
                 _log.info("orphan.cleared", instance=instance_id)
             except Exception as error:  # noqa: BLE001  # it is tried again at the next start

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from astara.contract.identity import ORCHESTRATOR, parse_role
 from astara.model.errors import BadConfiguration
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -37,8 +39,18 @@ class MetadataOptions:
     shared_secret_file: Path | None = None
 
 
+class Solitary(enum.StrEnum):
+    """Whether the agent is inside an instance's body, and then serves that one instance (docs/design/bodies.md)."""
+
+    NO = "no"  # a node: many instances, each in a namespace of its own
+    NAMESPACE = "namespace"  # the instance is the namespace the agent runs in: a container
+    MACHINE = "machine"  # the instance has a namespace of its own, the machine's interfaces are moved there
+
+
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
+    """`serves` is the role a client's certificate must carry. `image`: digest of what this agent was booted from."""
+
     name: str
     state_dir: Path
     host: str
@@ -47,6 +59,9 @@ class NodeOptions:
     cert_file: Path
     key_file: Path
     debug: bool = False
+    serves: str = ORCHESTRATOR
+    solitary: Solitary = Solitary.NO
+    image: str | None = None
     bridge: BridgeOptions = BridgeOptions()
     ovs: OvsOptions = OvsOptions()
     metadata: MetadataOptions = MetadataOptions()
@@ -79,6 +94,9 @@ def _register(conf: Any, cfg: Any) -> None:
             cfg.StrOpt("cert_file"),
             cfg.StrOpt("key_file"),
             cfg.BoolOpt("debug", default=False),
+            cfg.StrOpt("serves", default="orchestrator", help="who may ask: orchestrator, or node/NAME inside a body"),
+            cfg.StrOpt("solitary", default="no", choices=[one.value for one in Solitary]),
+            cfg.StrOpt("image_file", help="file with the digest of the image this machine was booted from"),
         ]
     )
     conf.register_opts([cfg.MultiStrOpt("mappings", default=[])], group="bridge")
@@ -107,6 +125,9 @@ def _options(conf: Any) -> NodeOptions:
         cert_file=Path(_required("cert_file", conf.cert_file)),
         key_file=Path(_required("key_file", conf.key_file)),
         debug=conf.debug,
+        serves=_role(conf.serves),
+        solitary=Solitary(conf.solitary),
+        image=_image(conf.image_file),
         bridge=BridgeOptions(tuple(_mapping(text) for text in conf.bridge.mappings)),
         ovs=OvsOptions(conf.ovs.integration_bridge, _ovsdb(conf.ovs.ovsdb), conf.ovs.netdev),
         metadata=MetadataOptions(conf.metadata.nova_url, Path(secret) if secret else None),
@@ -117,6 +138,24 @@ def _required(option: str, value: str | None) -> str:
     if not value:
         raise BadConfiguration(f"[DEFAULT] {option} is not set", "make certificates with `astara ca issue`, name them")
     return value
+
+
+def _role(text: str) -> str:
+    try:
+        return parse_role(text)
+    except ValueError as error:
+        raise BadConfiguration(
+            f"[DEFAULT] serves: {error}", "inside a body write node/ and the name of its host"
+        ) from None
+
+
+def _image(path: str | None) -> str | None:
+    try:
+        return Path(path).read_text().strip() if path else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfiguration(
+            f"[DEFAULT] image_file: {path} cannot be read: {error}", "name the image's own"
+        ) from None
 
 
 def _name(text: str | None) -> str:

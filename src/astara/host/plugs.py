@@ -8,18 +8,20 @@ from astara.appliance.api import refusals
 from astara.appliance.api.refusals import Refusal
 from astara.appliance.system.netns import NetnsGone
 from astara.contract.agent import PortAttachment
-from astara.host import links, namespaces
-from astara.host.attach.boundary import Attachment, AttachRefused
+from astara.host import links
+from astara.host.attach.boundary import AttachRefused, NotThere, Plug
+from astara.host.dwellings import Dwellings
 from astara.host.links import LinkError
 
 
 class Plugs:
-    """`inside` is the path of the namespace."""
+    """`inside` is the path of the namespace, None for the agent's own."""
 
-    def __init__(self, instance_id: str, attachments: Mapping[str, Attachment]) -> None:
+    def __init__(self, instance_id: str, attachments: Mapping[str, Plug], dwellings: Dwellings) -> None:
         self._id = instance_id
         self._attachments = attachments
-        self.inside = namespaces.path_of(instance_id)
+        self._dwellings = dwellings
+        self.inside = dwellings.path_of(instance_id)
 
     def check_kinds(self, ports: Sequence[PortAttachment]) -> None:
         """Raises Refusal for an attachment kind this node does not have, listing those it has."""
@@ -31,13 +33,13 @@ class Plugs:
 
     def build(self, ports: Sequence[PortAttachment]) -> None:
         """Ensure the namespace and a plug for every port. Raises Refusal naming the port's field."""
-        namespaces.ensure(self._id)
+        self._dwellings.ensure(self._id)
         macs = links.inner_macs(self.inside)
         for index, port in enumerate(ports):
             attachment = self._attachments[port.attach]
             try:
                 if port.mac not in macs or not attachment.in_place(port):
-                    self._plug(port, attachment, macs)
+                    attachment.plug(port, self.inside, macs)
             except AttachRefused as refused:
                 raise refusals.invalid(f"$.ports[{index}].{refused.field}", str(refused), refused.remedy) from None
             except (LinkError, OSError) as error:
@@ -49,7 +51,7 @@ class Plugs:
         for port in leaving:
             attachment = self._attachments.get(port.attach)
             if attachment is not None:
-                attachment.unplug(port)
+                attachment.unplug(port, self.inside)
         links.remove_many(links.host_name(port.port_id) for port in leaving)
 
     def whole(self, ports: Sequence[PortAttachment]) -> bool:
@@ -60,13 +62,9 @@ class Plugs:
             return False
         return all(port.mac in macs and self._attachments[port.attach].in_place(port) for port in ports)
 
-    def _plug(self, port: PortAttachment, attachment: Attachment, macs: frozenset[str]) -> None:
-        link = links.find(links.host_name(port.port_id)) if port.mac in macs else None
-        if link is None or (link.ours and link.owner != port.port_id):
-            link = links.create_pair(port, self.inside)
-        attachment.plug(port, link, self.inside)
-
 
 def _failed(port: PortAttachment, error: Exception) -> Refusal:
+    if isinstance(error, NotThere):
+        return refusals.unavailable(f"port {port.port_id}: {error}", "plug it into the machine, then ask again")
     known = refusals.from_os_error(error) if isinstance(error, OSError) else None
     return known or refusals.apply_failed(f"port {port.port_id}: {error}", "see the agent's log")

@@ -1,7 +1,9 @@
 """What the node agent remembers of an instance, one directory each, so that a restart finds everything again.
 
 <state_dir>/instances/<id>/instance.json    the record
+<state_dir>/instances/<id>/credential.json  what a body with an agent of its own is born with; a secret
 <state_dir>/instances/<id>/appliance/       Place.files: the engine's and the daemons' own
+<state_dir>/instances/<id>/body/            the body's own: disks, sockets, its console log
 <state_dir>/tombstones/<id>.json            the generation that deleted an instance, for a while
 """
 
@@ -15,12 +17,13 @@ import msgspec
 import structlog
 
 from astara.appliance.system import files
-from astara.contract.agent import InstanceSpec, Key, PortAttachment
+from astara.contract.agent import Body, Credential, InstanceSpec, Key, PortAttachment
 from astara.contract.codec import ContractError, Wire, decode, encode
 from astara.contract.generation import Generation
 
 _log = structlog.get_logger(__name__)
 _RECORD = "instance.json"
+_CREDENTIAL = "credential.json"
 #: Daemons under accounts of their own must get through to their files; they cannot list what else is there.
 _PASSABLE = 0o711
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -41,9 +44,11 @@ class Record(Wire, frozen=True):
     ports: tuple[PortAttachment, ...]
     created_at: float
     labels: dict[str, str] = {}
+    body: Body = Body()
 
     @classmethod
-    def of(cls, spec: InstanceSpec, created_at: float) -> Record:
+    def of(cls, spec: InstanceSpec, created_at: float, body: Body | None = None) -> Record:
+        """`body` is the one chosen, with its image named; the credential stays out of the record."""
         return cls(
             id=spec.id,
             key=spec.key,
@@ -52,6 +57,20 @@ class Record(Wire, frozen=True):
             ports=spec.ports,
             created_at=created_at,
             labels=spec.labels,
+            body=body or spec.body,
+        )
+
+    def spec(self, credential: Credential | None) -> InstanceSpec:
+        """Return the wish as a body needs it."""
+        return InstanceSpec(
+            id=self.id,
+            key=self.key,
+            slot=self.slot,
+            generation=self.generation,
+            ports=self.ports,
+            labels=self.labels,
+            body=self.body,
+            credential=credential,
         )
 
     def port(self, port_id: str) -> PortAttachment | None:
@@ -75,10 +94,29 @@ class Records:
     def files_of(self, instance_id: str) -> Path:
         return self._instances / instance_id / "appliance"
 
+    def body_files_of(self, instance_id: str) -> Path:
+        return self._instances / instance_id / "body"
+
     def save(self, record: Record) -> None:
         """Write atomically; an equal record is left alone."""
         files.ensure_directory(self._instances / record.id, _PASSABLE)
         files.replace_if_different(self._instances / record.id / _RECORD, encode(record))
+
+    def keep_credential(self, instance_id: str, credential: Credential) -> None:
+        """Write it where only we can read it, beside the record."""
+        files.ensure_directory(self._instances / instance_id, _PASSABLE)
+        files.replace_if_different(self._instances / instance_id / _CREDENTIAL, encode(credential))
+
+    def credential(self, instance_id: str) -> Credential | None:
+        """Return what was kept; None when there is none, or it is damaged: another will come."""
+        content = files.read(self._instances / instance_id / _CREDENTIAL)
+        if content is None:
+            return None
+        try:
+            return decode(content, Credential)
+        except ContractError as error:
+            _log.error("credential.damaged", instance=instance_id, field=error.field)
+            return None
 
     def load(self) -> Iterator[Record]:
         """Yield every record; a damaged one is set aside with a log line, and counts as an orphan then."""

@@ -52,6 +52,7 @@ class _Tracked:
     place: Place
     host_links: frozenset[str] = frozenset()
     nsid: int | None = None
+    body_pid: int | None = None
     settled_at: float | None = None
     daemons: dict[int, Process] = field(default_factory=dict)  # pidfd -> process
 
@@ -63,7 +64,9 @@ class Watch:
     work ended cannot stem from it; everything older is taken for our own, and the slow round covers the difference.
     """
 
-    def __init__(self, suspect: Callable[[str], None], suspect_all: Callable[[], None]) -> None:
+    def __init__(self, suspect: Callable[[str], None], suspect_all: Callable[[], None], *, solitary: bool) -> None:
+        """`solitary`: hear the agent's own namespace, which is the one instance's, and no other."""
+        self._solitary = solitary
         self._suspect = suspect
         self._suspect_all = suspect_all
         self._mutex = threading.Lock()
@@ -82,12 +85,14 @@ class Watch:
 
     def start(self) -> None:
         """Listen from now on. Raises OSError when the kernel does not let us."""
-        self._inotify = inotify_on(namespaces.RUN)
+        if not self._solitary:
+            self._inotify = inotify_on(namespaces.RUN)
+            self._poller.register(self._inotify, select.EPOLLIN)
         for protocol, groups in ((netlink.ROUTE, _ROUTE_GROUPS), (netlink.NETFILTER, (_NFT_GROUP,))):
-            listener = listening(protocol, groups)
+            listener = listening(protocol, groups, everywhere=not self._solitary)
             self._sockets[listener.fileno()] = listener
             self._drained_at[listener.fileno()] = time.monotonic()
-        for handle in (self._wake, self._inotify, *self._sockets):
+        for handle in (self._wake, *self._sockets):
             self._poller.register(handle, select.EPOLLIN)
         self._thread.start()
 
@@ -97,7 +102,7 @@ class Watch:
         self._thread.join()
         for listener in self._sockets.values():
             listener.close()
-        for handle in (self._wake, self._inotify, *self._by_pidfd):
+        for handle in (self._wake, *([] if self._solitary else [self._inotify]), *self._by_pidfd):
             os.close(handle)
         self._poller.close()
 
@@ -108,8 +113,8 @@ class Watch:
         with self._mutex:
             self._tracked.setdefault(place.instance_id, _Tracked(place)).settled_at = None
 
-    def settled(self, place: Place, port_ids: frozenset[str]) -> None:
-        """Our own work has ended; from now on hints count, and its daemons are watched."""
+    def settled(self, place: Place, port_ids: frozenset[str], body_pid: int | None) -> None:
+        """Our own work has ended; from now on hints count, and its daemons and its body are watched."""
         names = frozenset(links.host_name(port_id) for port_id in port_ids)
         nsid = nsid_of(place.netns)
         with self._mutex:
@@ -117,6 +122,7 @@ class Watch:
             for gone in tracked.host_links - names:
                 self._by_link.pop(gone, None)
             tracked.host_links = names
+            tracked.body_pid = body_pid
             self._by_link.update(dict.fromkeys(names, place.instance_id))
             self._renumber(tracked, nsid)
             tracked.settled_at = time.monotonic()
@@ -197,11 +203,11 @@ class Watch:
 
     def _concerns(self, data: bytes, nsid: int) -> str | None:
         kind = struct.unpack_from("=H", data, 4)[0]
-        if nsid != NO_NSID:
+        if nsid != NO_NSID or self._solitary:
             if kind == _NEWADDR and data[16] == _AF_INET6:
                 return None  # the end of duplicate address detection
             with self._mutex:
-                return self._by_nsid.get(nsid)
+                return next(iter(self._tracked), None) if self._solitary else self._by_nsid.get(nsid)
         if kind == _DELNSID:
             ended = netlink.attributes(data, 20).get(NETNSA_NSID, b"\xff" * 4)
             with self._mutex:
@@ -222,9 +228,9 @@ class Watch:
     def _watch_daemons(self) -> None:
         with self._mutex:
             fresh, self._fresh = self._fresh, set()
-            places = [self._tracked[one].place for one in fresh if one in self._tracked]
-        for place in places:
-            found = _daemons(place)
+            places = [(self._tracked[one].place, self._tracked[one].body_pid) for one in fresh if one in self._tracked]
+        for place, body_pid in places:
+            found = _daemons(place, body_pid)
             with self._mutex:
                 tracked = self._tracked.get(place.instance_id)
                 if tracked is not None:
@@ -261,6 +267,7 @@ class Watch:
         self._suspect(instance_id)
 
 
-def _daemons(place: Place) -> set[Process]:
-    found = (processes.find(place.netns, path) for path in place.files.rglob("*.pid"))
+def _daemons(place: Place, body_pid: int | None) -> set[Process]:
+    found = [processes.find(place.netns, path) for path in place.files.rglob("*.pid")]
+    found += [processes.running(body_pid)] if body_pid is not None else []
     return {process for process in found if process is not None}

@@ -20,11 +20,16 @@ from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
 from astara.appliance.subsystems.radvd.subsystem import RadvdSubsystem
 from astara.contract.agent import NodeView
 from astara.contract.codec import SUPPORTED_VERSIONS
-from astara.contract.identity import ORCHESTRATOR
-from astara.host.attach.boundary import Attachment
+from astara.host import namespaces
+from astara.host.attach.boundary import Plug
+from astara.host.attach.nic import NicPlug
+from astara.host.attach.paired import Paired
+from astara.host.bodies.boundary import Body, BodyUnavailable
+from astara.host.bodies.namespace.body import NamespaceBody
+from astara.host.dwellings import Own
 from astara.host.instance import Surroundings, Watching
 from astara.host.node import Node
-from astara.host.options import MetadataOptions, NodeOptions
+from astara.host.options import MetadataOptions, NodeOptions, Solitary
 from astara.host.records import Records
 from astara.host.routes import node_routes
 from astara.model.errors import BadConfiguration
@@ -41,6 +46,8 @@ class Description:
         self._kinds = tuple(sorted(around.attachments))
         self._drivers = tuple(sorted(drivers))
         self._version = version("astara")
+        self._bodies = around.bodies
+        self._image = options.image
         self._started_at = around.wall()
 
     def __call__(self) -> NodeView:
@@ -53,12 +60,14 @@ class Description:
             started_at=self._started_at,
             instances=self._node.count(),
             boot_id=self._node.changes.boot_id,
+            bodies={kind: tuple(body.images()) for kind, body in sorted(self._bodies.items())},
+            image=self._image,
         )
 
 
 def build_server(options: NodeOptions, node: Node, around: Surroundings, drivers: Sequence[str]) -> HttpsServer:
     """Return the HTTPS server of a node, not started."""
-    router = Router(node_routes(node, Description(options, node, around, drivers)), ORCHESTRATOR)
+    router = Router(node_routes(node, Description(options, node, around, drivers)), options.serves)
     return HttpsServer(
         ServerOptions(
             host=options.host,
@@ -66,7 +75,7 @@ def build_server(options: NodeOptions, node: Node, around: Surroundings, drivers
             ca_file=options.ca_file,
             cert_file=options.cert_file,
             key_file=options.key_file,
-            role=ORCHESTRATOR,
+            role=options.serves,
         ),
         router,
     )
@@ -82,17 +91,41 @@ def build_surroundings(options: NodeOptions, engine: Engine, watch: Watching) ->
             f"[DEFAULT] state_dir: {options.state_dir} cannot be used: {error.strerror}",
             "free space there" if full else "make it writable for root",
         ) from None
-    return Surroundings(engine, records, attachments(options), watch, time.time)
+    inside_a_container = options.solitary is Solitary.NAMESPACE
+    return Surroundings(
+        bodies=bodies(options, engine),
+        records=records,
+        attachments=attachments(options),
+        dwellings=Own() if inside_a_container else namespaces,
+        watch=watch,
+        wall=time.time,
+        solitary=options.solitary is not Solitary.NO,
+    )
 
 
-def attachments(options: NodeOptions) -> Mapping[str, Attachment]:
-    """Return every installed attachment kind, made for this node."""
-    found: dict[str, Attachment] = {}
+def attachments(options: NodeOptions) -> Mapping[str, Plug]:
+    """Return every installed attachment kind, made for this node; inside a body there is `nic` alone."""
+    if options.solitary is not Solitary.NO:
+        return {NicPlug.kind: NicPlug()}
+    found: dict[str, Plug] = {}
     for point in entry_points(group="astara.attach"):
         try:
-            found[point.name] = point.load()(options)
+            found[point.name] = Paired(point.load()(options))
         except ImportError as error:
             _log.error("attachment.unusable", kind=point.name, reason=str(error))
+    return found
+
+
+def bodies(options: NodeOptions, engine: Engine) -> Mapping[str, Body]:
+    """Return every kind of body this node can make; an agent inside a body makes none."""
+    found: dict[str, Body] = {NamespaceBody.kind: NamespaceBody(engine)}
+    if options.solitary is not Solitary.NO:
+        return found
+    for point in entry_points(group="astara.bodies"):
+        try:
+            found[point.name] = point.load()(options)
+        except (ImportError, BodyUnavailable) as error:
+            _log.info("body.unavailable", kind=point.name, reason=str(error))
     return found
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from astara.contract.agent import Body, Credential
 from astara.contract.generation import Generation
 from astara.host.records import Record, Records, Tombstone, is_instance_id
 from support.node_agent import port, spec
@@ -77,3 +80,26 @@ def test_an_instance_id_cannot_lead_out_of_the_directory() -> None:
     assert is_instance_id(str(uuid.uuid4()))
     for text in ("../../etc", "", "x", str(uuid.uuid4()).upper(), f"{uuid.uuid4()}/..", f"{uuid.uuid4()}\n"):
         assert not is_instance_id(text)
+
+
+def test_a_credential_is_kept_for_us_alone_and_never_in_the_record(tmp_path: Path) -> None:
+    secret = Credential(ca="the CA", certificate="who", key="the secret")
+    wish = replace(spec(port()), credential=secret, body=Body(kind="container", image="a"))
+    records, kept = Records(tmp_path), Record.of(wish, created_at=1.0)
+    records.save(kept)
+    records.keep_credential(wish.id, secret)
+    directory = tmp_path / "instances" / wish.id
+    assert (directory / "credential.json").stat().st_mode & 0o777 == 0o600
+    assert "secret" not in (directory / "instance.json").read_text()
+    assert Records(tmp_path).credential(wish.id) == secret
+    assert next(Records(tmp_path).load()).spec(secret) == wish
+    assert "secret" not in repr(wish)
+    records.remove(wish.id)
+    assert records.credential(wish.id) is None
+
+
+def test_a_damaged_credential_is_none(tmp_path: Path) -> None:
+    records, instance = Records(tmp_path), str(uuid.uuid4())
+    records.keep_credential(instance, Credential(ca="a", certificate="b", key="c"))
+    (tmp_path / "instances" / instance / "credential.json").write_text("{")
+    assert records.credential(instance) is None

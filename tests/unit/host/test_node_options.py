@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from astara.host.options import NodeOptions, load
+from astara.host.options import NodeOptions, Solitary, load
 from astara.model.errors import BadConfiguration
 
 GOOD = "[DEFAULT]\nname = node-a\nca_file = /ca\ncert_file = /cert\nkey_file = /key\n"
@@ -59,3 +59,17 @@ def test_a_wrong_option_is_named_with_a_remedy(tmp_path: Path, text: str, named:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match=r"nosuch\.conf"):
         load(["--config-file", str(tmp_path / "nosuch.conf")])
+
+
+def test_inside_a_body_the_agent_serves_its_host_alone(tmp_path: Path) -> None:
+    (tmp_path / "digest").write_text("d1635\n")
+    inside = f"serves = node/compute-1\nsolitary = namespace\nimage_file = {tmp_path / 'digest'}\n"
+    options = read(tmp_path, GOOD + inside)
+    assert (options.serves, options.solitary, options.image) == (
+        "astara:role/node/compute-1",
+        Solitary.NAMESPACE,
+        "d1635",
+    )
+    for wrong, named in (("serves = me\n", "serves"), ("solitary = yes\n", "solitary"), ("image_file = /x\n", "image")):
+        with pytest.raises(BadConfiguration, match=named):
+            read(tmp_path, GOOD + wrong)

@@ -87,6 +87,12 @@ def find(place_netns: Path | None, pid_file: Path, argv: Sequence[str] | None = 
     return process if inside else None
 
 
+def running(pid: int) -> Process | None:
+    """Return the process that has this pid now, None when there is none."""
+    seen = _seen(pid)
+    return None if seen is None or seen[0] in "ZX" else Process(pid, seen[1])
+
+
 def alive(process: Process) -> bool:
     """Whether this very process runs (a zombie does not). Reaps it when it was our child and has ended."""
     seen = _seen(process.pid)

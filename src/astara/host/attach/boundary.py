@@ -1,4 +1,8 @@
-"""What it takes to plug an instance's link into a network of this node. Entry points `astara.attach`."""
+"""What it takes to plug an instance's link into a network of this node. Entry points `astara.attach`.
+
+Kinds of a node connect the host end of a veth pair: `Attachment`. What an agent inside a machine does with the
+machine's own interfaces has no pair: both are a `Plug`, which is all that `host.plugs` knows.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from astara.contract.agent import PortAttachment
-from astara.host.links import Link
+from astara.host.links import Link, LinkError
 from astara.host.options import NodeOptions
 
 
@@ -18,6 +22,31 @@ class AttachRefused(Exception):
         self.field = field
         self.remedy = remedy
         super().__init__(message)
+
+
+class NotThere(LinkError):
+    """The interface of a port is not on this machine: it may come any moment."""
+
+
+class Plug(Protocol):
+    """One way for a port into an instance's namespace; `inside` is its path, None the agent's own."""
+
+    def prepare(self) -> None: ...
+
+    def tend(self) -> None: ...
+
+    def plug(self, port: PortAttachment, inside: Path | None, macs: frozenset[str]) -> None:
+        """Bring the port's interface into the namespace, where `macs` are, and connect it; idempotent.
+
+        Raises AttachRefused, NotThere, LinkError, OSError.
+        """
+        ...
+
+    def unplug(self, port: PortAttachment, inside: Path | None) -> None: ...
+
+    def in_place(self, port: PortAttachment) -> bool:
+        """Whether a port whose interface is inside is connected as it should be."""
+        ...
 
 
 class Attachment(Protocol):

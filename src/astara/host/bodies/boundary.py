@@ -43,18 +43,25 @@ class BodyFailed(Exception):
     def __init__(self, message: str, remedy: str, console: str = "") -> None:
         self.remedy = remedy
         self.console = console
-        super().__init__(message)
+        super().__init__(f"{message}; its console ends with: {console}" if console else message)
 
 
 class Body(Protocol):
     """One kind of body. Called from many threads; calls for one instance take turns."""
 
     kind: str
-    #: Configures instances of this body.
-    engine: ApplyEngine
+
+    @property
+    def engine(self) -> ApplyEngine:
+        """Configures instances of this body."""
+        ...
 
     def images(self) -> Sequence[str]:
-        """Names of the images this node has for it; empty for a body without images."""
+        """Names of the images this node has for it, its default first; empty for a body without images."""
+        ...
+
+    def image_of(self, instance_id: str) -> str | None:
+        """Digest of the image an instance runs, as the agent inside said last; None without one."""
         ...
 
     def prepare(self) -> None:
@@ -90,6 +97,10 @@ class Body(Protocol):
     def strays(self) -> Sequence[str]:
         """Instance ids of bodies with our mark that run on this node, recorded or not."""
         ...
+
+
+class BodyUnavailable(Exception):
+    """Raised by a factory: this node cannot make this kind of body. The message says what is missing."""
 
 
 BodyFactory: TypeAlias = Callable[[NodeOptions], Body]

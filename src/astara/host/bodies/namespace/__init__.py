@@ -1,0 +1,1 @@
+"""Bodies that are nothing but a namespace: the node agent itself configures them."""
