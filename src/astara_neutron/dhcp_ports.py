@@ -168,7 +168,7 @@ def _mend(context: Any, port_id: str, request: DhcpPortRequest, subnets: list[st
 def bind_what_waits(context: Any) -> tuple[int, int]:
     """Bind our ports that have no working binding: their node's layer-2 agent was away when they were made.
 
-    Return how many were tried and how many are left.
+    Return how many are bound now and how many are left.
     """
     waiting = placement.unbound(context, _PORT.c.device_owner == constants.DEVICE_OWNER_DHCP)
     with db_api.CONTEXT_READER.using(context):
@@ -180,10 +180,12 @@ def bind_what_waits(context: Any) -> tuple[int, int]:
         for port in found
         if (host := hosts[port.network_id]) and port.device_id == device_id(port.network_id, host)
     ]
-    for port_id, host in ours[: placement.REBIND_AT_ONCE]:
+    if not ours:
+        return 0, 0
+    for port_id, host in placement.portion(ours):
         placement.bind(context, port_id, host)
-    tried = min(len(ours), placement.REBIND_AT_ONCE)
-    return tried, len(ours) - tried
+    left = len(placement.unbound(context, _PORT.c.id.in_([port_id for port_id, _ in ours])))
+    return len(ours) - left, left
 
 
 def exists(context: Any, network_id: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from neutron.db import models_v2
@@ -21,6 +22,7 @@ from astara_neutron.models import KIND_ROUTER
 from astara_neutron.watch import ROUTER_OWNERS
 
 LOG = logging.getLogger(__name__)
+Waiting = TypeVar("Waiting")
 
 _PLACEMENTS = models.AstaraPlacement.__table__
 _PORT = models_v2.Port.__table__
@@ -116,18 +118,31 @@ def bind(context: Any, port_id: str, host: str) -> None:
 
 
 def bind_what_waits(context: Any) -> tuple[int, int]:
-    """Bind our routers' ports that have no working binding. Return how many were tried and how many are left."""
+    """Bind our routers' ports that have no working binding. Return how many are bound now and how many are left."""
     owners = _PORT.c.device_owner.in_(ROUTER_OWNERS) & _PORT.c.device_id.in_(ownership.our_routers())
     waiting = unbound(context, owners)
-    tried = 0
-    for port_id in waiting[:REBIND_AT_ONCE]:
-        with db_api.CONTEXT_READER.using(context):
-            router_id = context.session.execute(sa.select(_PORT.c.device_id).where(_PORT.c.id == port_id)).scalar()
+    if not waiting:
+        return 0, 0
+    for port_id in portion(waiting):
+        router_id = _router_of(context, port_id)
         host = place(context, KIND_ROUTER, router_id) if router_id else None
         if host:
             bind(context, port_id, host)
-            tried += 1
-    return tried, len(waiting) - tried
+    left = len(unbound(context, owners))
+    return max(0, len(waiting) - left), left
+
+
+def portion(waiting: Sequence[Waiting]) -> list[Waiting]:
+    """Return what one announcement tries, at random: those that fail again and again must not keep the rest waiting."""
+    return random.sample(waiting, min(REBIND_AT_ONCE, len(waiting)))
+
+
+def _router_of(context: Any, port_id: str) -> str | None:
+    with db_api.CONTEXT_READER.using(context):
+        router_id: str | None = context.session.execute(
+            sa.select(_PORT.c.device_id).where(_PORT.c.id == port_id)
+        ).scalar()
+    return router_id
 
 
 def move_router(context: Any, router_id: str, host: str) -> None:

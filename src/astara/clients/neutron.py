@@ -147,8 +147,7 @@ class NeutronClient:
         """Tell which nodes there are, and whether each can take instances."""
         nodes = tuple(NodeItem(host=host, available=available) for host, available in sorted(hosts))
         report = NodeReport(nodes=nodes)
-        # The plug-in binds what waited for a node in portions, so that no single request lasts long. It counts what
-        # it tried: where binding fails, the same ports are tried for ever, and only what waits says so.
+        # The plug-in binds what waited for a node in portions, so that no single request lasts long.
         bound = self._read("nodes", _Bound, method="PUT", body=report)
         while bound.unfinished:
             before, bound = bound, self._read("nodes", _Bound, method="PUT", body=report)
