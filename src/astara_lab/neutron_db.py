@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 
@@ -21,7 +21,7 @@ def template(cache: Path, log: Path) -> Path:
     file = cache / f"neutron-{_fingerprint()}.sqlite"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        fresh = cache / f".making-{os.getpid()}.sqlite"
+        fresh = cache / f".making-{uuid.uuid4().hex}.sqlite"  # a process id is not unique among pods
         with log.open("ab") as output:
             subprocess.run(
                 [sys.executable, "-W", "ignore", "-m", "astara_lab.neutron_db", str(fresh)],

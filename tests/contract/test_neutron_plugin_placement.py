@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -38,14 +37,16 @@ def test_router_ports_are_bound_by_the_call_that_makes_them(cloud, external):
 
 
 def test_every_port_of_a_router_is_on_one_node_and_routers_spread(cloud):
-    hosts = []
-    for _ in range(8):
+    hosts = set()
+    for _ in range(16):  # the chance of one node getting all of them is 1/32768
         _, (one, two) = cloud.network("10.81.0.0/24", "10.81.1.0/24")
         router = cloud.router(one, two)
         found = {item["binding:host_id"] for item in ports_of(cloud, router)}
         assert len(found) == 1
-        hosts += found
-    assert len(Counter(hosts)) == 2  # the chance of one node getting all eight is 1/128
+        hosts |= found
+        if len(hosts) == 2:
+            break
+    assert len(hosts) == 2
 
 
 def test_a_users_port_attached_by_its_id_is_bound_too(cloud):

@@ -1,7 +1,7 @@
-"""One summary for a suite that needs two runs: the first run's outcomes are counted in the second's last line.
+"""One summary for a suite that needs several runs: what earlier ones had is counted in the last one's last line.
 
-`--tally-to FILE` writes the reports of a run; `--tally-from FILE` reads them before the summary is printed. The exit
-status of each run stays its own.
+`--tally-from FILE` adds the reports of earlier runs before the summary is printed; `--tally-to FILE` writes them and
+this run's own. The exit status of each run stays its own.
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    written: Path | None = config.getoption("--tally-to")
-    if written:
-        counts = {
-            outcome: [config.hook.pytest_report_to_serializable(config=config, report=r) for r in reports]
-            for outcome, reports in terminalreporter.stats.items()
-            if outcome not in ("", "deselected", "warnings")
-        }
-        written.write_text(json.dumps(counts))
     earlier: Path | None = config.getoption("--tally-from")
     if earlier and earlier.exists():
         for outcome, reports in json.loads(earlier.read_text()).items():
             found = [config.hook.pytest_report_from_serializable(config=config, data=data) for data in reports]
             terminalreporter.stats.setdefault(outcome, []).extend(found)
+    written: Path | None = config.getoption("--tally-to")
+    if written:
+        counts = {
+            outcome: [_as_json(config, report) for report in reports]
+            for outcome, reports in terminalreporter.stats.items()
+            if outcome not in ("", "deselected", "warnings")
+        }
+        written.write_text(json.dumps(counts))
+
+
+def _as_json(config: pytest.Config, report: Any) -> dict[str, Any]:
+    data: dict[str, Any] = config.hook.pytest_report_to_serializable(config=config, report=report)
+    data.pop("node", None)  # which of xdist's workers it was: an object
+    return data

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from astara_lab import neutron_db
+from astara_lab.places import Lab
 from support.neutron import SECRET
 
 SUPPORT = Path(__file__).parents[2]
@@ -208,7 +210,7 @@ def running(
         "OS_NEUTRON_CONFIG_FILES": "neutron.conf",
     }
     if schema:
-        subprocess.run([sys.executable, "-m", "support.neutron.schema", database], env=environment, check=True)
+        _place_schema(directory)
     port_file = directory / "port"
     port_file.unlink(missing_ok=True)
     with (directory / "log").open("wb") as log:
@@ -224,13 +226,18 @@ def running(
             _end(process)
 
 
+def _place_schema(directory: Path) -> None:
+    """Put the schema where the API finds it: what the lab has made of it once, with SQLite's ordinary journal."""
+    file = directory / "neutron.sqlite"
+    neutron_db.place(file, Lab("embedded", directory).cache, directory / "schema.log")
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()  # with ML2/OVN some thread of Neutron's waits for the databases
-        process.wait()
+    """At once: it keeps nothing worth a farewell, and with ML2/OVN some thread of Neutron's waits for the databases."""
+    process.kill()
+    process.wait()
 
 
 def _wait_for_port(port_file: Path, process: subprocess.Popen[bytes]) -> int:
