@@ -211,5 +211,7 @@ def _bulk_references(item: Watch, state: Any) -> set[Reference]:
     rows = [dict(row._mapping) for row in state.session.connection().execute(query)]
     new: dict[str, Any] = {}
     if state.is_update:
-        new = {column.name: getattr(value, "value", value) for column, value in (state.statement._values or {}).items()}
+        # `values(name=...)` keeps the column's name, `values({column: ...})` the column.
+        written = (state.statement._values or {}).items()
+        new = {getattr(column, "name", column): getattr(value, "value", value) for column, value in written}
     return {reference for row in rows for values in (row, {**row, **new}) for reference in item.refers(values)}
