@@ -22,7 +22,7 @@ PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 WORKERS ?= 2
 SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$(ISOLATED) $(BIN)/python'
 
-.PHONY: help demo demo-down test lint unit kernel e2e e2e-neutron lab lab-down storm bench install install-neutron need-root clean
+.PHONY: help image image-twice demo demo-down test lint unit kernel e2e e2e-neutron lab lab-down storm bench install install-neutron need-root clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
@@ -67,6 +67,15 @@ lab: need-root install $(if $(filter neutron,$(PROFILE)),install-neutron) ## a c
 lab-down: ## end the labs of both profiles and delete their files
 	@if [ -x $(BIN)/astara ]; then for profile in embedded neutron; do $(BIN)/astara lab down --profile $$profile --purge; done; fi
 
+# CUSTOM="folder folder": further packages, files and subsystems; docs/howto/build-an-image.md
+CUSTOM ?=
+image: need-root install $(STAMPS)/debian-image ## the appliance's image into build/image, for machines and containers: CUSTOM=
+	@$(BIN)/python image/build.py $(foreach folder,$(CUSTOM),--custom $(folder))
+
+image-twice: need-root install $(STAMPS)/debian-image ## whether two images of the same inputs are the same, byte for byte
+	@for one in a b; do $(BIN)/python image/build.py --out build/twice/$$one/image --kept build/twice/$$one/debian || exit 1; done; \
+	diff -r build/twice/a/image build/twice/b/image && rm -r build/twice && echo "the same, byte for byte"
+
 # One seed is the same weather again. PYTHONPATH: the storm lives beside the tests.
 SECONDS ?= 120
 SEED ?=
@@ -95,6 +104,10 @@ $(STAMPS)/debian: requirements/debian.txt requirements/install-debian
 
 $(STAMPS)/debian-neutron: requirements/debian-neutron.txt requirements/install-debian $(STAMPS)/debian
 	@requirements/install-debian requirements/debian-neutron.txt
+	@touch $@
+
+$(STAMPS)/debian-image: requirements/debian-image.txt requirements/install-debian $(STAMPS)/debian
+	@requirements/install-debian requirements/debian-image.txt
 	@touch $@
 
 $(STAMPS)/python: requirements-lab.lock $(STAMPS)/debian

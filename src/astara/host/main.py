@@ -33,13 +33,22 @@ _ADOPTION_THREADS = 8
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Returns 2 for a bad configuration, with the reason and remedy on stderr."""
     try:
-        options = load(sys.argv[1:] if arguments is None else arguments)
-        descriptors.raise_limit()
-        _configure_logging(options)
-        Agent(options).run()
+        return run(load(sys.argv[1:] if arguments is None else arguments))
     except BadConfiguration as error:
         sys.stderr.write(f"astara-node: {error}\n  remedy: {error.remedy}\n")
         return 2
+
+
+def run(options: NodeOptions) -> int:
+    """Run an agent until SIGTERM or SIGINT. Returns 1 when it cannot run, with the reason on stderr.
+
+    Raises:
+        BadConfiguration: naming the option and the remedy.
+    """
+    try:
+        descriptors.raise_limit()
+        _configure_logging(options)
+        Agent(options).run()
     except (CannotServe, LinkError, OSError) as error:
         sys.stderr.write(f"astara-node: {error}\n")
         return 1

@@ -1,0 +1,51 @@
+"""What a first process asks of its kernel: file systems, clock, entropy, an end."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+import time
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
+_RB_AUTOBOOT = 0x01234567
+#: random(4)
+_RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
+_DIRECTORIES = ("/run/netns", "/run/lock", "/run/astara")
+
+
+def mount_all() -> None:
+    """Mount what the initramfs left to us. Raises OSError."""
+    _mount("sysfs", Path("/sys"), "")
+    _mount("tmpfs", Path("/run"), "mode=755,size=25%")
+    _mount("tmpfs", Path("/tmp"), "mode=1777,size=25%")  # noqa: S108  # nobody but us lives here
+    for name in _DIRECTORIES:
+        Path(name).mkdir(mode=0o755, exist_ok=True)
+
+
+def set_clock(wall: float) -> None:
+    """Set the machine's time, in seconds since the epoch."""
+    time.clock_settime(time.CLOCK_REALTIME, wall)
+
+
+def stir(seed: bytes) -> None:
+    """Give the kernel's generator entropy and have it begin anew: what a template knew is worth nothing then."""
+    with Path("/dev/urandom").open("wb", buffering=0) as device:
+        fcntl.ioctl(device, _RNDADDENTROPY, struct.pack("=ii", len(seed) * 8, len(seed)) + seed)
+        fcntl.ioctl(device, _RNDRESEEDCRNG)
+
+
+def end_machine() -> None:
+    """Reset, which ends the hypervisor's process: it is started with `-no-reboot`."""
+    os.sync()
+    _libc.reboot(_RB_AUTOBOOT)
+
+
+def _mount(kind: str, target: Path, options: str) -> None:
+    flags = ctypes.c_ulong(_NOSUID_NODEV_NOEXEC)
+    if _libc.mount(kind.encode(), bytes(target), kind.encode(), flags, options.encode()) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(target))
