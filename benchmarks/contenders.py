@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from astara.admin.client import NotReachable, OperatorClient
+from astara.clients.nodes import instance_id
 from astara.drivers.router.driver import SLOT
 from astara.model.resource import ResourceKey
-from astara.providers.namespace.provider import instance_id
 from astara_lab.namespaces import NETNS_DIRECTORY, within
 from astara_lab.places import ADMIN_SOCKET, OVSDB_SOCKET, Lab
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from astara.clients.appliance import NodeEndpoint, NodeTimeouts
+from astara.clients.nodes import NodeFleet
 from astara.contract.codec import digest
 from astara.contract.generation import Generation
 from astara.providers.memory.cloud import MemoryCloud
@@ -29,11 +30,12 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     deployment = Deployment.at(tmp_path_factory.mktemp("agent"))
     with running(deployment, PROBE) as (agent, _):
         nodes = {NODE: deployment.endpoint(agent.server.port), "silent": NodeEndpoint("silent", "https://127.0.0.1:9")}
-        provider = NamespaceProvider(nodes, deployment.orchestrator, NodeTimeouts(connect_s=1.0, quiet_s=0.2))
+        fleet = NodeFleet(nodes, deployment.orchestrator, NodeTimeouts(connect_s=1.0, quiet_s=0.2))
+        provider = NamespaceProvider.on_nodes(fleet)
         yield World(provider, NODE, "silent")
         for instance in provider.list().instances:
             provider.delete(instance, Generation(99, 0))
-        provider.close()
+        fleet.close()
 
 
 class TestInstanceProvider(InstanceProviderSuite):

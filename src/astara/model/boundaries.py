@@ -93,8 +93,20 @@ class Driver(Protocol):
 DriverFactory: TypeAlias = Callable[[DriverOptions], Driver]
 
 
-class InstanceProvider(Protocol):
-    """A kind of instance. Creation is idempotent by (key, slot): asking twice makes one."""
+class InstanceLister(Protocol):
+    """Where instances are seen."""
+
+    def list(self, key: ResourceKey | None = None) -> ProviderListing:
+        """Return every instance of ours, or those of one key, with state; names hosts that did not answer."""
+        ...
+
+
+class InstanceProvider(InstanceLister, Protocol):
+    """A kind of instance. Creation is idempotent by (key, slot): asking twice makes one.
+
+    A provider may carry an attribute `source`, an InstanceLister it shares with others: one call to it lists the
+    instances of all of them, and is made instead of one to each.
+    """
 
     name: str
     #: One line for the operator: what it makes, and where.
@@ -103,10 +115,6 @@ class InstanceProvider(Protocol):
     @property
     def capabilities(self) -> frozenset[str]:
         """Of: "hotplug" (attach_port on a live instance), "console-log"."""
-        ...
-
-    def list(self, key: ResourceKey | None = None) -> ProviderListing:
-        """Return every instance of ours, or those of one key, with state; names hosts that did not answer."""
         ...
 
     def create(self, key: ResourceKey, wanted: DesiredInstance, generation: Generation) -> ObservedInstance: ...

@@ -33,7 +33,8 @@ class ResourceKey:
 class DesiredInstance:
     """One instance that should exist: where, of what kind, plugged how, configured how.
 
-    `section` is the driver's wire type; `digest` its digest, the identity of the configuration.
+    `section` is the driver's wire type; `digest` its digest, the identity of the configuration. `image` names what
+    the instance is made from, among those its provider has there; None: the provider's own choice.
     """
 
     slot: str
@@ -42,6 +43,7 @@ class DesiredInstance:
     ports: tuple[PortAttachment, ...]
     section: Wire
     digest: str
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,9 @@ class ObservedInstance:
     created_at: float
     #: Whose it is: every provider fills it in from the instance's own metadata (bulk listings are useless without).
     key: ResourceKey | None = None
+    #: The image it was asked to be made from (DesiredInstance.image), and the digest of the one it says it runs.
+    image: str | None = None
+    image_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from astara.model.resource import DesiredState, ObservedInstance, ObservedState,
 from astara.reconcile.boundaries import Metrics
 from astara.reconcile.grouping import GroupCommit
 from astara.reconcile.options import EngineOptions
+from astara.reconcile.sources import sources
 
 
 class Observer:
@@ -27,7 +28,7 @@ class Observer:
     ) -> None:
         self._neutron = neutron
         self._drivers = drivers
-        self._providers = providers
+        self._sources = sources(providers)
         self._clock = clock
         self._metrics = metrics
         limits = {"batch_limit": options.batch_limit}
@@ -56,13 +57,13 @@ class Observer:
         wanted = {i.provider for i in desired.instances} if isinstance(desired, Present) else set()
         instances: list[ObservedInstance] = []
         unreachable: set[str] = set()
-        for name, provider in self._providers.items():
+        for source in self._sources:
             try:
-                listing = provider.list(key)
+                listing = source.lister.list(key)
             except Retry:
-                if name in wanted:
+                if wanted.intersection(source.providers):
                     raise
-                unreachable.add(f"provider {name}")
+                unreachable |= {f"provider {name}" for name in source.providers}
                 continue
             instances.extend(listing.instances)
             unreachable |= listing.unreachable_hosts

@@ -30,6 +30,7 @@ from astara.reconcile.journal import Journal
 from astara.reconcile.ledger import NEW, Ledger, Look, settles
 from astara.reconcile.observer import network_worlds, router_worlds
 from astara.reconcile.reconciler import Planner, Seen
+from astara.reconcile.sources import sources
 
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +72,7 @@ class Looks:
     ) -> None:
         self._neutron = neutron
         self._drivers = drivers
-        self._providers = providers
+        self._sources = sources(providers)
         self._planner = planner
         self._ledger = ledger
         self._inbox = inbox
@@ -206,10 +207,11 @@ class Looks:
         by_key: dict[ResourceKey, list[ObservedInstance]] = {}
         unreachable: set[str] = set()
         strangers = 0
-        for name, provider in self._providers.items():
+        for source in self._sources:
             try:
-                listing = provider.list()
+                listing = source.lister.list()
             except Retry as error:
+                name = ", ".join(source.providers)
                 _log.warning("provider-away", provider=name, error=str(error), remedy=error.remedy)
                 raise
             unreachable |= listing.unreachable_hosts

@@ -12,11 +12,10 @@ import structlog
 
 from astara.admin.server import AdminServer
 from astara.clients.neutron import NeutronClient
+from astara.clients.node_feed import Feed
 from astara.model.errors import BadConfiguration
 from astara.model.operator import CheckLine
 from astara.model.resource import ResourceKey
-from astara.providers.namespace.feed import Feed
-from astara.providers.namespace.provider import NamespaceProvider
 from astara.reconcile.clock import SystemClock
 from astara.reconcile.engine import Engine
 from astara.records.store import SqliteRecords
@@ -59,7 +58,8 @@ class Orchestrator:
         clock = SystemClock()
         self._metrics = OrchestratorMetrics()
         self._neutron = NeutronClient(options.neutron, options.credentials, self._metrics.neutron_call)
-        self._providers = wiring.providers(options)
+        self._agents = wiring.fleet(options)
+        self._providers = wiring.providers(options, self._agents)
         drivers = wiring.drivers(options)
         self._records = SqliteRecords(_records_file(options.state_dir), clock.wall)
         self._records.open()
@@ -74,9 +74,7 @@ class Orchestrator:
             metrics=self._metrics,
         )
         self._feeds = wiring.feeds(options, clock, self._metrics)
-        agents = next((p for p in self._providers.values() if isinstance(p, NamespaceProvider)), None)
-        self._agents = agents
-        directory = NodeDirectory(agents, {node.name: node.url for node in options.nodes})
+        directory = NodeDirectory(self._agents, {node.name: node.url for node in options.nodes})
         self._watch = NodeWatch(directory, self._neutron, clock, NodeWatchOptions(), self._metrics)
         self.operator = RunningOperator(
             Parts(

@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Agents(Protocol):
-    """The node agents, as the namespace provider knows them."""
+    """The node agents (clients.nodes.NodeFleet)."""
 
     @property
     def hosts(self) -> Sequence[str]: ...

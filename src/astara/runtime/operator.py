@@ -22,6 +22,7 @@ from astara.model.operator import (
 )
 from astara.model.resource import ObservedInstance, ResourceKey, Unknown
 from astara.reconcile.engine import Engine
+from astara.reconcile.sources import sources
 from astara.runtime import plugins
 from astara.runtime.version import astara_version
 
@@ -141,9 +142,9 @@ class RunningOperator:
 
     def _observed(self) -> Iterator[tuple[ObservedInstance, frozenset[str]]]:
         away: AstaraError | None = None
-        for provider in self._parts.providers.values():
+        for source in sources(self._parts.providers):
             try:
-                listing = provider.list()
+                listing = source.lister.list()
             except Retry as error:
                 away = error
                 continue

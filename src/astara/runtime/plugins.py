@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -26,6 +27,15 @@ def load(group: str, name: str, option: str) -> Any:
         return known[name].load()
     except (ImportError, AttributeError) as error:
         raise BadConfiguration(f"{option}: {name!r} cannot be loaded: {error}", "install what it needs") from None
+
+
+def loadable(group: str) -> dict[str, Any]:
+    """Return every installed plug-in of a group that can be loaded, by name."""
+    found = {}
+    for point in entry_points(group=group):
+        with contextlib.suppress(ImportError, AttributeError):
+            found[point.name] = point.load()
+    return found
 
 
 def lines(group: str, enabled: Iterable[str]) -> tuple[PluginLine, ...]:

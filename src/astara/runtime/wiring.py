@@ -8,12 +8,12 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from astara.clients.appliance import NodeEndpoint
+from astara.clients.nodes import NodeFleet
 from astara.intake.http_feed import HttpFeed, HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeed, RabbitFeedOptions
 from astara.model.boundaries import Clock, Driver, InstanceProvider
 from astara.model.errors import BadConfiguration
 from astara.model.operator import NodeLine
-from astara.providers.namespace.provider import NamespaceProvider
 from astara.reconcile.engine import Engine
 from astara.runtime import plugins
 from astara.runtime.metrics import OrchestratorMetrics, gauge
@@ -31,18 +31,37 @@ def drivers(options: Options) -> dict[str, Driver]:
     }
 
 
-def providers(options: Options) -> dict[str, InstanceProvider]:
-    """Load the enabled providers; raises BadConfiguration for an unknown one."""
-    return {name: _provider(name, options) for name in options.providers}
-
-
-def _provider(name: str, options: Options) -> InstanceProvider:
-    maker = plugins.load(plugins.PROVIDERS, name, "[services] default_provider, providers")
-    if maker is not NamespaceProvider:
-        return _provider_of_others(name, maker, options.provider_settings.get(name, {}))
+def fleet(options: Options) -> NodeFleet | None:
+    """Return the node agents of the deployment, for every provider that works by them; None when there are none."""
     if options.identity is None:
+        return None
+    return NodeFleet({node.name: NodeEndpoint(node.name, node.url) for node in options.nodes}, options.identity)
+
+
+def providers(options: Options, nodes: NodeFleet | None) -> dict[str, InstanceProvider]:
+    """Load the enabled providers; raises BadConfiguration for an unknown one.
+
+    With nodes, everything they can make comes too: an instance of a kind that is enabled no more is still taken away.
+    """
+    made = {name: _provider(name, options, nodes) for name in options.providers}
+    if nodes is not None:
+        made |= {name: maker(nodes) for name, maker in _on_nodes().items() if name not in made}
+    return made
+
+
+def _on_nodes() -> dict[str, Callable[[NodeFleet], InstanceProvider]]:
+    makers = {name: getattr(maker, "on_nodes", None) for name, maker in plugins.loadable(plugins.PROVIDERS).items()}
+    return {name: maker for name, maker in makers.items() if maker is not None}
+
+
+def _provider(name: str, options: Options, nodes: NodeFleet | None) -> InstanceProvider:
+    maker = plugins.load(plugins.PROVIDERS, name, "[services] default_provider, providers")
+    on_nodes: Callable[[NodeFleet], InstanceProvider] | None = getattr(maker, "on_nodes", None)
+    if on_nodes is None:
+        return _provider_of_others(name, maker, options.provider_settings.get(name, {}))
+    if nodes is None:
         raise BadConfiguration("[nodes] node is not set", "name a node agent: node=NAME=https://ADDRESS:19801")
-    return NamespaceProvider({node.name: NodeEndpoint(node.name, node.url) for node in options.nodes}, options.identity)
+    return on_nodes(nodes)
 
 
 def _provider_of_others(name: str, maker: Any, settings: Mapping[str, str]) -> InstanceProvider:

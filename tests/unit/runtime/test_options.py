@@ -120,5 +120,5 @@ def test_an_unknown_driver_is_named_with_the_known_ones(home: Path) -> None:
 def test_an_unknown_provider_is_named_with_the_known_ones(home: Path) -> None:
     options = read(home, MINIMAL + "[services]\ndefault_provider = zeppelin\n")
     with pytest.raises(BadConfiguration, match="'zeppelin'") as refused:
-        wiring.providers(options)
+        wiring.providers(options, None)
     assert "namespace" in refused.value.remedy

@@ -5,11 +5,11 @@ from __future__ import annotations
 import queue
 from typing import Any
 
+from astara.clients.node_feed import Feed
+from astara.clients.nodes import instance_id
 from astara.contract.agent import ChangeFeed, Key
 from astara.model.errors import Retry
 from astara.model.resource import ResourceKey
-from astara.providers.namespace.feed import Feed
-from astara.providers.namespace.provider import instance_id
 
 ONE = Key(driver="router", id="1")
 
@@ -61,7 +61,7 @@ def test_a_restarted_agent_means_look_at_everything_again() -> None:
 
 
 def test_after_a_loss_everything_is_looked_at_again(monkeypatch: Any) -> None:
-    monkeypatch.setattr("astara.providers.namespace.feed._PAUSE_S", 0.0)
+    monkeypatch.setattr("astara.clients.node_feed._PAUSE_S", 0.0)
     told, asked = followed(
         ChangeFeed(cursor=7, boot_id="a"),
         Retry("away"),
@@ -73,7 +73,7 @@ def test_after_a_loss_everything_is_looked_at_again(monkeypatch: Any) -> None:
 
 
 def test_an_exception_nobody_foresaw_is_counted_and_does_not_end_the_following(monkeypatch: Any) -> None:
-    monkeypatch.setattr("astara.providers.namespace.feed._PAUSE_S", 0.0)
+    monkeypatch.setattr("astara.clients.node_feed._PAUSE_S", 0.0)
     agent, heard, crashed = Agent(), queue.Queue[Any](), queue.Queue[str]()
     for answer in (RuntimeError("a bug"), ChangeFeed(cursor=7, boot_id="a")):
         agent.answers.put(answer)

@@ -1,0 +1,1 @@
+"""Instances that are containers on nodes with a node agent."""
