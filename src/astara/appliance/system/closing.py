@@ -10,6 +10,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+from astara.appliance.system import netns
+
 #: The kernel's grace periods are shared: several threads wait no longer than one.
 _THREADS = 8
 #: What waits to be closed holds descriptors.
@@ -37,6 +39,7 @@ class Closer:
             close()
 
     def _run(self) -> None:
+        netns.leave()  # who came first was in an instance's namespace
         while True:
             self._queue.get()()
 

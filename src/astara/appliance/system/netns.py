@@ -46,6 +46,15 @@ def entered(netns: Path | None) -> Iterator[None]:
         os.close(own)
 
 
+def leave() -> None:
+    """Take this thread, for good, to where the process's first thread is.
+
+    For threads that outlive what they were started for: one started inside an instance's namespace would keep that
+    namespace alive after everything else in it has gone.
+    """
+    _enter(Path("/proc/self/ns/net"))
+
+
 class Scratch:
     """An empty namespace without a name, for asking the kernel questions. It goes with this object."""
 
