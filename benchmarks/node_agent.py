@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -110,6 +111,7 @@ class Bench:
         self.instances: list[InstanceSpec] = []
         self.found: dict[str, Any] = {}
         self.revision = 1
+        self.floating: Counter[int] = Counter()  # floating IPs of each router, by its number
 
     def grow_to(self, count: int) -> None:
         created, configured = [], []
@@ -137,7 +139,8 @@ class Bench:
             number = sample * max(1, count // samples) % count
             instance = self.instances[number]
             self.revision += 1
-            given = wish(instance, number, floating=self.revision % 50, revision=self.revision)
+            self.floating[number] += 1
+            given = wish(instance, number, floating=self.floating[number], revision=self.revision)
             times.append(timed_ms(lambda made=instance, what=given: self.agent.client.configure(made.id, what)))
             same.append(timed_ms(lambda made=instance, what=given: self.agent.client.configure(made.id, what)))
         used_ms = (self.agent.cpu_s() - before_cpu) * 1000 / samples
