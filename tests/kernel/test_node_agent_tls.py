@@ -17,13 +17,13 @@ from cryptography import x509
 from astara.appliance.system import netns
 from astara.clients.appliance import NodeClient, NodeEndpoint
 from astara.clients.authority import issue, open_authority
-from astara.clients.identity import Identity, context_for_node
 from astara.contract.generation import Generation
 from astara.contract.identity import ORCHESTRATOR, node_role
 from astara.host import links, namespaces
 from astara.host.attach.bridge import bridge_name, guarded
 from astara.host.main import Agent
 from astara.model.errors import AstaraError, Retry
+from astara.peers.identity import Identity, context_for
 from support.node_agent import NODE, Deployment, isolated, port, running, spec
 from support.segment import eventually, ip
 
@@ -119,7 +119,7 @@ def test_a_peer_that_says_nothing_holds_up_nobody(agent: Agent, deployment: Depl
 
 
 def test_oversized_headers_and_bodies_are_refused(agent: Agent, deployment: Deployment) -> None:
-    context = context_for_node(deployment.orchestrator, NODE)
+    context = context_for(deployment.orchestrator, node_role(NODE))
     with httpx.Client(base_url=f"https://127.0.0.1:{agent.server.port}", verify=context) as http:
         assert http.get("/v1/node", headers={"x-long": "x" * 100_000}).status_code in (413, 414, 431)
         assert http.put(f"/v1/instances/{uuid.uuid4()}", content=b"x" * (17 * 1024 * 1024)).status_code == 413

@@ -20,7 +20,6 @@ from typing import Any
 from astara.appliance.boundaries import Appliance
 from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
 from astara.clients.authority import Authority, issue, open_authority
-from astara.clients.identity import Identity
 from astara.contract.agent import InstanceSpec, Key, PortAttachment
 from astara.contract.codec import ContractError
 from astara.contract.document import Document, document
@@ -31,6 +30,7 @@ from astara.host.healer import Pace
 from astara.host.main import Agent
 from astara.host.options import NodeOptions, OvsOptions
 from astara.model.errors import Retry
+from astara.peers.identity import Identity
 from astara_suites.providers import ProbeSection
 from support.segment import eventually
 

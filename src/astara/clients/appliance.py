@@ -9,31 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeVar
 
 import httpx
 
-from astara.clients.identity import Identity, context_for_node
-from astara.contract.agent import (
-    ApplyReport,
-    AttachRequest,
-    ChangeFeed,
-    Fence,
-    InstanceList,
-    InstanceSpec,
-    InstanceView,
-    NodeView,
-    PortAttachment,
-    Problem,
-)
-from astara.contract.codec import ContractError, Wire, decode, encode
-from astara.contract.document import Document
-from astara.contract.generation import Generation
+from astara.contract.agent import NodeView
+from astara.contract.codec import ContractError, Wire, encode
+from astara.contract.identity import node_role
 from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
-
-T = TypeVar("T", bound=Wire)
-#: The server gave an idle connection up in the moment we used it; every call is idempotent, so ask again, once.
-_LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+from astara.peers.calls import AgentCalls, problem_in, send
+from astara.peers.identity import Identity, context_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +30,10 @@ class NodeEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class NodeTimeouts:
-    """Seconds. `list_s` covers a bulk answer; `quiet_s` bounds how long a dead node is left alone between tries."""
+    """Seconds. `quiet_s` bounds how long a dead node is left alone between tries."""
 
     connect_s: float = 2.0
     read_s: float = 20.0
-    list_s: float = 30.0
     quiet_s: float = 10.0
 
 
@@ -67,7 +50,7 @@ class NodeSight:
     certificate_expires_at: float | None = None
 
 
-class NodeClient:
+class NodeClient(AgentCalls):
     """Speaks to one node; safe to use from many threads.
 
     Every method raises Retry (away, busy, or failed half way), Stale, Gone or Terminal, with a remedy. A node that
@@ -90,7 +73,7 @@ class NodeClient:
         self._silence = _Silence(self._timeouts.quiet_s, monotonic)
         self._http = httpx.Client(
             base_url=endpoint.url.rstrip("/"),
-            verify=context_for_node(identity, endpoint.name),
+            verify=context_for(identity, node_role(endpoint.name)),
             timeout=httpx.Timeout(self._timeouts.read_s, connect=self._timeouts.connect_s),
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=30.0),
             trust_env=False,
@@ -109,9 +92,6 @@ class NodeClient:
     def close(self) -> None:
         self._http.close()
 
-    def node(self) -> NodeView:
-        return self._ask("GET", "/v1/node", NodeView, of_all=True)
-
     def sight(self) -> NodeSight:
         """Like `node`, with what only the connection knows."""
         asked_at = time.time()
@@ -123,59 +103,9 @@ class NodeClient:
             certificate_expires_at=_certificate_expires_at(response),
         )
 
-    def instances(self, driver: str | None = None, identifier: str | None = None) -> InstanceList:
-        asked = {"driver": driver, "id": identifier}
-        params = {name: value for name, value in asked.items() if value is not None}
-        read_s, of_all = self._timeouts.list_s, identifier is None
-        return self._ask("GET", "/v1/instances", InstanceList, params=params, read_s=read_s, of_all=of_all)
-
-    def put_instance(self, spec: InstanceSpec) -> InstanceView:
-        return self._ask("PUT", f"/v1/instances/{spec.id}", InstanceView, spec)
-
-    def delete_instance(self, instance_id: str, generation: Generation) -> None:
-        """Absence is success."""
-        self._call("DELETE", f"/v1/instances/{instance_id}", Fence(generation=generation))
-
-    def attach(self, instance_id: str, port: PortAttachment, generation: Generation) -> InstanceView:
-        request = AttachRequest(generation=generation, port=port)
-        return self._ask("PUT", f"/v1/instances/{instance_id}/ports/{port.port_id}", InstanceView, request)
-
-    def detach(self, instance_id: str, port_id: str, generation: Generation) -> InstanceView:
-        """Absence of the port is success."""
-        path = f"/v1/instances/{instance_id}/ports/{port_id}"
-        return self._ask("DELETE", path, InstanceView, Fence(generation=generation))
-
-    def configure(self, instance_id: str, document: Document) -> ApplyReport:
-        return self._ask("PUT", f"/v1/instances/{instance_id}/config", ApplyReport, document)
-
-    def console_log(self, instance_id: str) -> str:
-        return self._call("GET", f"/v1/instances/{instance_id}/console-log").text
-
-    def changes(self, since: int, wait_s: float) -> ChangeFeed:
-        """Wait up to `wait_s` for the first change after `since`."""
-        params = {"since": str(since), "wait_s": str(wait_s)}
-        read_s = wait_s + self._timeouts.read_s
-        return self._ask("GET", "/v1/changes", ChangeFeed, params=params, read_s=read_s)
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        kind: type[T],
-        body: Wire | None = None,
-        params: dict[str, str] | None = None,
-        read_s: float | None = None,
-        *,
-        of_all: bool = False,
-    ) -> T:
-        return self._decoded(self._call(method, path, body, params, read_s, of_all=of_all), kind)
-
-    def _decoded(self, response: httpx.Response, kind: type[T]) -> T:
-        try:
-            return decode(response.content, kind)
-        except ContractError as error:
-            remedy = "run node agents and orchestrators of neighbouring versions"
-            raise Terminal(f"node {self.name} answers what this version does not know: {error.field}", remedy) from None
+    def _misunderstood(self, error: ContractError) -> Exception:
+        remedy = "run node agents and orchestrators of neighbouring versions"
+        return Terminal(f"node {self.name} answers what this version does not know: {error.field}", remedy)
 
     def _call(
         self,
@@ -183,12 +113,12 @@ class NodeClient:
         path: str,
         body: Wire | None = None,
         params: dict[str, str] | None = None,
-        read_s: float | None = None,
+        wait_s: float = 0.0,
         *,
         of_all: bool = False,
     ) -> httpx.Response:
         self._silence.refuse_early(self.name)
-        timeout = httpx.Timeout(read_s or self._timeouts.read_s, connect=self._timeouts.connect_s)
+        timeout = httpx.Timeout(self._timeouts.read_s + wait_s, connect=self._timeouts.connect_s)
         request = self._http.build_request(
             method, path, content=None if body is None else encode(body), params=params, timeout=timeout
         )
@@ -200,10 +130,7 @@ class NodeClient:
 
     def _send(self, request: httpx.Request, *, of_all: bool) -> httpx.Response:
         try:
-            try:
-                return self._http.send(request)
-            except _LOST:
-                return self._http.send(request)
+            return send(self._http, request)
         except httpx.ReadTimeout:
             reason = "it did not answer in time"
             if of_all:
@@ -283,7 +210,7 @@ def _away(node: str, reason: str, after_s: float | None = None) -> Retry:
 
 
 def _refused(node: str, response: httpx.Response) -> AstaraError:
-    problem = _problem(response)
+    problem = problem_in(response)
     where = f"{problem.field}: " if problem.field else ""
     message = f"node {node}: {where}{problem.message}"
     remedy = problem.remedy or ""
@@ -297,10 +224,3 @@ def _refused(node: str, response: httpx.Response) -> AstaraError:
         case _:
             details = "; ".join(f"{one.subsystem}: {one.detail}" for one in problem.deviations)
             return Retry(f"{message} ({details})" if details else message, remedy)
-
-
-def _problem(response: httpx.Response) -> Problem:
-    try:
-        return decode(response.content, Problem)
-    except ContractError:
-        return Problem(error="unknown", message=f"HTTP {response.status_code} without a reason")

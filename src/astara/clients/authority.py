@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from astara.clients.identity import Identity
 from astara.model.errors import BadConfiguration
+from astara.peers.identity import Identity
 
 _CA_DAYS = 3650
 _PRIVATE = 0o600

@@ -11,7 +11,6 @@ from typing import ClassVar
 import structlog
 
 from astara.clients.appliance import NodeClient, NodeEndpoint, NodeSight, NodeTimeouts
-from astara.clients.identity import Identity
 from astara.clients.node_feed import Feed, OnChange
 from astara.contract.agent import ApplyReport, Body, InstanceSpec, InstanceView, Key, PortAttachment
 from astara.contract.codec import Wire
@@ -20,6 +19,7 @@ from astara.contract.generation import Generation
 from astara.model.boundaries import ProviderListing
 from astara.model.errors import AstaraError, Retry, Terminal
 from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey
+from astara.peers.identity import Identity
 
 _log = structlog.get_logger(__name__)
 _IDS = uuid.UUID("6c0c8d6e-4a0f-5d2e-9a51-3f6f0c1d7a91")

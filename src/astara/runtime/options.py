@@ -11,13 +11,13 @@ from typing import Any
 from oslo_config import cfg
 
 from astara.clients import keystone
-from astara.clients.identity import Identity
 from astara.clients.keystone import Credentials
 from astara.clients.neutron import NeutronOptions
 from astara.intake.http_feed import HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeedOptions
 from astara.model.boundaries import DriverOptions
 from astara.model.errors import BadConfiguration
+from astara.peers.identity import Identity
 from astara.planning.policy import Policy
 from astara.reconcile.options import EngineOptions
 from astara.runtime.policy_options import POLICY_OPTIONS, policy

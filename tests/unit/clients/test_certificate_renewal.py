@@ -15,11 +15,11 @@ from astara.appliance.api.routing import Response
 from astara.appliance.api.server import HttpsServer, ServerOptions
 from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
 from astara.clients.authority import issue, open_authority
-from astara.clients.identity import Identity
 from astara.contract.agent import NodeView
 from astara.contract.codec import encode
 from astara.contract.identity import ORCHESTRATOR, node_role
 from astara.model.errors import Retry
+from astara.peers.identity import Identity
 
 NODE = "node-a"
 NOW = datetime.datetime.now(datetime.UTC)

@@ -13,12 +13,12 @@ import pytest
 
 from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
 from astara.clients.authority import issue, open_authority
-from astara.clients.identity import Identity
 from astara.contract.agent import Deviation, InstanceList, NodeView, Problem
 from astara.contract.codec import encode
 from astara.contract.generation import Generation
 from astara.contract.identity import ORCHESTRATOR
 from astara.model.errors import Gone, Retry, Stale, Terminal
+from astara.peers.identity import Identity
 
 VIEW = NodeView(
     name="node-a",

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from astara.contract.identity import node_role, roles_in
+from astara.contract.identity import roles_in
 from astara.model.errors import BadConfiguration
 
 _log = structlog.get_logger(__name__)
@@ -24,16 +24,16 @@ class Identity:
     key_file: Path
 
 
-def context_for_node(identity: Identity, name: str) -> ssl.SSLContext:
-    """Return a client context that speaks only to the agent of node `name`, with what the files hold by then.
+def context_for(identity: Identity, role: str) -> ssl.SSLContext:
+    """Return a client context that speaks only to a peer of that role, with what the files hold by then.
 
-    The role in the certificate decides, not the address it was reached at: addresses of nodes change.
+    The role in the certificate decides, not the address it was reached at: addresses change.
 
     Raises:
         BadConfiguration: naming the file that cannot be read or does not fit the others.
     """
     context = _RenewingContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.source = _Source(identity, node_role(name))
+    context.source = _Source(identity, role)
     return context
 
 
