@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,25 @@ class MetadataOptions:
     shared_secret_file: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ContainerOptions:
+    """How containers are made; None leaves it to podman's own configuration.
+
+    `image`: the default one. `roots`: further images that are directories with a root file system, by name.
+    `command`: what starts the agent inside. `storage`: directory for images and containers of this agent alone.
+    """
+
+    image: str = "localhost/astara-appliance"
+    roots: tuple[tuple[str, Path], ...] = ()
+    command: tuple[str, ...] = ("/usr/bin/python3", "-I", "-m", "astara.host.container")
+    storage: Path | None = None
+    containers_conf: Path | None = None
+    boot_deadline_s: float = 10.0
+
+
+_CONTAINER = ContainerOptions()
+
+
 class Solitary(enum.StrEnum):
     """Whether the agent is inside an instance's body, and then serves that one instance (docs/design/bodies.md)."""
 
@@ -65,6 +85,7 @@ class NodeOptions:
     bridge: BridgeOptions = BridgeOptions()
     ovs: OvsOptions = OvsOptions()
     metadata: MetadataOptions = MetadataOptions()
+    container: ContainerOptions = _CONTAINER
 
 
 def load(arguments: Sequence[str]) -> NodeOptions:
@@ -109,6 +130,17 @@ def _register(conf: Any, cfg: Any) -> None:
         group="ovs",
     )
     conf.register_opts(
+        [
+            cfg.StrOpt("image", default=_CONTAINER.image),
+            cfg.MultiStrOpt("roots", default=[], help="NAME:DIRECTORY, a root file system as an image"),
+            cfg.StrOpt("command", default=shlex.join(_CONTAINER.command)),
+            cfg.StrOpt("storage"),
+            cfg.StrOpt("containers_conf"),
+            cfg.FloatOpt("boot_deadline_s", default=_CONTAINER.boot_deadline_s, min=0.1),
+        ],
+        group="container",
+    )
+    conf.register_opts(
         [cfg.StrOpt("nova_url", default="http://127.0.0.1:8775"), cfg.StrOpt("shared_secret_file")], group="metadata"
     )
 
@@ -131,6 +163,7 @@ def _options(conf: Any) -> NodeOptions:
         bridge=BridgeOptions(tuple(_mapping(text) for text in conf.bridge.mappings)),
         ovs=OvsOptions(conf.ovs.integration_bridge, _ovsdb(conf.ovs.ovsdb), conf.ovs.netdev),
         metadata=MetadataOptions(conf.metadata.nova_url, Path(secret) if secret else None),
+        container=_container(conf.container),
     )
 
 
@@ -177,6 +210,24 @@ def _mapping(text: str) -> tuple[str, str]:
     if not network or not device:
         raise BadConfiguration(f"[bridge] mappings: {text!r} is not PHYSNET:DEVICE", "write e.g. public:eth1")
     return network, device
+
+
+def _container(conf: Any) -> ContainerOptions:
+    return ContainerOptions(
+        image=conf.image,
+        roots=tuple(_root(text) for text in conf.roots),
+        command=tuple(shlex.split(conf.command)),
+        storage=Path(conf.storage).absolute() if conf.storage else None,
+        containers_conf=Path(conf.containers_conf).absolute() if conf.containers_conf else None,
+        boot_deadline_s=conf.boot_deadline_s,
+    )
+
+
+def _root(text: str) -> tuple[str, Path]:
+    name, _, directory = text.partition(":")
+    if not name or not directory.startswith("/"):
+        raise BadConfiguration(f"[container] roots: {text!r} is not NAME:/DIRECTORY", "write e.g. vendor:/srv/vendor")
+    return name, Path(directory)
 
 
 def _ovsdb(text: str) -> str:

@@ -65,9 +65,14 @@ def start(
     child.returncode = 0
     seen = _seen(child.pid)  # cannot be None: nobody has waited for our child yet
     process = Process(child.pid, seen[1] if seen is not None else 0)
-    files.replace(pid_file, f"{process.pid} {process.started}\n")
+    remember(process, pid_file)
     files.remove(_intention(pid_file))
     return process
+
+
+def remember(process: Process, pid_file: Path) -> None:
+    """Write down what `find` finds again."""
+    files.replace(pid_file, f"{process.pid} {process.started}\n")
 
 
 def find(place_netns: Path | None, pid_file: Path, argv: Sequence[str] | None = None) -> Process | None:
@@ -75,7 +80,7 @@ def find(place_netns: Path | None, pid_file: Path, argv: Sequence[str] | None = 
 
     With `argv` its command line must be equal too: a daemon started with other arguments is not the wanted one.
     """
-    process = _remembered(pid_file)
+    process = remembered(pid_file)
     if process is None or not alive(process):
         return None
     if argv is not None and _command_line(process.pid) != list(argv):
@@ -139,8 +144,8 @@ def stop(pid_file: Path, deadline_s: float = _STOP_DEADLINE_S) -> None:
 
     Its namespace may be gone already: the start time alone says that it is ours.
     """
-    remembered = _remembered(pid_file)
-    for process in (*_unremembered(pid_file), *([remembered] if remembered is not None else [])):
+    known = remembered(pid_file)
+    for process in (*_unremembered(pid_file), *([known] if known is not None else [])):
         if send(process, signal.SIGTERM) and not wait(process, deadline_s):
             send(process, signal.SIGKILL)
             wait(process, deadline_s)
@@ -185,7 +190,8 @@ def _open_log(path: Path | None) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE_FILE)
 
 
-def _remembered(pid_file: Path) -> Process | None:
+def remembered(pid_file: Path) -> Process | None:
+    """Return what `pid_file` speaks of, running or not."""
     content = files.read(pid_file)
     words = content.split() if content is not None else []
     if len(words) != 2 or not all(word.isdigit() for word in words):

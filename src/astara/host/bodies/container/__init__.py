@@ -1,0 +1,1 @@
+"""Bodies that are containers: podman supplies the process and its file system, the node its namespace."""

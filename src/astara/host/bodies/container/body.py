@@ -1,0 +1,189 @@
+"""Kind `container`: an agent of its own in the instance's namespace, on a read-only root (docs/design/bodies.md)."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from astara.appliance.system import files as system_files
+from astara.appliance.system import processes
+from astara.contract.agent import Credential
+from astara.contract.codec import encode
+from astara.host.bodies.boundary import Birth, BodyFailed, BodyUnavailable
+from astara.host.bodies.container import confinement
+from astara.host.bodies.container.podman import Container, Podman, PodmanError, labels
+from astara.host.bodies.guest import GuestEngine
+from astara.host.container import BIRTH, CA, CERTIFICATE, KEY, PORT, STATE, WORDS, Words
+from astara.host.options import NodeOptions
+from astara.peers.identity import Identity
+
+_log = structlog.get_logger(__name__)
+_CONSOLE_BYTES = 64 * 1024
+_LAST_WORDS_BYTES = 600
+_LIST_EVERY_S = 10.0
+_REMEDY = "see its console log, and what podman says on the node"
+
+
+class ContainerBody:
+    """One container per instance, named `astara-<id>`; its files are below the instance's.
+
+    birth/       what the agent inside is told, and its identity; only root reads it
+    console.log  what it wrote
+    init.pid     its first process
+    """
+
+    kind = "container"
+
+    def __init__(self, options: NodeOptions) -> None:
+        """Raises BodyUnavailable."""
+        if shutil.which("podman") is None:
+            raise BodyUnavailable("podman is not installed")
+        self._options = options.container
+        self._node = options.name
+        self._podman = Podman(options.container)
+        self._profile = options.state_dir / "container-seccomp.json"
+        self._images: tuple[str, ...] = ()
+        self._listed_at = float("-inf")
+        identity = Identity(options.ca_file, options.cert_file, options.key_file)
+        self.engine = GuestEngine(identity, lambda _: f"https://127.0.0.1:{PORT}")
+
+    def prepare(self) -> None:
+        try:
+            system_files.replace_if_different(self._profile, confinement.narrowed(confinement.podmans_profile()))
+        except (OSError, ValueError, KeyError) as error:
+            _log.error("container.unconfined", reason=str(error), remedy="install golang-github-containers-common")
+
+    def images(self) -> Sequence[str]:
+        if time.monotonic() - self._listed_at > _LIST_EVERY_S:
+            self._listed_at = time.monotonic()
+            self._images = self._found_images()
+        return self._images
+
+    def image_of(self, instance_id: str) -> str | None:
+        return self.engine.image_of(instance_id)
+
+    def ensure(self, birth: Birth) -> None:
+        self._write_birth(birth)
+        started = not self._running(birth) or self.engine.lost(birth.spec.id)
+        try:
+            if started:
+                self._start(birth)
+            self.engine.greet(birth, self._options.boot_deadline_s, lambda: self._running(birth))
+        except BodyFailed as failed:
+            words = self.console(birth.files)[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
+            if started:
+                self.end(birth.spec.id, birth.files)
+            raise BodyFailed(str(failed), failed.remedy, words) from None
+
+    def whole(self, birth: Birth) -> bool:
+        return self._running(birth) and self.engine.knows(birth)
+
+    def end(self, instance_id: str, files: Path) -> None:
+        self._remove(instance_id)
+        self.engine.hang_up(instance_id)
+        system_files.remove_directory(files)
+
+    def pid(self, instance_id: str, files: Path) -> int | None:
+        found = processes.remembered(files / _PID)
+        return None if found is None else found.pid
+
+    def console(self, files: Path) -> bytes:
+        """Without the time and the stream in front of each line (the kubelet's log format, CRI)."""
+        said = (system_files.read(files / _CONSOLE) or b"")[-_CONSOLE_BYTES:]
+        return b"".join(line.split(b" ", 3)[-1] for line in said.splitlines(keepends=True))
+
+    def strays(self) -> Sequence[str]:
+        try:
+            return self._podman.instances(self._node)
+        except (PodmanError, OSError) as error:
+            _log.warning("container.not_listed", reason=str(error))
+            return ()
+
+    # How
+
+    def _running(self, birth: Birth) -> bool:
+        return processes.find(birth.place.netns, birth.files / _PID) is not None
+
+    def _start(self, birth: Birth) -> None:
+        """Whatever is left of an earlier one goes first. Raises BodyFailed."""
+        self._remove(birth.spec.id)
+        self.engine.hang_up(birth.spec.id)
+        for name in (_CONSOLE, _PID):
+            system_files.remove(birth.files / name)
+        try:
+            self._podman.run(self._wanted(birth))
+            process = processes.running(int((birth.files / _PODMANS_PID).read_text()))
+        except (PodmanError, OSError, ValueError) as error:
+            raise BodyFailed(f"the container cannot be started: {error}", _REMEDY) from None
+        if process is None:
+            raise BodyFailed("the container ended at once", _REMEDY)
+        processes.remember(process, birth.files / _PID)
+
+    def _wanted(self, birth: Birth) -> Container:
+        spec, options = birth.spec, self._options
+        assert birth.place.netns is not None  # on a node every instance has a namespace of its own
+        image = spec.body.image
+        if image is None:
+            raise BodyFailed("this node has no image for containers", "import one: docs/howto/build-an-image.md")
+        unpacked = dict(options.roots).get(image)
+        further = {"astara:key": f"{spec.key.driver}/{spec.key.id}", "astara:slot": spec.slot}
+        return Container(
+            name=_name(spec.id),
+            labels=labels(spec.id, self._node, further),
+            netns=birth.place.netns,
+            root=image if unpacked is None else str(unpacked),
+            unpacked=unpacked is not None,
+            command=options.command,
+            volumes={birth.files / _BIRTH: str(BIRTH)},
+            tmpfs={"/run": 0o755, str(STATE): 0o711},
+            capabilities=confinement.CAPABILITIES,
+            security=confinement.security(self._profile),
+            console=birth.files / _CONSOLE,
+            pid_file=birth.files / _PODMANS_PID,
+        )
+
+    def _write_birth(self, birth: Birth) -> None:
+        credential = birth.spec.credential
+        if credential is None:
+            raise BodyFailed("a container needs a credential, and has none", "send one with the instance")
+        directory = birth.files / _BIRTH
+        words = Words(instance_id=birth.spec.id, host=self._node)
+        system_files.ensure_directory(directory)
+        for name, content in _birth_files(words, credential).items():
+            system_files.replace_if_different(directory / name, content)
+
+    def _remove(self, instance_id: str) -> None:
+        try:
+            self._podman.remove(_name(instance_id))
+        except (PodmanError, OSError) as error:
+            raise BodyFailed(f"the container cannot be removed: {error}", _REMEDY) from None
+
+    def _found_images(self) -> tuple[str, ...]:
+        """Return the default first, if it is there."""
+        try:
+            found = {*self._podman.images(), *(name for name, _ in self._options.roots)}
+        except (PodmanError, OSError) as error:
+            _log.warning("container.images_not_listed", reason=str(error))
+            return ()
+        default = self._options.image
+        return tuple(sorted(found, key=lambda name: (name != default, name)))
+
+
+_BIRTH, _CONSOLE, _PID, _PODMANS_PID = "birth", "console.log", "init.pid", "podman.pid"
+
+
+def _name(instance_id: str) -> str:
+    return f"astara-{instance_id}"
+
+
+def _birth_files(words: Words, credential: Credential) -> dict[str, bytes]:
+    return {
+        WORDS: encode(words),
+        CA: credential.ca.encode(),
+        CERTIFICATE: credential.certificate.encode(),
+        KEY: credential.key.encode(),
+    }
