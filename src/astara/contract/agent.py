@@ -35,6 +35,10 @@ class Health(enum.StrEnum):
     FAILED = "failed"  # the instance itself is broken: namespace gone, agent cannot enter it
 
 
+#: Driver in the key of an instance that was made before anybody asked for it (docs/design/pool.md).
+SPARE = "spare"
+
+
 class Key(Wire, frozen=True):
     """The resource an instance belongs to."""
 
@@ -86,6 +90,8 @@ class InstanceSpec(Wire, frozen=True):
     """Create (or find) one instance. `labels` come back untouched in InstanceView.
 
     `credential` is for bodies with an agent of their own; an instance that has one keeps it until another comes.
+    `adopt` is the id of a spare that becomes this instance when there is none yet. It is spoken to first: 404 when it
+    is not there, belongs to somebody, or does not answer. It is known by `id` from then on, and by its old id too.
     """
 
     id: str
@@ -96,6 +102,7 @@ class InstanceSpec(Wire, frozen=True):
     labels: dict[str, str] = {}
     body: Body = Body()
     credential: Credential | None = None
+    adopt: str | None = None
 
 
 class AttachRequest(Wire, frozen=True):
@@ -134,6 +141,8 @@ class InstanceView(Wire, frozen=True):
     body: Body = Body()
     #: Digest of the image it runs, as the agent inside reports it; None for a namespace.
     image: str | None = None
+    #: The id it was made with as a spare, which its namespace and its certificate keep; None for all others.
+    born_as: str | None = None
 
 
 class InstanceList(Wire, frozen=True):

@@ -64,7 +64,7 @@ class Instance:
         self.id = instance_id
         self.record = record
         self._around = surroundings
-        self._turn = threading.RLock()
+        self.turn = threading.RLock()  #: keeps everybody else from this instance
         self._watched = False
         self._rebuilds = 0
         self._seen: StateView | None = None  # the last read-back, None once anything may have changed
@@ -89,8 +89,23 @@ class Instance:
             created = before.created_at if before is not None else self._around.wall()
             if spec.credential is not None:
                 self._around.records.keep_credential(self.id, spec.credential)
-            self._become(Record.of(spec, created, body))
-            self._around.records.exhume(self.id)
+            self._become(Record.of(spec, created, body, born_as=self.id))
+            self._around.records.exhume(self.id, spec.id)
+            return self.view()
+
+    def adopt(self, spec: InstanceSpec) -> InstanceView:
+        """Give this spare to whom `spec` names; it is as it was when that is refused (404: take another)."""
+        with self._working():
+            spare = self.record
+            if spare is None or not spare.spare:
+                raise refusals.not_found(f"spare {self.id}", "take another, or create the instance")
+            self._fence(spec.generation)
+            self._plugs.check_kinds(spec.ports)
+            body = chosen(self._around.bodies, spec.body, spare.body)
+            if not self._whole(spare) or self._read_back().health is not Health.UNCONFIGURED:
+                raise refusals.not_found(f"spare {self.id} that answers", "take another, or create the instance")
+            self._become(Record.of(spec, spare.created_at, body, born_as=self.id))
+            self._around.records.exhume(self.id, spec.id)
             return self.view()
 
     def attach(self, port: PortAttachment, generation: Generation) -> InstanceView:
@@ -128,18 +143,21 @@ class Instance:
         """Absence is success; the tombstone keeps a late create of an older owner out."""
         with self._working():
             self._fence(generation)
-            self._around.records.bury(self.id, Tombstone(generation=generation, at=self._around.wall()))
+            tombstone = Tombstone(generation=generation, at=self._around.wall())
+            if self.record is not None and self.record.known_as is not None:
+                self._around.records.bury(self.record.known_as, tombstone)
+            self._around.records.bury(self.id, tombstone)
             self._clear()
 
     def state(self) -> StateView:
         """Read back now."""
-        with self._turn:
+        with self.turn:
             self._existing()
             return self._read_back()
 
     def view(self) -> InstanceView:
         """Read back now."""
-        with self._turn:
+        with self.turn:
             record = self._existing()
             return self._shown(record, self._read_back())
 
@@ -148,7 +166,7 @@ class Instance:
 
         Whoever is busy with this instance is not waited for: then the last one has to do. None: no such instance.
         """
-        if not self._turn.acquire(blocking=False):
+        if not self.turn.acquire(blocking=False):
             record = self.record
             return None if record is None else self._shown(record, self._seen or self._last or _BUSY)
         try:
@@ -156,7 +174,7 @@ class Instance:
                 return None
             return self._shown(self.record, self._seen or self._read_back())
         finally:
-            self._turn.release()
+            self.turn.release()
 
     # What the node itself does
 
@@ -169,7 +187,7 @@ class Instance:
 
         Raises what building and repairing raise; the caller decides when to come again.
         """
-        with self._turn:
+        with self.turn:
             if self.record is None:
                 return False
             self._seen = None
@@ -204,6 +222,10 @@ class Instance:
     def exists(self) -> bool:
         return self.record is not None
 
+    def refuse_older(self, generation: Generation) -> None:
+        """Raises Refusal (409) when somebody newer was here, also when they deleted it."""
+        self._fence(generation)
+
     @property
     def last_seen(self) -> StateView | None:
         """The last read-back, None when it may be outdated."""
@@ -214,7 +236,7 @@ class Instance:
     @contextmanager
     def _working(self) -> Iterator[None]:
         """Take the turn and own the noise that is made meanwhile."""
-        with self._turn:
+        with self.turn:
             self._around.watch.working(self.place)
             try:
                 yield
@@ -273,7 +295,9 @@ class Instance:
 
     def _refuse_other(self, spec: InstanceSpec) -> None:
         record = self.record
-        if record is not None and (record.key, record.slot) != (spec.key, spec.slot):
+        if record is None or (record.spare and self._around.solitary):
+            return  # inside a body, who adopts its instance is not for this agent to judge
+        if (record.key, record.slot) != (spec.key, spec.slot):
             owner = f"{record.key.driver}/{record.key.id} slot {record.slot}"
             raise refusals.invalid("$.key", f"the instance exists and belongs to {owner}", "use another id")
 
@@ -342,7 +366,8 @@ class Instance:
 
     def _shown(self, record: Record, state: StateView) -> InstanceView:
         return InstanceView(
-            id=record.id,
+            id=record.known_as or record.id,
+            born_as=record.id if record.known_as is not None else None,
             key=record.key,
             slot=record.slot,
             ports=record.ports,

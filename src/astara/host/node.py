@@ -48,6 +48,8 @@ class Node:
         self._mutex = threading.Lock()
         self._instances: dict[str, Instance] = {}
         self._users: Counter[str] = Counter()
+        #: What adopted instances are known as, and what they were born as.
+        self._born_as: dict[str, str] = {}
         self._adopted = threading.Event()
         self.changes = changes
 
@@ -56,12 +58,15 @@ class Node:
     def put(self, spec: InstanceSpec) -> InstanceView:
         if self._around.solitary and any(one.id != spec.id for one in self.instances()):
             raise refusals.invalid("$.id", "this agent serves one instance, and has it", "use that instance's id")
-        with self._leased(spec.id) as instance:
-            return instance.put(spec)
+        with self._held(spec.id) as instance:
+            if spec.adopt is None or instance.exists:
+                return instance.put(spec)
+            instance.refuse_older(spec.generation)
+            return self._hand_over(spec, spec.adopt)
 
     def delete(self, instance_id: str, generation: Generation) -> None:
         """Absence is success."""
-        with self._leased(instance_id) as instance:
+        with self._held(instance_id) as instance:
             record = instance.record
             instance.delete(generation)
         if record is not None:
@@ -77,7 +82,7 @@ class Node:
     def find(self, instance_id: str) -> Instance | None:
         """Return an instance that exists, or None."""
         with self._mutex:
-            instance = self._instances.get(instance_id)
+            instance = self._instances.get(self._born_as.get(instance_id, instance_id))
         return instance if instance is not None and instance.exists else None
 
     def listing(self, driver: str | None = None, identifier: str | None = None) -> InstanceList:
@@ -101,6 +106,8 @@ class Node:
         """Read the records; nothing is touched yet."""
         for record in self._around.records.load():
             self._instances[record.id] = Instance(record.id, self._around, record)
+            if record.known_as is not None:
+                self._born_as[record.known_as] = record.id
 
     def adopt(self, threads: int) -> Adoption:
         """Verify every recorded instance in parallel, rebuild what is gone, clear what belongs to nobody."""
@@ -170,6 +177,29 @@ class Node:
             _log.info("orphan.link_removed", link=link.name, port=link.owner)
         return len(strays)
 
+    def _hand_over(self, spec: InstanceSpec, spare_id: str) -> InstanceView:
+        """Have the spare become what `spec` names. The caller holds the turn of that id."""
+        spare = self.find(spare_id)
+        if spare is None:
+            raise refusals.not_found(f"spare {spare_id}", "take another, or create the instance")
+        with spare.turn:
+            view = spare.adopt(spec)
+            with self._mutex:
+                self._born_as[spec.id] = spare.id
+        _log.info("spare.adopted", instance=spec.id, born_as=spare.id, key=f"{spec.key.driver}/{spec.key.id}")
+        return view
+
+    @contextmanager
+    def _held(self, instance_id: str) -> Iterator[Instance]:
+        """Hold the turn of whoever is known by that id: while we waited for it, a spare may have become it."""
+        while True:
+            with self._leased(instance_id) as instance, instance.turn:
+                with self._mutex:
+                    born_as = self._born_as.get(instance_id, instance_id)
+                if born_as == instance.id:
+                    yield instance
+                    return
+
     @contextmanager
     def _leased(self, instance_id: str) -> Iterator[Instance]:
         """Hold the one object of an id, whether the instance exists or not.
@@ -178,17 +208,19 @@ class Node:
         go on with an object nobody else can find.
         """
         with self._mutex:
-            instance = self._instances.setdefault(instance_id, Instance(instance_id, self._around))
-            self._users[instance_id] += 1
+            own = self._born_as.get(instance_id, instance_id)
+            instance = self._instances.setdefault(own, Instance(own, self._around))
+            self._users[own] += 1
         try:
             yield instance
         finally:
             with self._mutex:
-                self._users[instance_id] -= 1
-                if self._users[instance_id] == 0:
-                    del self._users[instance_id]
+                self._users[own] -= 1
+                if self._users[own] == 0:
+                    del self._users[own]
                     if not instance.exists:
-                        self._instances.pop(instance_id, None)
+                        self._instances.pop(own, None)
+                        self._born_as = {known: born for known, born in self._born_as.items() if born != own}
 
 
 def _matches(instance: Instance, driver: str | None, identifier: str | None) -> bool:

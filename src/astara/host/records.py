@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from astara.appliance.system import files
-from astara.contract.agent import Body, Credential, InstanceSpec, Key, PortAttachment
+from astara.contract.agent import SPARE, Body, Credential, InstanceSpec, Key, PortAttachment
 from astara.contract.codec import ContractError, Wire, decode, encode
 from astara.contract.generation import Generation
 
@@ -35,7 +35,10 @@ def is_instance_id(text: str) -> bool:
 
 
 class Record(Wire, frozen=True):
-    """The wish for one instance as last accepted. `key` and `slot` are metadata, never parsed out of a name."""
+    """The wish for one instance as last accepted. `key` and `slot` are metadata, never parsed out of a name.
+
+    `id` is what it was made with, and names all that is its own. `known_as`: what it is asked for by once adopted.
+    """
 
     id: str
     key: Key = msgspec.field(name="astara:key")
@@ -45,12 +48,14 @@ class Record(Wire, frozen=True):
     created_at: float
     labels: dict[str, str] = {}
     body: Body = Body()
+    known_as: str | None = msgspec.field(name="astara:known_as", default=None)
 
     @classmethod
-    def of(cls, spec: InstanceSpec, created_at: float, body: Body | None = None) -> Record:
+    def of(cls, spec: InstanceSpec, created_at: float, body: Body | None = None, born_as: str | None = None) -> Record:
         """`body` is the one chosen, with its image named; the credential stays out of the record."""
         return cls(
-            id=spec.id,
+            id=born_as or spec.id,
+            known_as=spec.id if born_as not in (None, spec.id) else None,
             key=spec.key,
             slot=spec.slot,
             generation=spec.generation,
@@ -72,6 +77,11 @@ class Record(Wire, frozen=True):
             body=self.body,
             credential=credential,
         )
+
+    @property
+    def spare(self) -> bool:
+        """Whether it waits for somebody to adopt it."""
+        return self.key.driver == SPARE
 
     def port(self, port_id: str) -> PortAttachment | None:
         return next((port for port in self.ports if port.port_id == port_id), None)
@@ -150,8 +160,9 @@ class Records:
         except ContractError:
             return None
 
-    def exhume(self, instance_id: str) -> None:
-        files.remove(self._tombstones / f"{instance_id}.json")
+    def exhume(self, *instance_ids: str) -> None:
+        for instance_id in instance_ids:
+            files.remove(self._tombstones / f"{instance_id}.json")
 
     def purge_tombstones(self, older_than: float) -> None:
         """Remove tombstones set before `older_than` (seconds since the epoch, the file's own time)."""
