@@ -19,7 +19,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (5000, 5000))
 held = [os.open("/dev/null", os.O_RDONLY) for _ in range(2000)]
 reference = Reference()
 for port in range(1, 5):
-    reference.judge(Ruleset(structure((("ftp", "tcp", port),))))
+    reference.judge(Ruleset(structure((("ftp", "tcp", port),))), {})
 print("alive")
 """
 

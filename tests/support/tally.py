@@ -21,6 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        return  # one of xdist's workers: the controller has its reports too
     earlier: Path | None = config.getoption("--tally-from")
     if earlier and earlier.exists():
         for outcome, reports in json.loads(earlier.read_text()).items():

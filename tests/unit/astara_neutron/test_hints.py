@@ -58,6 +58,7 @@ def test_one_request_does_not_wait_for_or_take_from_another(sent, monkeypatch):
     other.join()
     assert sent.arrived.wait(5)
     assert sent == [{NETWORK}]
+    sender.discard()
 
 
 def test_a_request_that_never_says_it_is_finished_is_hinted_at_all_the_same(sent, monkeypatch):
@@ -117,3 +118,4 @@ def test_a_request_that_takes_seconds_between_two_commits_is_not_hinted_at_half_
     other.join()
     assert sent.arrived.wait(5)
     assert sent == [{NETWORK}]
+    sender.discard()
