@@ -491,3 +491,23 @@ def test_a_flapping_feed_does_not_have_everything_looked_at_all_the_time(world):
     looked_at = orchestrator.engine.schedule.full_at
     assert looked_at is not None
     assert world.clock.wall() - looked_at < 120  # the last one was not forgotten
+
+
+def test_asking_for_a_full_look_never_postpones_the_one_that_is_due(world, monkeypatch):
+    """Looks that failed count among those within the window: what comes back meanwhile must not wait the longer for it."""
+    orchestrator = settled(world)
+    whole = world.neutron.routers
+
+    def pages_fail(ids=None, marker=None, limit=200):
+        if ids is None:
+            raise Retry("500 Internal Server Error")
+        return whole(ids=ids, marker=marker, limit=limit)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.neutron, "routers", pages_fail)
+        orchestrator.engine.resync("rabbit feed reconnected")
+        orchestrator.run(8)
+    healed_at = world.clock.wall()
+    orchestrator.engine.resync("node h1 is here (again)")
+    orchestrator.run(20)
+    assert orchestrator.engine.schedule.full_at >= healed_at

@@ -89,7 +89,7 @@ class Schedule:
     def request_full(self, reason: str) -> None:
         """Have everything looked at now; several requests before it begins are one, and a storm of them is spaced."""
         with self._changed:
-            self._due[Kind.FULL] = self._full_allowed_at()
+            self._due[Kind.FULL] = min(self._due_at(Kind.FULL), self._full_allowed_at())
             self._changed.notify_all()
         _log.info("resync-requested", reason=reason)
 
