@@ -494,7 +494,7 @@ def test_a_flapping_feed_does_not_have_everything_looked_at_all_the_time(world):
 
 
 def test_asking_for_a_full_look_never_postpones_the_one_that_is_due(world, monkeypatch):
-    """Looks that failed count among those within the window: what comes back meanwhile must not wait the longer for it."""
+    """Looks that failed count among those within the window: what comes back must not wait the longer for it."""
     orchestrator = settled(world)
     whole = world.neutron.routers
 

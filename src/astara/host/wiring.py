@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points, version
+from typing import Any
 
 import structlog
 
@@ -107,13 +108,7 @@ def attachments(options: NodeOptions) -> Mapping[str, Plug]:
     """Return every installed attachment kind, made for this node; inside a body there is `nic` alone."""
     if options.solitary is not Solitary.NO:
         return {NicPlug.kind: NicPlug()}
-    found: dict[str, Plug] = {}
-    for point in entry_points(group="astara.attach"):
-        try:
-            found[point.name] = Paired(point.load()(options))
-        except ImportError as error:
-            _log.error("attachment.unusable", kind=point.name, reason=str(error))
-    return found
+    return {kind: Paired(made) for kind, made in _usable("astara.attach", "attachment", lambda maker: maker(options))}
 
 
 def bodies(options: NodeOptions, engine: Engine) -> Mapping[str, Body]:
@@ -121,23 +116,30 @@ def bodies(options: NodeOptions, engine: Engine) -> Mapping[str, Body]:
     found: dict[str, Body] = {NamespaceBody.kind: NamespaceBody(engine)}
     if options.solitary is not Solitary.NO:
         return found
-    for point in entry_points(group="astara.bodies"):
-        try:
-            found[point.name] = point.load()(options)
-        except (ImportError, BodyUnavailable) as error:
-            _log.info("body.unavailable", kind=point.name, reason=str(error))
-    return found
+    return found | dict(_usable("astara.bodies", "body", lambda maker: maker(options)))
 
 
 def appliances() -> Mapping[str, Appliance]:
     """Return the agent's side of every installed driver."""
-    found: dict[str, Appliance] = {}
-    for point in entry_points(group="astara.appliances"):
+    return dict(_usable("astara.appliances", "driver", lambda maker: maker()))
+
+
+def _usable(group: str, what: str, make: Callable[[Any], Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what each installed plug-in makes. One that cannot costs those that were asked for it, and nobody else.
+
+    Raises BadConfiguration for options the plug-in cannot work with.
+    """
+    for point in entry_points(group=group):
         try:
-            found[point.name] = point.load()()
-        except ImportError as error:
-            _log.error("driver.unusable", driver=point.name, reason=str(error))
-    return found
+            made = make(point.load())
+        except BadConfiguration:
+            raise
+        except BodyUnavailable as error:
+            _log.info(f"{what}.unavailable", kind=point.name, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - packages of others raise what they like; logged with its traceback
+            _log.exception(f"{what}.unusable", kind=point.name, reason=str(error))
+        else:
+            yield point.name, made
 
 
 def subsystems(proxy: MetadataProxy) -> list[Subsystem]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+import structlog
+
 from astara.model.errors import BadConfiguration
 from astara.model.operator import PluginLine
 
+_log = structlog.get_logger(__name__)
 DRIVERS = "astara.drivers"
 PROVIDERS = "astara.providers"
 
@@ -25,16 +27,19 @@ def load(group: str, name: str, option: str) -> Any:
         raise BadConfiguration(f"{option}: {name!r} is not known", f"installed are: {', '.join(sorted(known))}")
     try:
         return known[name].load()
-    except (ImportError, AttributeError) as error:
-        raise BadConfiguration(f"{option}: {name!r} cannot be loaded: {error}", "install what it needs") from None
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise BadConfiguration(f"{option}: {name!r} cannot be loaded: {said}", "install what it needs") from error
 
 
 def loadable(group: str) -> dict[str, Any]:
-    """Return every installed plug-in of a group that can be loaded, by name."""
+    """Return every installed plug-in of a group that can be loaded, by name; one that cannot is logged."""
     found = {}
     for point in entry_points(group=group):
-        with contextlib.suppress(ImportError, AttributeError):
+        try:
             found[point.name] = point.load()
+        except Exception as error:  # noqa: BLE001 - importing a package of others may raise anything, also when not enabled
+            _log.warning("plugin.unusable", group=group, name=point.name, reason=f"{type(error).__name__}: {error}")
     return found
 
 
@@ -48,6 +53,6 @@ def lines(group: str, enabled: Iterable[str]) -> tuple[PluginLine, ...]:
 def _description(point: EntryPoint) -> str:
     try:
         plugin = point.load()
-    except (ImportError, AttributeError) as error:
-        return f"cannot be loaded: {error}"
+    except Exception as error:  # noqa: BLE001 - as above; the operator's list says it
+        return f"cannot be loaded: {type(error).__name__}: {error}"
     return str(getattr(plugin, "summary", "(says nothing about itself)"))

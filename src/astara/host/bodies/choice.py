@@ -98,5 +98,5 @@ class LostBody:
     def _reason(self) -> BodyFailed:
         return BodyFailed(
             f"this node cannot handle instances of kind {self.kind} any more",
-            "see body.unavailable in the log of astara-node, mend it, restart the agent",
+            "see body.unavailable and body.unusable in the log of astara-node, mend it, restart the agent",
         )
