@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from astara.contract.generation import Generation
 from astara.model.resource import ResourceKey
 from support.builders.resources import router
 from support.simulation import Orchestrator, World
-from support.strategies import Deed, histories, wishes
+from support.strategies import Deed, delete_router, histories, put_router, wishes
 
 LONG_S = 7200.0
 LAW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -75,6 +75,9 @@ def test_replay__a_plan_applied_twice_or_interleaved_with_a_change_gives_the_sam
 
 @LAW
 @given(first=st.lists(wishes(), min_size=1, max_size=3), there=st.lists(wishes(), min_size=1, max_size=4))
+@example(
+    first=[put_router(router(ports=("p1",)))], there=[put_router(router(ports=("p1", "p2")))]
+)  # one port to detach
 def test_round_trip__there_and_back_is_identical(first, there):
     world = World()
     orchestrator = world.orchestrator()
@@ -108,6 +111,9 @@ def restore(world: World, orchestrator: Orchestrator, routers, networks) -> None
 
 @LAW
 @given(before=histories(4), after=histories(4), kill_at=st.integers(0, 25), again_at=st.integers(0, 25))
+@example(
+    before=[put_router(router())], after=[delete_router("r1")], kill_at=0, again_at=0
+)  # nobody's, and no event of it
 def test_interrupt__killed_between_any_two_steps_an_empty_memory_reaches_the_same_end(before, after, kill_at, again_at):
     world = World()
     orchestrator = world.orchestrator()

@@ -45,24 +45,23 @@ def routers() -> st.SearchStrategy[RouterSnapshot]:
     )
 
 
+def put_router(wanted: RouterSnapshot, tells: int = 1) -> Deed:
+    """Create or change a router."""
+    words = f"put {wanted.id} on {wanted.host} ports {[p.id for p in wanted.interfaces]} slots {wanted.flavor_metainfo}"
+    return Deed(words, lambda world: world.neutron.put_router(wanted), ("router", wanted.id), tells)
+
+
+def delete_router(identifier: str, tells: int = 1) -> Deed:
+    """Delete a router; absence is success."""
+    words = f"delete {identifier}"
+    return Deed(words, lambda world: world.neutron.delete_router(identifier), ("router", identifier), tells)
+
+
 def wishes(tells: st.SearchStrategy[int] | None = None) -> st.SearchStrategy[Deed]:
     """Create, change, move, delete routers and networks."""
     tells = st.just(1) if tells is None else tells
-    put = st.builds(
-        lambda r, n: Deed(
-            f"put {r.id} on {r.host} ports {[p.id for p in r.interfaces]} slots {r.flavor_metainfo}",
-            lambda world: world.neutron.put_router(r),
-            ("router", r.id),
-            n,
-        ),
-        routers(),
-        tells,
-    )
-    delete = st.builds(
-        lambda i, n: Deed(f"delete {i}", lambda world: world.neutron.delete_router(i), ("router", i), n),
-        st.sampled_from(IDS),
-        tells,
-    )
+    put = st.builds(put_router, routers(), tells)
+    delete = st.builds(delete_router, st.sampled_from(IDS), tells)
     net = st.builds(
         lambda h, n: Deed(
             f"put n1 on {h}", lambda world: world.neutron.put_network(network(host=h)), ("network", "n1"), n
