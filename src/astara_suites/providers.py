@@ -14,13 +14,14 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass, replace
+from typing import cast
 
 import pytest
 
-from astara.contract.agent import Health, Outcome, PortAttachment, StateView
+from astara.contract.agent import SPARE, Health, Outcome, PortAttachment, StateView
 from astara.contract.codec import Wire, digest
-from astara.contract.generation import Generation
-from astara.model.boundaries import InstanceProvider
+from astara.contract.generation import ZERO, Generation
+from astara.model.boundaries import AdoptingProvider, InstanceProvider
 from astara.model.errors import Gone, Retry, Stale, Terminal
 from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey
 
@@ -226,3 +227,85 @@ class InstanceProviderSuite:
     def test_a_provider_with_a_console_has_words(self, world: World) -> None:
         instance = made(world, a_key())
         assert isinstance(world.provider.console_log(instance), str)
+
+
+def spare_of(world: World) -> tuple[AdoptingProvider, ObservedInstance]:
+    """Make a spare; skips the test for a provider that has none."""
+    if "adopt" not in world.provider.capabilities:
+        pytest.skip("this provider keeps no spares")
+    provider = cast(AdoptingProvider, world.provider)
+    wish = replace(wanted(world, slot=str(uuid.uuid4())), ports=())
+    return provider, provider.create(ResourceKey(SPARE, "0"), wish, ZERO)
+
+
+def spares(world: World) -> set[str]:
+    return {instance.slot for instance in world.provider.list(ResourceKey(SPARE, "0")).instances}
+
+
+class AdoptionSuite:
+    """For providers that say "adopt" (model.boundaries.AdoptingProvider); like `InstanceProviderSuite`."""
+
+    def test_an_adopted_spare_is_the_resources_instance(self, world: World) -> None:
+        provider, spare = spare_of(world)
+        key, wish = a_key(), wanted(world)
+        adopted = provider.adopt(spare, key, wish, NOW)
+        assert adopted == seen(world, key)
+        assert (adopted.key, adopted.slot, adopted.host, adopted.ports) == (key, "0", world.host, wish.ports)
+        assert state(world, key).health is Health.UNCONFIGURED
+        assert spare.slot not in spares(world)
+
+    def test_an_adopted_spare_is_configured_and_deleted_like_any_other(self, world: World) -> None:
+        provider, spare = spare_of(world)
+        key = a_key()
+        adopted = provider.adopt(spare, key, wanted(world), NOW)
+        assert provider.push(adopted, DRIVER, GOOD, NEXT).outcome is Outcome.APPLIED
+        assert state(world, key).health is Health.HEALTHY
+        provider.delete(adopted, NEXT)
+        provider.delete(adopted, NEXT)
+        assert world.provider.list(key).instances == ()
+        assert spare.slot not in spares(world)
+
+    def test_a_repeated_claim_is_one_whether_by_adopt_or_by_create(self, world: World) -> None:
+        provider, spare = spare_of(world)
+        _, another = spare_of(world)
+        key, wish = a_key(), wanted(world)
+        first = provider.adopt(spare, key, wish, NOW)
+        repeated = [provider.adopt(spare, key, wish, NOW), provider.create(key, wish, NOW)]
+        repeated.append(provider.adopt(another, key, wish, NOW))
+        assert {instance.id for instance in repeated} == {first.id} == {seen(world, key).id}
+        assert another.slot in spares(world)
+
+    def test_of_two_that_want_one_spare_one_gets_it(self, world: World) -> None:
+        provider, spare = spare_of(world)
+        one, another = a_key(), a_key()
+        provider.adopt(spare, one, wanted(world), NOW)
+        with pytest.raises(Gone):
+            provider.adopt(spare, another, wanted(world), NOW)
+        assert seen(world, one).slot == "0"
+        assert world.provider.list(another).instances == ()
+
+    def test_a_spare_that_is_gone_cannot_be_had_nor_can_what_is_no_spare(self, world: World) -> None:
+        provider, spare = spare_of(world)
+        provider.delete(spare, ZERO)
+        somebodys = made(world, a_key())
+        for each in (spare, somebodys):
+            with pytest.raises(Gone):
+                provider.adopt(each, a_key(), wanted(world), NOW)
+
+    def test_what_the_pool_does_to_a_spare_is_refused_once_it_is_somebodys(self, world: World) -> None:
+        provider, spare = spare_of(world)
+        key = a_key()
+        provider.adopt(spare, key, wanted(world), NOW)
+        with pytest.raises(Stale):
+            provider.delete(spare, ZERO)
+        assert seen(world, key).slot == "0"
+
+    def test_an_older_owner_gets_no_spare_for_what_a_newer_deleted(self, world: World) -> None:
+        provider, spare = spare_of(world)
+        key = a_key()
+        provider.delete(provider.adopt(spare, key, wanted(world), NOW), NOW)
+        _, another = spare_of(world)
+        with pytest.raises(Stale):
+            provider.adopt(another, key, wanted(world), OLD)
+        assert world.provider.list(key).instances == ()
+        assert another.slot in spares(world)

@@ -13,7 +13,7 @@ from astara.contract.generation import Generation
 from astara.providers.memory.cloud import MemoryCloud
 from astara.providers.memory.provider import MemoryProvider
 from astara.providers.namespace.provider import NamespaceProvider
-from astara_suites.providers import REFUSED, InstanceProviderSuite, World
+from astara_suites.providers import REFUSED, AdoptionSuite, InstanceProviderSuite, World
 from support.node_agent import NODE, PROBE, Deployment, isolated, running
 
 
@@ -38,7 +38,7 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         fleet.close()
 
 
-class TestInstanceProvider(InstanceProviderSuite):
+class TestInstanceProvider(InstanceProviderSuite, AdoptionSuite):
     @pytest.fixture(params=["memory", pytest.param("namespace", marks=pytest.mark.kernel)])
     def world(self, request: pytest.FixtureRequest) -> World:
         made: World = request.getfixturevalue(request.param)

@@ -16,7 +16,7 @@ from astara.contract.agent import ApplyReport, Body, InstanceSpec, InstanceView,
 from astara.contract.codec import Wire
 from astara.contract.document import document
 from astara.contract.generation import Generation
-from astara.model.boundaries import ProviderListing
+from astara.model.boundaries import Image, ProviderListing
 from astara.model.errors import AstaraError, Retry, Terminal
 from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey
 from astara.peers.identity import Identity
@@ -119,7 +119,22 @@ class NodeInstances:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({"hotplug", "console-log"})
+        return frozenset({"hotplug", "console-log", "adopt"})
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return self.source.hosts
+
+    def image_now(self, host: str, image: str | None) -> Image:
+        """Return the image a node would take. Raises Terminal when it cannot make such a body, or has no such image."""
+        if self.name == NAMESPACE:
+            return Image()
+        bodies = self.source.client(host).node().bodies
+        known = bodies.get(self.name)
+        if known is None or image not in (None, *known):
+            what = f"instances of kind {self.name}" + (f" with the image {image}" if image else "")
+            raise Terminal(f"node {host} cannot make {what}", "see body.unavailable in the log of astara-node there")
+        return Image(name=image or next(iter(known), None))
 
     def list(self, key: ResourceKey | None = None) -> ProviderListing:
         """Ask all nodes, and leave out other bodies."""
@@ -127,6 +142,17 @@ class NodeInstances:
         return replace(listing, instances=tuple(one for one in listing.instances if one.provider == self.name))
 
     def create(self, key: ResourceKey, wanted: DesiredInstance, generation: Generation) -> ObservedInstance:
+        return self._put(key, wanted, generation, adopt=None)
+
+    def adopt(
+        self, spare: ObservedInstance, key: ResourceKey, wanted: DesiredInstance, generation: Generation
+    ) -> ObservedInstance:
+        """Claim a spare of the wished host; the node agent asks it before it gives it away."""
+        return self._put(key, wanted, generation, adopt=spare.id)
+
+    def _put(
+        self, key: ResourceKey, wanted: DesiredInstance, generation: Generation, adopt: str | None
+    ) -> ObservedInstance:
         spec = InstanceSpec(
             id=instance_id(key, wanted.slot, self.name),
             key=Key(driver=key.driver, id=key.id),
@@ -134,6 +160,7 @@ class NodeInstances:
             generation=generation,
             ports=wanted.ports,
             body=Body(kind=self.name, image=wanted.image),
+            adopt=adopt,
         )
         return observed(wanted.host, self.source.client(wanted.host).put_instance(spec))
 

@@ -114,7 +114,10 @@ class InstanceProvider(InstanceLister, Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Of: "hotplug" (attach_port on a live instance), "console-log"."""
+        """Of: "hotplug" (attach_port on a live instance), "console-log", "adopt" (an AdoptingProvider), "instant".
+
+        "instant": a new instance answers as soon as a spare would, so that nobody keeps spares of it.
+        """
         ...
 
     def create(self, key: ResourceKey, wanted: DesiredInstance, generation: Generation) -> ObservedInstance: ...
@@ -132,6 +135,41 @@ class InstanceProvider(InstanceLister, Protocol):
         ...
 
     def console_log(self, instance: ObservedInstance) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What an instance is made from: its name at the provider, the digest of its content. None: not known, or none."""
+
+    name: str | None = None
+    digest: str | None = None
+
+
+class AdoptingProvider(InstanceProvider, Protocol):
+    """Says "adopt": its instances can be made before anybody asks for them (docs/design/pool.md).
+
+    A spare is an instance created for the key `spare/N`: N unplugged NICs for a provider without "hotplug", else 0.
+    """
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """Where spares can be made: what DesiredInstance.host may be."""
+        ...
+
+    def image_now(self, host: str, image: str | None) -> Image:
+        """Return what an instance asked for with `image` would be made from now. Raises Retry."""
+        ...
+
+    def adopt(
+        self, spare: ObservedInstance, key: ResourceKey, wanted: DesiredInstance, generation: Generation
+    ) -> ObservedInstance:
+        """Have a spare become the instance of (key, slot), with the ports wished for; an instance that is there stays.
+
+        Its agent is asked right before. Of two that want the same spare one gets it; a claim may be repeated, also by
+        `create`. Raises Gone when the spare is not there, not a spare any more, or does not answer, and what `create`
+        raises; unless it succeeded the spare is as it was. After it no generation older than the claim's is accepted.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

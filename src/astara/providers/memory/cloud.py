@@ -36,6 +36,7 @@ class Simulated:
     hung: bool = False
     stuck: bool = False
     pushes: int = 0
+    image: str | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +61,9 @@ class MemoryCloud:
     unreachable: set[str] = field(default_factory=set)
     #: Section digests every instance refuses, with what its daemon says.
     refused: dict[str, str] = field(default_factory=dict)
+    #: Where spares can be made, and what new instances are made from.
+    hosts: tuple[str, ...] = ()
+    image: str | None = None
     #: New instances are silent until `answers` is called for them.
     boots_slowly: bool = False
     faults: deque[Fault] = field(default_factory=deque)
@@ -123,6 +127,11 @@ class MemoryCloud:
         self._ids[instance.key] = [i for i in self._ids.get(instance.key, ()) if i in self.instances] + [instance.id]
         self.changes += 1
 
+    def give(self, spare: Simulated, key: ResourceKey, slot: str) -> None:
+        """Have a spare belong to a resource."""
+        spare.key, spare.slot = key, slot
+        self.add(spare)
+
     def admit(self, key: ResourceKey, host: str, generation: Generation) -> None:
         """Let a change through, or not: an unreachable host cannot judge, an older generation is refused."""
         if host in self.unreachable:
@@ -149,6 +158,7 @@ class MemoryCloud:
             state=state,
             created_at=instance.created_at,
             key=instance.key,
+            image_digest=instance.image,
         )
 
     def begin(self, operation: str) -> Fault | None:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from astara.contract.agent import ApplyReport, Health, Outcome, PortAttachment
+from astara.contract.agent import SPARE, ApplyReport, Health, Outcome, PortAttachment
 from astara.contract.codec import Wire
 from astara.contract.codec import digest as digest_of
 from astara.contract.generation import Generation
-from astara.model.boundaries import ProviderListing
+from astara.model.boundaries import Image, ProviderListing
 from astara.model.errors import Gone, Retry
 from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey
 from astara.providers.memory.cloud import MemoryCloud, Simulated
@@ -28,7 +28,14 @@ class MemoryProvider:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({"hotplug", "console-log"})
+        return frozenset({"hotplug", "console-log", "adopt"})
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return self.cloud.hosts
+
+    def image_now(self, host: str, image: str | None) -> Image:
+        return Image(digest=self.cloud.image)
 
     def list(self, key: ResourceKey | None = None) -> ProviderListing:
         """Return the instances on hosts that answer; the others are named."""
@@ -45,12 +52,27 @@ class MemoryProvider:
         cloud = self.cloud
         with cloud.lock, self._call("create"):
             cloud.admit(key, wanted.host, generation)
-            same = [i for i in cloud.of(key) if (i.slot, i.host) == (wanted.slot, wanted.host)]
-            instance = same[0] if same else self._make(key, wanted)
-            ports = {port.port_id: port for port in wanted.ports}
-            if instance.ports != ports:
-                instance.ports = ports
-                cloud.changes += bool(same)
+            found = self._of(key, wanted)
+            instance = found or self._make(key, wanted)
+            self._plug(instance, wanted, is_change=found is not None)
+            return cloud.observed(instance, self.name)
+
+    def adopt(
+        self, spare: ObservedInstance, key: ResourceKey, wanted: DesiredInstance, generation: Generation
+    ) -> ObservedInstance:
+        """Have a spare become the instance of this slot, unless there is one; raises Gone when it cannot be had."""
+        cloud = self.cloud
+        with cloud.lock, self._call("adopt"):
+            cloud.admit(key, wanted.host, generation)
+            instance = self._of(key, wanted)
+            if instance is None:
+                instance = cloud.instances.get(spare.id)
+                if instance is None or instance.key.driver != SPARE or instance.host != wanted.host:
+                    raise Gone(f"there is no spare {spare.id}", "take another, or create the instance")
+                if instance.hung or instance.health is not Health.UNCONFIGURED:
+                    raise Gone(f"spare {spare.id} does not answer", "take another, or create the instance")
+                cloud.give(instance, key, wanted.slot)
+            self._plug(instance, wanted, is_change=True)
             return cloud.observed(instance, self.name)
 
     def delete(self, instance: ObservedInstance, generation: Generation) -> None:
@@ -108,9 +130,28 @@ class MemoryProvider:
 
     def _make(self, key: ResourceKey, wanted: DesiredInstance) -> Simulated:
         cloud = self.cloud
-        instance = Simulated(cloud.next_id(), key, wanted.slot, wanted.host, self._wall(), {}, hung=cloud.boots_slowly)
+        instance = Simulated(
+            id=cloud.next_id(),
+            key=key,
+            slot=wanted.slot,
+            host=wanted.host,
+            created_at=self._wall(),
+            ports={},
+            hung=cloud.boots_slowly,
+            image=cloud.image,
+        )
         cloud.add(instance)
         return instance
+
+    def _of(self, key: ResourceKey, wanted: DesiredInstance) -> Simulated | None:
+        same = (i for i in self.cloud.of(key) if (i.slot, i.host) == (wanted.slot, wanted.host))
+        return next(same, None)
+
+    def _plug(self, instance: Simulated, wanted: DesiredInstance, *, is_change: bool) -> None:
+        ports = {port.port_id: port for port in wanted.ports}
+        if instance.ports != ports:
+            instance.ports = ports
+            self.cloud.changes += is_change
 
     def _find(self, instance: ObservedInstance, generation: Generation) -> Simulated:
         found = self.cloud.instances.get(instance.id)
