@@ -22,7 +22,7 @@ PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 WORKERS ?= 2
 SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$(ISOLATED) $(BIN)/python'
 
-.PHONY: help image image-twice demo demo-down test lint unit kernel e2e e2e-neutron lab lab-down storm bench install install-neutron need-root clean
+.PHONY: help image image-twice machines demo demo-down test lint unit kernel e2e e2e-neutron lab lab-down storm bench install install-neutron need-root clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
@@ -54,6 +54,9 @@ unit: install ## the tests that need no kernel and no root
 
 kernel: need-root install ## real nftables, routes and daemons, in a network namespace of their own
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/kernel
+
+machines: need-root install image ## real machines of the appliance's image, by QEMU
+	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/machines
 
 e2e: need-root install ## real Neutron, real instances, real packets, in a lab that is taken down afterwards
 	@PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e

@@ -59,6 +59,18 @@ class ContainerOptions:
 _CONTAINER = ContainerOptions()
 
 
+@dataclass(frozen=True, slots=True)
+class MicrovmOptions:
+    """`accel`: "kvm", "tcg", or "auto" for KVM where it really works. `templates`: whether machines wake from one."""
+
+    images_dir: Path = Path("/var/lib/astara/images")
+    accel: str = "auto"
+    memory_mb: int = 192
+    boot_deadline_s: float = 60.0
+    templates: bool = True
+    program: str = "qemu-system-x86_64"
+
+
 class Solitary(enum.StrEnum):
     """Whether the agent is inside an instance's body, and then serves that one instance (docs/design/bodies.md)."""
 
@@ -86,6 +98,7 @@ class NodeOptions:
     ovs: OvsOptions = OvsOptions()
     metadata: MetadataOptions = MetadataOptions()
     container: ContainerOptions = _CONTAINER
+    microvm: MicrovmOptions = MicrovmOptions()
 
 
 def load(arguments: Sequence[str]) -> NodeOptions:
@@ -143,6 +156,17 @@ def _register(conf: Any, cfg: Any) -> None:
     conf.register_opts(
         [cfg.StrOpt("nova_url", default="http://127.0.0.1:8775"), cfg.StrOpt("shared_secret_file")], group="metadata"
     )
+    conf.register_opts(
+        [
+            cfg.StrOpt("images_dir", default="/var/lib/astara/images"),
+            cfg.StrOpt("accel", default="auto", choices=["auto", "kvm", "tcg"]),
+            cfg.IntOpt("memory_mb", default=192, min=96),
+            cfg.FloatOpt("boot_deadline_s", default=60.0, min=1.0),
+            cfg.BoolOpt("templates", default=True),
+            cfg.StrOpt("program", default="qemu-system-x86_64"),
+        ],
+        group="microvm",
+    )
 
 
 def _options(conf: Any) -> NodeOptions:
@@ -164,6 +188,14 @@ def _options(conf: Any) -> NodeOptions:
         ovs=OvsOptions(conf.ovs.integration_bridge, _ovsdb(conf.ovs.ovsdb), conf.ovs.netdev),
         metadata=MetadataOptions(conf.metadata.nova_url, Path(secret) if secret else None),
         container=_container(conf.container),
+        microvm=MicrovmOptions(
+            images_dir=Path(conf.microvm.images_dir),
+            accel=conf.microvm.accel,
+            memory_mb=conf.microvm.memory_mb,
+            boot_deadline_s=conf.microvm.boot_deadline_s,
+            templates=conf.microvm.templates,
+            program=conf.microvm.program,
+        ),
     )
 
 

@@ -69,9 +69,14 @@ class Scratch:
             raise made
         self._handle = made
 
+    @property
+    def path(self) -> Path:
+        """What this process, and no other, can name it by."""
+        return Path(f"/proc/self/fd/{self._handle}")
+
     def entered(self) -> AbstractContextManager[None]:
         """Like `entered`, for this namespace."""
-        return entered(Path(f"/proc/self/fd/{self._handle}"))
+        return entered(self.path)
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):

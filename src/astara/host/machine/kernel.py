@@ -27,8 +27,9 @@ def mount_all() -> None:
 
 
 def set_clock(wall: float) -> None:
-    """Set the machine's time, in seconds since the epoch."""
-    time.clock_settime(time.CLOCK_REALTIME, wall)
+    """Set the machine's time, in seconds since the epoch, when it is earlier: that of a template's picture."""
+    if time.time() < wall:
+        time.clock_settime(time.CLOCK_REALTIME, wall)
 
 
 def stir(seed: bytes) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from astara.contract.codec import ContractError
 from astara.host.first_process import outlive, say
 from astara.host.machine import birth, kernel
-
-#: What the node waits for on the console before it takes a template's picture.
-TEMPLATE_READY = "astara: template ready"
+from astara.host.machine.words import TEMPLATE_READY
 
 
 def main() -> None:

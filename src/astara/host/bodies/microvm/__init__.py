@@ -1,0 +1,1 @@
+"""Bodies that are machines: one QEMU process each, in the namespace of its instance (docs/design/bodies.md)."""

@@ -1,0 +1,4 @@
+"""What a machine says on its console and its node listens for."""
+
+#: It waits for its papers; from here on each clone is somebody else.
+TEMPLATE_READY = "astara: template ready"

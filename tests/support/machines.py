@@ -1,0 +1,63 @@
+"""Machines in a test: a node agent that makes them of the image in `build/image`, and hosts around them.
+
+Needs what `make machines` gives: a machine-like environment of its own, the image built before, QEMU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from astara.clients.authority import Authority, issue
+from astara.contract.agent import Body, Credential, InstanceSpec, PortAttachment
+from astara.contract.identity import instance_role
+from astara.host.attach.bridge import bridge_name
+from astara.host.options import MicrovmOptions
+from support.node_agent import Deployment, spec
+from support.terrain import Host, Terrain
+
+IMAGES = Path(os.environ.get("ASTARA_IMAGES", Path(__file__).parents[2] / "build" / "image"))
+MICROVM = Body(kind="microvm")
+
+needs_image = pytest.mark.skipif(
+    not (IMAGES / "manifest.json").exists() or shutil.which("qemu-system-x86_64") is None,
+    reason="no image or no QEMU: `make image`",
+)
+
+
+def microvm_options(**changes: object) -> MicrovmOptions:
+    """TCG: the tests mean the same on every machine."""
+    return dataclasses.replace(MicrovmOptions(images_dir=IMAGES, accel="tcg", templates=False), **changes)
+
+
+def deployment(directory: Path, **changes: object) -> Deployment:
+    """A node that can make machines; `changes` of its options for them."""
+    made = Deployment.at(directory)
+    return dataclasses.replace(made, options=dataclasses.replace(made.options, microvm=microvm_options(**changes)))
+
+
+def credential(authority: Authority, instance_id: str, role: str | None = None) -> Credential:
+    """Issue what an instance is born with."""
+    now = datetime.datetime.now(datetime.UTC)
+    made = issue(authority, instance_id, role or instance_role(instance_id), [], now)
+    return Credential(
+        ca=made.ca_file.read_text(), certificate=made.cert_file.read_text(), key=made.key_file.read_text()
+    )
+
+
+def machine_spec(authority: Authority, *ports: PortAttachment) -> InstanceSpec:
+    """An instance that shall be a machine."""
+    wish = spec(*ports)
+    return replace(wish, body=MICROVM, credential=credential(authority, wish.id))
+
+
+def host_on(land: Terrain, name: str, port: PortAttachment, *addresses: str, via: str) -> Host:
+    """A host on the network of `port`, whose bridge the node agent has made."""
+    land.adopt(name, bridge_name(port.network_id))
+    return land.host(name, name, *addresses, via=(via,) if via else ())
