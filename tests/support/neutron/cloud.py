@@ -15,11 +15,14 @@ from typing import Any
 
 import httpx
 
+import astara_lab
 from astara_lab import neutron_db
 from astara_lab.places import Lab
 from support.neutron import SECRET
 
 SUPPORT = Path(__file__).parents[2]
+#: The plug-in under test is the one beside what this process imports, not whichever is installed.
+OURS = Path(astara_lab.__file__).parents[1]
 PASTE = Path(sys.prefix) / "etc/neutron/api-paste.ini"
 
 CONFIG = """
@@ -205,7 +208,7 @@ def running(
     )
     environment = {
         **os.environ,
-        "PYTHONPATH": str(SUPPORT),
+        "PYTHONPATH": os.pathsep.join((str(SUPPORT), str(OURS))),
         "OS_NEUTRON_CONFIG_DIR": str(directory),
         "OS_NEUTRON_CONFIG_FILES": "neutron.conf",
     }
