@@ -4,7 +4,7 @@
     GET  networks[…same…]                              NetworkPage      POST networks IdQuery -> NetworkPage
     GET  changes?since=N                               ChangePage
     PUT  status       StatusReport    -> {"written": n}
-    PUT  nodes        NodeReport      -> {"bound": n, "waiting": n}
+    PUT  nodes        NodeReport      -> {"bound": n, "waiting": n[, "withdrawn": [host]]}
     PUT  dhcp_ports   DhcpPortRequest -> DhcpPortReply
     PUT  placements   PlacementReport -> {"moved": n}
 

@@ -24,23 +24,27 @@ class UnknownKind(n_exc.BadRequest):
     message = "%(field)s: must be router or network"
 
 
-def announce(context: Any, report: NodeReport) -> dict[str, int]:
+def announce(context: Any, report: NodeReport) -> dict[str, Any]:
     """Take the list of nodes as it now is, and bind what had to wait for one.
 
-    Returns how many ports were bound now and how many still wait; call again to go on with those.
+    Returns how many ports were bound now and how many still wait; call again to go on with those. `withdrawn`, when
+    there are any: nodes somebody had announced and this report does not name.
     """
     with db_api.CONTEXT_WRITER.using(context):
-        if nodes.announce(context, report):
+        changed, withdrawn = nodes.announce(context, report)
+        if changed:
             # Networks without a DHCP port yet are placed by hash over the nodes: any may have moved.
             journal.mark_everything(context.session)
     if ownership.serves_dhcp():
         dhcp_ports.release_unneeded(context)
+    # An orchestrator of an earlier version understands the answer as long as nothing is withdrawn.
+    said = {"withdrawn": withdrawn} if withdrawn else {}
     if not nodes.available(context):
-        return {"bound": 0, "waiting": 0}
+        return {"bound": 0, "waiting": 0, **said}
     counts = [placement.bind_what_waits(context)]
     if ownership.serves_dhcp():
         counts.append(dhcp_ports.bind_what_waits(context))
-    return {"bound": sum(bound for bound, _ in counts), "waiting": sum(waiting for _, waiting in counts)}
+    return {"bound": sum(bound for bound, _ in counts), "waiting": sum(waiting for _, waiting in counts), **said}
 
 
 def move(context: Any, report: PlacementReport) -> dict[str, int]:

@@ -40,8 +40,11 @@ def available(context: Any) -> list[str]:
     return [host for host, is_available in known(context).items() if is_available]
 
 
-def announce(context: Any, report: NodeReport) -> bool:
-    """Store the report as the whole truth: a node it does not name is unavailable. Return whether anything changed."""
+def announce(context: Any, report: NodeReport) -> tuple[bool, list[str]]:
+    """Store the report as the whole truth: a node it does not name is unavailable.
+
+    Return whether anything changed, and the nodes that were available and are not named.
+    """
     wanted = {item.host: item.available for item in report.nodes}
     with db_api.CONTEXT_WRITER.using(context):
         before = known(context)
@@ -52,4 +55,4 @@ def announce(context: Any, report: NodeReport) -> bool:
                 context.session.execute(sa.update(_NODES).where(_NODES.c.host == host).values(available=state))
             else:
                 context.session.execute(sa.insert(_NODES).values(host=host, available=state))
-    return bool(changes)
+    return bool(changes), sorted(missing)

@@ -206,6 +206,13 @@ def test_a_status_of_something_gone_is_no_error_and_keeps_nobody_else_from_being
     assert seat.api.routers(ids=[one]).routers[0].status == "ERROR"
 
 
+def test_an_announcement_names_the_nodes_it_withdraws_once(seat):
+    seat.api.announce_nodes([("node-a", True), ("node-b", True), ("node-c", False)])
+    assert seat.api.announce_nodes([("node-a", True)]) == ("node-b",)
+    assert seat.api.announce_nodes([("node-a", True)]) == ()
+    assert seat.api.announce_nodes([("node-a", True), ("node-b", True)]) == ()
+
+
 def test_a_dhcp_port_is_made_once_and_is_part_of_the_network(seat):
     seat.api.announce_nodes([("node-a", True), ("node-b", True)])
     one = seat.make_network("one")

@@ -43,10 +43,11 @@ _IDS_IN_A_URL = 50
 
 
 class _Bound(Wire, frozen=True):
-    """Answer of PUT nodes: ports bound now, and ports that still wait."""
+    """Answer of PUT nodes: ports bound now, ports that still wait, and nodes the report did not name."""
 
     bound: int
     waiting: int
+    withdrawn: tuple[str, ...] = ()
 
     @property
     def unfinished(self) -> bool:
@@ -143,16 +144,17 @@ class NeutronClient:
         """Make or mend the DHCP port of a network."""
         return self._read("dhcp_ports", DhcpPortReply, method="PUT", body=request).port
 
-    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> None:
-        """Tell which nodes there are, and whether each can take instances."""
+    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
+        """Tell which nodes there are, and whether each can take instances; returns those this made unavailable."""
         nodes = tuple(NodeItem(host=host, available=available) for host, available in sorted(hosts))
         report = NodeReport(nodes=nodes)
         # The plug-in binds what waited for a node in portions, so that no single request lasts long.
-        bound = self._read("nodes", _Bound, method="PUT", body=report)
+        first = bound = self._read("nodes", _Bound, method="PUT", body=report)
         while bound.unfinished:
             before, bound = bound, self._read("nodes", _Bound, method="PUT", body=report)
             if bound.waiting >= before.waiting:
                 break
+        return first.withdrawn
 
     def _page(self, what: str, kind: type[T], ids: Sequence[str] | None, marker: str | None, limit: int) -> T:
         if ids is None:

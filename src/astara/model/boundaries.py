@@ -193,7 +193,12 @@ class NeutronApi(Protocol):
 
     def ensure_dhcp_port(self, request: DhcpPortRequest) -> PortSnapshot: ...
 
-    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> None: ...
+    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
+        """Tell all nodes, each with whether it may get new work.
+
+        Returns nodes that somebody had announced, and that are unavailable now because they are not among these.
+        """
+        ...
 
 
 class EventSink(Protocol):

@@ -15,6 +15,7 @@ from cryptography import x509
 from astara.model.boundaries import NeutronApi
 from astara.model.errors import AstaraError
 from astara.model.operator import CheckLine, NodeLine
+from astara.runtime.nodes import SAME_NODES
 from astara.runtime.operator import CountingFeed
 from astara.runtime.options import Options
 from astara.runtime.version import astara_version
@@ -39,6 +40,7 @@ def examine(
     neutron: NeutronApi,
     feeds: Sequence[CountingFeed],
     nodes: Callable[[], Sequence[NodeLine]],
+    disputed: Callable[[], Sequence[str]],
     plugin_version: Callable[[], str | None],
 ) -> list[CheckLine]:
     """Make every check now; asks Neutron and every node."""
@@ -47,6 +49,7 @@ def examine(
         *(_feed(feed) for feed in feeds),
         *(check for line in nodes() for check in of_node(line)),
         *([] if options.nodes else [_bad("nodes", "no node is configured", "list node agents under [nodes]")]),
+        *of_dispute(disputed()),
         *_certificate(options),
         _writable(options.state_dir),
         _space(options.state_dir),
@@ -102,6 +105,13 @@ def of_node(line: NodeLine) -> Iterator[CheckLine]:
             f"copy {line.name}.crt and {line.name}.key to the node; astara-node uses them without a restart"
         )
         yield _expiry(f"certificate {line.name}", "shown by its agent,", line.certificate_expires_at, remedy)
+
+
+def of_dispute(nodes: Sequence[str]) -> Iterator[CheckLine]:
+    """Judge what NodeWatch.disputed says; nothing where all is well."""
+    if nodes:
+        detail = f"another orchestrator announces {', '.join(nodes)}; each makes the other's nodes unavailable"
+        yield _bad("nodes", detail, SAME_NODES)
 
 
 def _clock(node: str, ahead_s: float) -> CheckLine:

@@ -88,7 +88,7 @@ class Orchestrator:
                 started_at=clock.wall(),
             )
         )
-        self._metrics.observe_state(wiring.state(self.engine, self._feeds, self._watch.lines))
+        self._metrics.observe_state(wiring.state(self.engine, self._feeds, self._watch))
         self._admin = AdminServer(self.operator, options.admin_socket)
         self._metrics_server = MetricsServer(self._metrics, options.metrics_listen) if options.metrics_listen else None
         self._changes: Feed | None = None
@@ -142,7 +142,12 @@ class Orchestrator:
 
     def _examined(self, directory: NodeDirectory) -> list[CheckLine]:
         return doctor.examine(
-            self._options, self._neutron, self._feeds, directory.nodes, lambda: self._neutron.plugin_version
+            self._options,
+            self._neutron,
+            self._feeds,
+            directory.nodes,
+            lambda: self._watch.disputed,
+            lambda: self._neutron.plugin_version,
         )
 
     def _node_changed(self, host: str, keys: tuple[ResourceKey, ...] | None) -> None:

@@ -18,6 +18,8 @@ from astara.model.operator import NodeLine
 from astara.reconcile.boundaries import Metrics, NoMetrics
 
 _log = structlog.get_logger(__name__)
+#: What ends a dispute about nodes.
+SAME_NODES = "list the same node agents under [nodes] of every orchestrator, or stop the one that is not of this cloud"
 
 
 class Agents(Protocol):
@@ -114,6 +116,7 @@ class NodeWatch:
         self._lines: tuple[NodeLine, ...] = ()
         self._last_seen: dict[str, float] = {}
         self._told: Announcement | None = None
+        self._disputed: tuple[str, ...] = ()
         self._looked = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
@@ -121,6 +124,14 @@ class NodeWatch:
     def lines(self) -> tuple[NodeLine, ...]:
         """Return what the nodes said last."""
         return self._lines
+
+    @property
+    def disputed(self) -> tuple[str, ...]:
+        """Nodes that another orchestrator announces and our last announcement made unavailable.
+
+        The first one may withdraw nodes that were taken out of the configuration; later ones only what others said.
+        """
+        return self._disputed
 
     def start(self) -> None:
         """Ask and announce from now on."""
@@ -172,5 +183,10 @@ class NodeWatch:
         told = self._told
         if told is not None and told.nodes == nodes and now - told.at < self._options.announce_every_s:
             return
-        self._neutron.announce_nodes(nodes)
+        withdrawn = self._neutron.announce_nodes(nodes)
         self._told = Announcement(nodes, now)
+        self._disputed = () if told is None else withdrawn
+        if self._disputed:
+            _log.warning("nodes.disputed", nodes=self._disputed, remedy=SAME_NODES)
+        elif withdrawn:
+            _log.info("nodes.withdrawn", nodes=withdrawn)

@@ -13,10 +13,10 @@ from astara.intake.http_feed import HttpFeed, HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeed, RabbitFeedOptions
 from astara.model.boundaries import Clock, Driver, InstanceProvider
 from astara.model.errors import BadConfiguration
-from astara.model.operator import NodeLine
 from astara.reconcile.engine import Engine
 from astara.runtime import plugins
 from astara.runtime.metrics import OrchestratorMetrics, gauge
+from astara.runtime.nodes import NodeWatch
 from astara.runtime.operator import CountingFeed
 from astara.runtime.options import Options
 
@@ -86,9 +86,7 @@ def _feed(options: HttpFeedOptions | RabbitFeedOptions, clock: Clock, metrics: O
             return RabbitFeed(options, clock, metrics)
 
 
-def state(
-    engine: Engine, feeds: Iterable[CountingFeed], nodes: Callable[[], Iterable[NodeLine]]
-) -> Callable[[], Iterable[Metric]]:
+def state(engine: Engine, feeds: Iterable[CountingFeed], watch: NodeWatch) -> Callable[[], Iterable[Metric]]:
     """Return what a scrape reads: counts from memory, nobody is asked."""
 
     def read() -> Iterable[Metric]:
@@ -96,8 +94,10 @@ def state(
         yield gauge("astara_queue_depth", "Resources waiting for a look", {(): float(engine.inbox.depth)})
         yield gauge("astara_working", "Resources being looked at", {(): float(engine.inbox.working)})
         yield gauge("astara_brake_engaged", "1 while mass rebuilds are held back", {(): float(engine.brake().engaged)})
-        reachable = {line.name: float(line.reachable) for line in nodes()}
+        reachable = {line.name: float(line.reachable) for line in watch.lines()}
         yield gauge("astara_node_reachable", "1 while the node agent answers", _by_label(reachable), "node")
+        disputed = float(len(watch.disputed))
+        yield gauge("astara_nodes_disputed", "Nodes announced by another orchestrator only", {(): disputed})
         connected = {feed.name: float(feed.connected()) for feed in feeds}
         yield gauge("astara_feed_connected", "1 while the feed is connected", _by_label(connected), "feed")
 

@@ -153,9 +153,10 @@ class FakeNeutron:
             self.put_network(structs.replace(network, ports=(*others, port)))
             return port
 
-    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> None:
+    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
         with self._call("announce_nodes", write=True):
-            self.hosts = dict(hosts)
+            before, self.hosts = self.hosts, dict(hosts)
+            return tuple(sorted(host for host, available in before.items() if available and host not in self.hosts))
 
     @contextmanager
     def _call(self, name: str, ids: Sequence[str] | None = None, *, write: bool = False):

@@ -37,6 +37,14 @@ def test_a_nodes_certificate_is_told_thirty_days_before_it_expires(days: float, 
     assert ("astara ca issue node n1" in check.remedy) is not ok
 
 
+def test_a_dispute_about_nodes_is_told_with_their_names_and_remedy() -> None:
+    (check,) = doctor.of_dispute(("n7", "n9"))
+    assert not check.ok
+    assert "n7, n9" in check.detail
+    assert "[nodes]" in check.remedy
+    assert list(doctor.of_dispute(())) == []
+
+
 def test_what_an_answer_did_not_say_is_not_judged() -> None:
     assert set(node_checks()) == {"node n1"}
 

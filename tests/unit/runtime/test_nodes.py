@@ -58,11 +58,13 @@ class Neutron:
 
     announced: list[tuple[tuple[str, bool], ...]] = field(default_factory=list)
     away: bool = False
+    withdrawn: tuple[str, ...] = ()
 
-    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> None:
+    def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
         if self.away:
             raise Retry("Neutron does not answer", "start it")
         self.announced.append(tuple(hosts))
+        return self.withdrawn
 
 
 def watch(agents: Agents, neutron: Neutron, clock: Clock) -> NodeWatch:
@@ -103,6 +105,20 @@ def test_a_neutron_that_is_away_is_asked_again_soon_and_told_in_the_end() -> Non
     neutron.away = False
     nodes.look()
     assert neutron.announced == [(("n1", True), ("n2", True))]
+
+
+def test_nodes_of_another_orchestrator_are_disputed_until_it_is_silent_and_removed_ones_never() -> None:
+    neutron, clock = Neutron(withdrawn=("n9",)), Clock()
+    nodes = watch(Agents(), neutron, clock)
+    nodes.look()
+    assert nodes.disputed == ()
+    clock.time += 61
+    nodes.look()
+    assert nodes.disputed == ("n9",)
+    neutron.withdrawn = ()
+    clock.time += 61
+    nodes.look()
+    assert nodes.disputed == ()
 
 
 def test_a_node_that_does_not_answer_is_a_line_with_its_remedy() -> None:
