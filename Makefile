@@ -22,7 +22,8 @@ PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 WORKERS ?= 2
 SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$(ISOLATED) $(BIN)/python'
 
-.PHONY: help image image-twice machines demo demo-down test lint unit kernel e2e e2e-neutron lab lab-down storm bench install install-neutron need-root clean
+.PHONY: help image image-twice machines demo demo-down test lint unit kernel e2e e2e-neutron test-cloud lab lab-down storm bench install \
+	install-neutron install-cloud need-root clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
@@ -64,11 +65,14 @@ e2e: need-root install ## real Neutron, real instances, real packets, in a lab t
 e2e-neutron: need-root install install-neutron ## the core of them on RabbitMQ, MariaDB and MECH=ovs|ovn
 	@PYTHONPATH=tests $(IN_NEUTRON_LAB) $(PYTEST) tests/e2e_neutron
 
-lab: need-root install $(if $(filter neutron,$(PROFILE)),install-neutron) ## a cloud to play with: PROFILE=embedded|neutron MECH=ovs|ovn L3_AGENT=0|1
+test-cloud: need-root install-cloud ## a whole OpenStack: real machines, Nova's metadata, and routers that are Nova machines
+	@PYTHONPATH=tests $(BIN)/astara lab run --profile cloud --dir .lab/test-$$$$ -- $(PYTEST) tests/e2e_cloud
+
+lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1
 	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
 
-lab-down: ## end the labs of both profiles and delete their files
-	@if [ -x $(BIN)/astara ]; then for profile in embedded neutron; do $(BIN)/astara lab down --profile $$profile --purge; done; fi
+lab-down: ## end the labs of all profiles and delete their files
+	@if [ -x $(BIN)/astara ]; then for profile in embedded neutron cloud; do $(BIN)/astara lab down --profile $$profile --purge; done; fi
 
 # CUSTOM="folder folder": further packages, files and subsystems; docs/howto/build-an-image.md
 CUSTOM ?=
@@ -101,6 +105,9 @@ install: $(STAMPS)/lab
 
 install-neutron: $(STAMPS)/debian-neutron
 
+# Keystone, Glance, Placement and Nova choose their own libraries. libvirt's binding is Debian's, which fits Debian's libvirt.
+install-cloud: install install-neutron $(STAMPS)/cloud
+
 $(STAMPS)/debian: requirements/debian.txt requirements/install-debian
 	@requirements/install-debian requirements/debian.txt
 	@mkdir -p $(STAMPS) && touch $@
@@ -111,6 +118,21 @@ $(STAMPS)/debian-neutron: requirements/debian-neutron.txt requirements/install-d
 
 $(STAMPS)/debian-image: requirements/debian-image.txt requirements/install-debian $(STAMPS)/debian
 	@requirements/install-debian requirements/debian-image.txt
+	@touch $@
+
+$(STAMPS)/debian-cloud: requirements/debian-cloud.txt requirements/install-debian $(STAMPS)/debian-neutron
+	@requirements/install-debian requirements/debian-cloud.txt
+	@mkdir -p /var/lib/libvirt /var/cache/libvirt /var/log/libvirt
+	@touch $@
+
+$(STAMPS)/cloud: requirements-cloud.lock $(STAMPS)/debian-cloud $(STAMPS)/python
+	@echo "installing Keystone, Glance, Placement and Nova into $(VENV)/cloud (a minute or two)"
+	@test -x $(VENV)/cloud/bin/pip || python3 -m venv $(VENV)/cloud
+	@$(VENV)/cloud/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-cloud.lock
+	@for file in /usr/lib/python3/dist-packages/libvirt*.py /usr/lib/python3/dist-packages/libvirtmod*.so; do \
+		ln -sf "$$file" $(VENV)/cloud/lib/python3*/site-packages/; done
+	@$(VENV)/cloud/bin/python -c 'import libvirt' || { \
+		echo "$$(python3 --version) cannot load Debian's python3-libvirt: use Debian's python3" >&2; exit 1; }
 	@touch $@
 
 $(STAMPS)/python: requirements-lab.lock $(STAMPS)/debian

@@ -186,7 +186,7 @@ def run(place: Lab, variant: Variant, command: tuple[str, ...], *, keep: bool) -
 def _become(command: tuple[str, ...], place: Lab) -> None:
     from astara_lab.profiles.astara import BIN
 
-    environment = dict(os.environ) | client_environment()
+    environment = dict(os.environ) | client_environment(place)
     environment["PATH"] = f"{BIN}:{environment.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"
     environment |= {"ASTARA_LAB_DIR": str(place.root), "ASTARA_LAB_PROFILE": place.profile}
     try:

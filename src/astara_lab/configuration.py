@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from astara_lab import ini
 from astara_lab.ini import Sections
 from astara_lab.places import (
     ADMIN_SOCKET,
+    EXTERNAL_BRIDGE,
     EXTERNAL_PHYSNET,
     INTAKE_PORT,
     LOOPBACK,
@@ -47,6 +49,7 @@ class NeutronChoice:
     service_plugins: str
     service_providers: tuple[str, ...]
     further: Sections
+    physnets: Mapping[str, str] = field(default_factory=lambda: {EXTERNAL_PHYSNET: EXTERNAL_BRIDGE})  # name: bridge
 
 
 def neutron(lab: Lab, trust: Trust, choice: NeutronChoice) -> Sections:
@@ -98,7 +101,7 @@ def ml2(choice: NeutronChoice) -> dict[str, dict[str, ini.Value]]:
             "mechanism_drivers": choice.mechanism_drivers,
             "extension_drivers": "port_security,qos,dns_domain_keywords",
         },
-        "ml2_type_flat": {"flat_networks": EXTERNAL_PHYSNET},
+        "ml2_type_flat": {"flat_networks": ",".join(choice.physnets)},
         "securitygroup": {"enable_security_group": True},
     }
 

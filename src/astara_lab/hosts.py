@@ -11,7 +11,8 @@ from __future__ import annotations
 import ipaddress
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,12 @@ import msgspec
 
 from astara_lab.dhcp import Client
 from astara_lab.machine import INTERFACE, Machine
-from astara_lab.neutron_api import NeutronApi, Record
-from astara_lab.places import NODE_NAME, Lab
+from astara_lab.neutron_api import NeutronApi, Record, neutron_of
+from astara_lab.places import EXTERNAL_BRIDGE, NODE_NAME, Lab
 from astara_lab.plug import BridgePlug, Outlet, OvsPlug, Plug
 
 NETNS_PREFIX = "astara-host-"
 DEVICE_OWNER = "compute:lab"
-EXTERNAL_BRIDGE = "br-ex"
 
 _SLAAC_MODES = ("slaac", "dhcpv6-stateless")
 
@@ -92,7 +92,10 @@ class Hosts:
     """The machines of one lab. Use it inside the pod."""
 
     lab: Lab
-    neutron: NeutronApi = field(default_factory=NeutronApi)
+
+    @cached_property
+    def neutron(self) -> NeutronApi:
+        return neutron_of(self.lab)
 
     def add(
         self,
@@ -229,9 +232,9 @@ class OutsideHost(Machine):
     outlet: Outlet
 
     @classmethod
-    def open(cls, lab: Lab, network: str, *, neutron: NeutronApi | None = None, name: str = "outside") -> OutsideHost:
+    def open(cls, lab: Lab, network: str, *, name: str = "outside") -> OutsideHost:
         """Makes it (anew) on the external network of that name or id, with an address for each subnet's gateway_ip."""
-        api = neutron or NeutronApi()
+        api = neutron_of(lab)
         net = api.find("networks", network)
         subnets = api.list("subnets", network_id=net["id"])
         identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{net['id']}/{name}")

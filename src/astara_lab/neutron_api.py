@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from astara_lab.places import NEUTRON_URL
+from astara_lab.keystone import Token, token_of
+from astara_lab.places import NEUTRON_URL, Lab
 
 Record = dict[str, Any]
 
@@ -20,9 +21,13 @@ class NeutronRefused(LookupError):
 class NeutronApi:
     url: str = NEUTRON_URL
     timeout_s: float = 60.0
+    token: Token | None = None  # without Keystone: none
 
     def _call(self, method: str, path: str, **rest: Any) -> Any:
-        answer = httpx.request(method, f"{self.url}/v2.0/{path}", timeout=self.timeout_s, trust_env=False, **rest)
+        headers = {"X-Auth-Token": self.token()} if self.token else {}
+        answer = httpx.request(
+            method, f"{self.url}/v2.0/{path}", headers=headers, timeout=self.timeout_s, trust_env=False, **rest
+        )
         if answer.is_error:
             raise NeutronRefused(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None
@@ -53,3 +58,8 @@ class NeutronApi:
         except NeutronRefused as refused:
             if " 404 " not in str(refused):
                 raise
+
+
+def neutron_of(lab: Lab, timeout_s: float = 60.0) -> NeutronApi:
+    """The lab's Neutron, as the administrator."""
+    return NeutronApi(timeout_s=timeout_s, token=token_of(lab))

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PROFILES = ("embedded", "neutron")
+PROFILES = ("embedded", "neutron", "cloud")
 
 LOOPBACK = "127.0.0.1"
 NEUTRON_PORT = 19696
@@ -21,14 +21,32 @@ METRICS_PORT = 19811
 METADATA_PORT = 18775
 RABBIT_PORT = 15692
 MARIADB_PORT = 13306
+KEYSTONE_PORT = 15000
+GLANCE_PORT = 19292
+PLACEMENT_PORT = 18778
+NOVA_PORT = 18774
 
 NEUTRON_URL = f"http://{LOOPBACK}:{NEUTRON_PORT}"
+KEYSTONE_URL = f"http://{LOOPBACK}:{KEYSTONE_PORT}/v3"
+GLANCE_URL = f"http://{LOOPBACK}:{GLANCE_PORT}"
+PLACEMENT_URL = f"http://{LOOPBACK}:{PLACEMENT_PORT}"
+NOVA_URL = f"http://{LOOPBACK}:{NOVA_PORT}/v2.1"
 
 #: Name of the only node of a lab: Neutron's `host`, the node agent's name, OVN's chassis host name.
 NODE_NAME = "lab-node"
 
 #: Neutron's name of the provider network that leads outside.
 EXTERNAL_PHYSNET = "public"
+EXTERNAL_BRIDGE = "br-ex"
+
+#: Profile cloud: the provider network on which orchestrator and Nova instances meet, and the lab's own address there.
+MANAGEMENT_PHYSNET = "management"
+MANAGEMENT_BRIDGE = "br-mgmt"
+MANAGEMENT_CIDR = "192.0.2.0/24"
+MANAGEMENT_ADDRESS = "192.0.2.1"
+
+#: Name of the cloud in clouds.yaml.
+CLOUD_NAME = "astara"
 
 #: These live in the pod's private /run: short enough for a unix socket, gone with the pod.
 POD_RUN = Path("/run/astara-lab")
@@ -41,7 +59,7 @@ OVSDB_SOCKET = Path("/run/openvswitch/db.sock")
 
 @dataclass(frozen=True)
 class Lab:
-    """One lab: its directory and its profile ("embedded" or "neutron")."""
+    """One lab: its directory and its profile, one of PROFILES."""
 
     root: Path
     profile: str
@@ -68,8 +86,13 @@ class Lab:
         return self.run / "hosts"
 
     @property
+    def clouds(self) -> Path:
+        """clouds.yaml of profile cloud."""
+        return self.etc / "clouds.yaml"
+
+    @property
     def cache(self) -> Path:
-        """The template database: belongs to the installed Neutron, hence below the virtual environment."""
+        """What depends on installed versions only (template database, guest image): below the virtual environment."""
         return (Path(sys.prefix) if sys.prefix != sys.base_prefix else self.root) / "cache" / "astara-lab"
 
     def make_directories(self) -> None:
@@ -87,12 +110,17 @@ def find_lab(profile: str | None = None, directory: str | None = None) -> Lab:
     return Lab(Path(root).resolve(), profile)
 
 
-def client_environment() -> dict[str, str]:
-    """What `openstack` and openstacksdk need to talk to a lab's Neutron (without Keystone)."""
-    return {
-        "OS_AUTH_TYPE": "none",
-        "OS_ENDPOINT": NEUTRON_URL,
-        "OS_NETWORK_ENDPOINT_OVERRIDE": NEUTRON_URL,
+def client_environment(lab: Lab) -> dict[str, str]:
+    """What `openstack` and openstacksdk need to talk to a lab's services."""
+    if lab.profile == "cloud":
+        access = {"OS_CLOUD": CLOUD_NAME, "OS_CLIENT_CONFIG_FILE": str(lab.clouds)}
+    else:
+        access = {
+            "OS_AUTH_TYPE": "none",
+            "OS_ENDPOINT": NEUTRON_URL,
+            "OS_NETWORK_ENDPOINT_OVERRIDE": NEUTRON_URL,
+        }
+    return access | {
         "NO_PROXY": "*",
         "no_proxy": "*",
         "ASTARA_SOCKET": str(ADMIN_SOCKET),

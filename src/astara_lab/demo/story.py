@@ -130,7 +130,7 @@ def _from_outside(screen: Screen, stage: Stage) -> Iterator[Proof]:
     yield from proofs.floating_ip(stage, address)
     forwarded = stage.cloud.port_forwarding(stage.blue, stage.outside, db.port_id, db.v4)
     yield proofs.port_forwarding(stage, forwarded)
-    yield _command_line(screen)
+    yield _command_line(screen, stage.lab)
 
 
 def _second_tenant(screen: Screen, stage: Stage) -> Iterator[Proof]:
@@ -182,7 +182,7 @@ def _closing(screen: Screen, lab: Lab, result: Result) -> None:
     console.print("End it:\n  make demo-down")
 
 
-def _command_line(screen: Screen) -> Proof:
+def _command_line(screen: Screen, lab: Lab) -> Proof:
     """One call of the ordinary command line, shown as the user would see it."""
     words = ("router", "list", "-c", "ID", "-c", "Name", "-c", "Status")
     with screen.doing("$ openstack " + " ".join(words)):
@@ -191,7 +191,7 @@ def _command_line(screen: Screen) -> Proof:
             check=False,
             capture_output=True,
             text=True,
-            env=dict(os.environ) | client_environment(),
+            env=dict(os.environ) | client_environment(lab),
         )
     screen.console.print(done.stdout + done.stderr, markup=False)
     status = next((line.split("|")[3].strip() for line in done.stdout.splitlines() if " blue " in line), "absent")

@@ -59,7 +59,7 @@ class Setting:
 
 def environment(lab: Lab) -> dict[str, str]:
     """A clean one: nothing of the caller's reaches a service, but the paths of programs."""
-    return client_environment() | {
+    return client_environment(lab) | {
         "PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(lab.lib),
         "TMPDIR": POD_TEMPORARY,  # Neutron leaves files there that are named by process id: each pod needs its own

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from astara_lab import tasks
-from astara_lab.places import EXTERNAL_PHYSNET, LOOPBACK, MARIADB_PORT, NODE_NAME, OVSDB_SOCKET, RABBIT_PORT
+from astara_lab.places import (
+    EXTERNAL_BRIDGE,
+    EXTERNAL_PHYSNET,
+    LOOPBACK,
+    MARIADB_PORT,
+    NODE_NAME,
+    OVSDB_SOCKET,
+    RABBIT_PORT,
+)
 from astara_lab.profiles.astara import Setting, environment
 from astara_lab.tasks import BringUpError, Task
 
 USER = "astara"
-EXTERNAL_BRIDGE = "br-ex"
 INTEGRATION_BRIDGE = "br-int"
 OVN_RUN = Path("/run/ovn")
 
@@ -86,7 +94,7 @@ def rabbit(setting: Setting) -> Task:
     return Task("rabbit", tasks.service(setting.lab, setting.control, spec, tasks.port_open(LOOPBACK, RABBIT_PORT)))
 
 
-def mariadb(setting: Setting) -> Task:
+def mariadb(setting: Setting, databases: Sequence[str]) -> Task:
     """MariaDB with everything a lab can lose left out: binary log, double writes, flushing at each commit."""
     data, socket = setting.lab.lib / "mysql", setting.lab.run / "mysql.sock"
     options = {
@@ -103,6 +111,8 @@ def mariadb(setting: Setting) -> Task:
         "max-connections": 400,
         "character-set-server": "utf8mb4",
         "performance-schema": "OFF",
+        "sync-frm": 0,
+        "innodb-flush-method": "nosync",
     }
     words = [f"--{name}={value}" for name, value in options.items()]
     spec = setting.spec("mariadb", shutil.which("mariadbd") or "mariadbd", "--no-defaults", *words, "--skip-log-bin")
@@ -122,7 +132,7 @@ def mariadb(setting: Setting) -> Task:
         start()
         password = setting.trust.password
         statements = [
-            "CREATE DATABASE IF NOT EXISTS neutron CHARACTER SET utf8mb4;",
+            *(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4;" for name in databases),
             *(
                 f"GRANT ALL ON *.* TO '{USER}'@'{place}' IDENTIFIED BY '{password}';"
                 for place in ("localhost", LOOPBACK)
@@ -133,8 +143,11 @@ def mariadb(setting: Setting) -> Task:
     return Task("mariadb", work)
 
 
-def openvswitch(setting: Setting) -> list[Task]:
-    """Open vSwitch with two bridges. Its database is made anew with each pod: the devices it knew are gone."""
+def openvswitch(setting: Setting, physnets: Mapping[str, str]) -> list[Task]:
+    """Open vSwitch with br-int and each physical network's bridge.
+
+    Its database is made anew with each pod: the devices it knew are gone.
+    """
     run = OVSDB_SOCKET.parent
     database = setting.spec(
         "ovsdb",
@@ -164,10 +177,11 @@ def openvswitch(setting: Setting) -> list[Task]:
         ids = (f"external_ids:system-id={NODE_NAME}", f"external_ids:hostname={NODE_NAME}")
         vsctl(setting, "--no-wait", "set", "Open_vSwitch", ".", *ids)
         start_switch()
-        for bridge in (EXTERNAL_BRIDGE, INTEGRATION_BRIDGE):
+        for bridge in (*physnets.values(), INTEGRATION_BRIDGE):
             vsctl(setting, "--may-exist", "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev")
         vsctl(setting, "set", "bridge", INTEGRATION_BRIDGE, "fail_mode=secure")
-        command(setting, "ip", "link", "set", EXTERNAL_BRIDGE, "up")
+        for bridge in physnets.values():
+            command(setting, "ip", "link", "set", bridge, "up")
 
     return [Task("openvswitch", work)]
 

@@ -6,7 +6,7 @@ No L3 or DHCP agent: Astara stands in their place. With `l3_agent` they run and 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -14,8 +14,8 @@ import kombu
 
 from astara_lab import configuration, ini, tasks
 from astara_lab.configuration import PRIVSEP_CONTEXTS, NeutronChoice
-from astara_lab.neutron_api import NeutronApi, NeutronRefused
-from astara_lab.places import EXTERNAL_PHYSNET, LOOPBACK, NEUTRON_URL, OVSDB_SOCKET
+from astara_lab.neutron_api import NeutronRefused, neutron_of
+from astara_lab.places import LOOPBACK, NEUTRON_URL, OVSDB_SOCKET, Lab
 from astara_lab.profiles import daemons
 from astara_lab.profiles.astara import BIN, Setting, astara_tasks, environment
 from astara_lab.tasks import BringUpError, Task
@@ -28,13 +28,25 @@ _PLUGINS = "port_forwarding,qos,segments,trunk,revisions,timestamp,tag"
 
 
 def plan(setting: Setting) -> list[Task]:
-    choice = _choice(setting)
-    _write_files(setting, choice)
+    return planned(setting, choose(setting))
+
+
+def planned(
+    setting: Setting,
+    choice: NeutronChoice,
+    orchestrator: ini.Sections | None = None,
+    databases: Sequence[str] = ("neutron",),
+) -> list[Task]:
+    """The tasks of a Neutron so chosen, and of Astara beside it; writes their configuration files.
+
+    `orchestrator`: astara.conf, if it says more than where Neutron and the broker are.
+    """
+    _write_files(setting, choice, orchestrator)
     ovn = setting.variant.mech == "ovn"
     found = [
         daemons.rabbit(setting),
-        daemons.mariadb(setting),
-        *daemons.openvswitch(setting),
+        daemons.mariadb(setting, databases),
+        *daemons.openvswitch(setting, choice.physnets),
         *(daemons.ovn(setting) if ovn else ()),
         Task("database", _migrate(setting), ("mariadb",)),
         *_servers(setting),
@@ -45,7 +57,7 @@ def plan(setting: Setting) -> list[Task]:
     return found + astara_tasks(setting, node_after=("openvswitch",))
 
 
-def _choice(setting: Setting) -> NeutronChoice:
+def choose(setting: Setting) -> NeutronChoice:
     ovn = setting.variant.mech == "ovn"
     if ovn and setting.variant.l3_agent:
         raise BringUpError("OVN has no L3 agent: choose --mech ovs for it")
@@ -83,17 +95,17 @@ def _privsep(setting: Setting) -> dict[str, dict[str, ini.Value]]:
     return {f"privsep{context}": {"thread_pool_size": setting.variant.privsep_threads} for context in PRIVSEP_CONTEXTS}
 
 
-def _write_files(setting: Setting, choice: NeutronChoice) -> None:
+def _write_files(setting: Setting, choice: NeutronChoice, orchestrator: ini.Sections | None) -> None:
     lab, trust = setting.lab, setting.trust
     (lab.lib / "neutron/lock").mkdir(parents=True, exist_ok=True)
     ini.write(lab.etc / "neutron.conf", configuration.neutron(lab, trust, choice))
     (lab.etc / "neutron.conf").chmod(0o600)
     ini.write(lab.etc / "ml2.ini", configuration.ml2(choice) | _type_options(setting))
-    ini.write(lab.etc / "ovs_agent.ini", _ovs_agent())
+    ini.write(lab.etc / "ovs_agent.ini", _ovs_agent(choice.physnets))
     ini.write(lab.etc / "l3_agent.ini", _agent({"agent_mode": "legacy"}, "port_forwarding,conntrack_helper,ndp_proxy"))
     ini.write(lab.etc / "dhcp_agent.ini", _agent({"enable_isolated_metadata": True}))
     feed = configuration.orchestrator(lab, trust, feeds="rabbit", transport_url=choice.transport_url)
-    ini.write(lab.etc / "astara.conf", feed)
+    ini.write(lab.etc / "astara.conf", orchestrator or feed)
     (lab.etc / "astara.conf").chmod(0o600)
     ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=True))
     (lab.etc / "uwsgi.ini").write_text(configuration.api_server(_API_THREADS, setting.variant.api_processes))
@@ -120,9 +132,9 @@ _OVS: dict[str, ini.Value] = {
 }
 
 
-def _ovs_agent() -> dict[str, dict[str, ini.Value]]:
+def _ovs_agent(physnets: Mapping[str, str]) -> dict[str, dict[str, ini.Value]]:
     """Without a firewall driver: security groups are enforced in the OVN variant only."""
-    mappings = f"{EXTERNAL_PHYSNET}:{daemons.EXTERNAL_BRIDGE}"
+    mappings = ",".join(f"{physnet}:{bridge}" for physnet, bridge in physnets.items())
     own: dict[str, ini.Value] = {"local_ip": LOOPBACK, "bridge_mappings": mappings, "of_listen_port": 16633}
     return {
         "ovs": {**_OVS, **own},
@@ -184,7 +196,7 @@ def _servers(setting: Setting) -> list[Task]:
 
 def _layer_two_agent(setting: Setting) -> list[Task]:
     agent = setting.spec("neutron-ovs-agent", BIN / "neutron-openvswitch-agent", *_files(setting, "ovs_agent.ini"))
-    ready = _alive("neutron-openvswitch-agent")
+    ready = _alive(setting.lab, "neutron-openvswitch-agent")
     # An agent that calls before the RPC server listens loses its call and waits for a whole minute.
     needs = ("openvswitch", "neutron-rpc", "neutron")
     return [Task(agent.name, tasks.service(setting.lab, setting.control, agent, ready), needs)]
@@ -196,7 +208,7 @@ def _reference_agents(setting: Setting) -> list[Task]:
         spec = setting.spec(
             f"neutron-{name}-agent", BIN / f"neutron-{name}-agent", *_files(setting, f"{name}_agent.ini")
         )
-        ready = _alive(f"neutron-{name}-agent")
+        ready = _alive(setting.lab, f"neutron-{name}-agent")
         found.append(Task(spec.name, tasks.service(setting.lab, setting.control, spec, ready), ("neutron-ovs-agent",)))
     return found
 
@@ -205,7 +217,7 @@ def _ovn_finish(setting: Setting) -> list[Task]:
     """A flavor for Astara's routers, since OVN's own provider stays the default."""
 
     def flavor() -> None:
-        api = NeutronApi()
+        api = neutron_of(setting.lab)
         if api.list("flavors", name=FLAVOR):
             return
         profile = api.create_as("service_profiles", "service_profile", {"driver": OVN_PROVIDER, "metainfo": "{}"})
@@ -230,10 +242,10 @@ def _consumed(url: str, queues: tuple[str, ...]) -> Callable[[], bool]:
     return look
 
 
-def _alive(binary: str) -> Callable[[], bool]:
+def _alive(lab: Lab, binary: str) -> Callable[[], bool]:
     def look() -> bool:
         try:
-            return any(agent["alive"] for agent in NeutronApi(timeout_s=10.0).list("agents", binary=binary))
+            return any(agent["alive"] for agent in neutron_of(lab, 10.0).list("agents", binary=binary))
         except (NeutronRefused, httpx.HTTPError):
             return False
 

@@ -1,0 +1,78 @@
+"""Profile `cloud`: a whole OpenStack with real machines: profile `neutron` with Keystone, Glance, Placement and Nova.
+
+Astara's orchestrator is a service user of Keystone's; Nova's own metadata service stands where the other profiles
+have a stand-in for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+from astara_lab import cloud_configuration, configuration, keystone
+from astara_lab.ini import Sections
+from astara_lab.places import (
+    EXTERNAL_BRIDGE,
+    EXTERNAL_PHYSNET,
+    MANAGEMENT_ADDRESS,
+    MANAGEMENT_BRIDGE,
+    MANAGEMENT_CIDR,
+    MANAGEMENT_PHYSNET,
+)
+from astara_lab.profiles import daemons, guests, neutron, openstack
+from astara_lab.profiles.astara import Setting
+from astara_lab.tasks import BringUpError, Task
+
+#: The stand-in for Nova's metadata service, and what must not ask Neutron before there are tokens.
+_LEFT_OUT = "metadata"
+_NEEDS_A_TOKEN = ("neutron-ovs-agent", "orchestrator")
+
+
+def plan(setting: Setting) -> list[Task]:
+    if setting.variant.mech != "ovs" or setting.variant.l3_agent:
+        raise BringUpError("profile cloud knows Open vSwitch and Astara only; choose profile neutron for the others")
+    base = openstack.ground(setting)
+    setting.lab.clouds.touch(mode=0o600)
+    setting.lab.clouds.write_text(keystone.clouds_yaml(base.password))
+    choice = dataclasses.replace(
+        neutron.choose(setting),
+        physnets={EXTERNAL_PHYSNET: EXTERNAL_BRIDGE, MANAGEMENT_PHYSNET: MANAGEMENT_BRIDGE},
+    )
+    choice = dataclasses.replace(
+        choice, further=_merged(choice.further, cloud_configuration.neutron_of_the_cloud(base))
+    )
+    return [
+        *_told(neutron.planned(setting, choice, _orchestrator(setting, base), ("neutron", *openstack.DATABASES))),
+        *openstack.openstack(setting),
+        Task("management", _management(setting), ("openvswitch",)),
+        *guests.guests(setting),
+    ]
+
+
+def _merged(first: Sections, second: Sections) -> Sections:
+    return {name: {**first.get(name, {}), **second.get(name, {})} for name in (*first, *second)}
+
+
+def _told(planned: Iterable[Task]) -> list[Task]:
+    return [
+        dataclasses.replace(task, after=(*task.after, "catalogue")) if task.name in _NEEDS_A_TOKEN else task
+        for task in planned
+        if task.name != _LEFT_OUT
+    ]
+
+
+def _orchestrator(setting: Setting, base: cloud_configuration.Ground) -> Sections:
+    """astara.conf: what it always is, and who we are."""
+    plain = configuration.orchestrator(setting.lab, setting.trust, feeds="rabbit", transport_url=base.transport_url)
+    return _merged(plain, {"neutron": base.user("astara")})
+
+
+def _management(setting: Setting) -> Callable[[], None]:
+    """The lab's own end of the management network: from here the orchestrator reaches Nova's machines."""
+    length = MANAGEMENT_CIDR.partition("/")[2]
+
+    def work() -> None:
+        words = ("address", "replace", f"{MANAGEMENT_ADDRESS}/{length}", "dev", MANAGEMENT_BRIDGE)
+        daemons.command(setting, "ip", *words)
+
+    return work

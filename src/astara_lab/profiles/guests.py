@@ -1,0 +1,87 @@
+"""What a cloud offers its tenants from the first minute: a guest image, and sizes of machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from astara_lab import guest
+from astara_lab.keystone import token_of
+from astara_lab.places import GLANCE_URL, NOVA_URL
+from astara_lab.profiles.astara import Setting
+from astara_lab.tasks import BringUpError, Task
+
+IMAGE = "guest"
+#: Name: memory in MB, disk in GB. One virtual CPU each.
+FLAVORS = {"small": (128, 0), "medium": (256, 0), "large": (512, 0)}
+
+_TIMEOUT_S = 60.0
+
+
+def guests(setting: Setting) -> list[Task]:
+    def image() -> None:
+        made = guest.build(setting.lab.cache)
+        shop = Shop.open(setting)
+        kernel = shop.image("guest-kernel", made.kernel, "aki", {})
+        initramfs = shop.image("guest-initramfs", made.initramfs, "ari", {})
+        properties = {
+            "kernel_id": kernel,
+            "ramdisk_id": initramfs,
+            "os_command_line": guest.COMMAND_LINE,
+            "hw_machine_type": "pc",
+            "hw_disk_bus": "virtio",
+            "hw_vif_model": "virtio",
+        }
+        shop.image(IMAGE, made.disk, "raw", properties)
+
+    def flavors() -> None:
+        shop = Shop.open(setting)
+        for name, (ram, disk) in FLAVORS.items():
+            shop.flavor(name, ram, disk)
+
+    return [
+        Task("image", image, ("glance", "catalogue")),
+        Task("flavors", flavors, ("nova-api", "catalogue")),
+    ]
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Glance and Nova's sizes, as the administrator sees them; what is there is kept."""
+
+    client: httpx.Client
+
+    @classmethod
+    def open(cls, setting: Setting) -> Shop:
+        token = token_of(setting.lab)
+        headers = {"X-Auth-Token": token()} if token else {}
+        return cls(httpx.Client(headers=headers, timeout=_TIMEOUT_S, trust_env=False))
+
+    def image(self, name: str, file: Path, kind: str, properties: Mapping[str, str]) -> str:
+        """The id of the public image of that name, uploaded when it is not there."""
+        found = self._call("GET", f"{GLANCE_URL}/v2/images", params={"name": name, "status": "active"})["images"]
+        if found:
+            return str(found[0]["id"])
+        container = kind if kind in ("aki", "ari") else "bare"
+        body = {"name": name, "disk_format": kind, "container_format": container, "visibility": "public", **properties}
+        made = str(self._call("POST", f"{GLANCE_URL}/v2/images", json=body)["id"])
+        with file.open("rb") as content:
+            kind_of_content = {"Content-Type": "application/octet-stream"}
+            self._call("PUT", f"{GLANCE_URL}/v2/images/{made}/file", content=content, headers=kind_of_content)
+        return made
+
+    def flavor(self, name: str, ram_mb: int, disk_gb: int) -> None:
+        found = self._call("GET", f"{NOVA_URL}/flavors")["flavors"]
+        if all(flavor["name"] != name for flavor in found):
+            body = {"name": name, "ram": ram_mb, "vcpus": 1, "disk": disk_gb}
+            self._call("POST", f"{NOVA_URL}/flavors", json={"flavor": body})
+
+    def _call(self, method: str, url: str, **rest: Any) -> Any:
+        answer = self.client.request(method, url, **rest)
+        if answer.is_error:
+            raise BringUpError(f"{method} {url}: {answer.status_code} {answer.text[:500]}")
+        return answer.json() if answer.content else None

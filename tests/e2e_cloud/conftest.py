@@ -1,0 +1,87 @@
+"""A whole OpenStack to test on: Keystone, Glance, Placement, Nova with real machines, and Neutron with Astara.
+
+The tests run inside a lab: `make test-cloud`. What is missing is a failure, never a reason to skip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from astara_lab.places import CLOUD_NAME, Lab
+from astara_lab.waiting import until
+from e2e.conftest import OTHERS_WARNINGS, Cloud, external, lab, outside, tenancy
+
+with warnings.catch_warnings():
+    # Some of the SDK's dependencies import what Python has deprecated.
+    warnings.simplefilter("ignore")
+    import openstack
+
+__all__ = ["external", "lab", "outside"]
+
+#: An emulated machine boots in some six seconds; its neighbours may boot too.
+BOOT_S = 120.0
+_TIMEOUT_S = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            for ignored in OTHERS_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(ignored))
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+
+
+@pytest.fixture(scope="session")
+def connection(lab: Lab) -> Iterator[Any]:
+    """openstacksdk, as the administrator."""
+    if lab.profile != "cloud":
+        pytest.fail("these tests need a lab of profile cloud: make test-cloud")
+    made = openstack.connect(cloud=CLOUD_NAME)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def neutron(connection: Any) -> Any:
+    return connection.network
+
+
+@pytest.fixture
+def cloud(connection: Any, neutron: Any, external: Any) -> Iterator[Cloud]:
+    """The administrator's own project, for Nova serves a machine the metadata of its own project only."""
+    with tenancy(neutron, external) as found:
+        yield dataclasses.replace(found, project=connection.current_project_id)
+
+
+@pytest.fixture
+def boot(connection: Any) -> Iterator[Callable[..., Any]]:
+    """`boot("name", port)` starts a guest on a port and returns its server, ACTIVE; all go after the test."""
+    made: list[Any] = []
+
+    def start(name: str, port: Any) -> Any:
+        server = connection.compute.create_server(
+            name=name,
+            image_id=connection.image.find_image("guest").id,
+            flavor_id=connection.compute.find_flavor("small").id,
+            networks=[{"port": port.id}],
+        )
+        made.append(server)
+        return until(f"server {name} ACTIVE", lambda: _active(connection, server), BOOT_S)
+
+    yield start
+    for server in made:
+        connection.compute.delete_server(server.id, ignore_missing=True)
+    for server in made:
+        connection.compute.wait_for_delete(server, interval=0.5, wait=60)
+
+
+def _active(connection: Any, server: Any) -> Any:
+    shown = connection.compute.get_server(server.id)
+    assert shown.status != "ERROR", shown.fault
+    return shown if shown.status == "ACTIVE" else None
