@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from astara.contract.identity import roles_in
 from astara.model.errors import BadConfiguration
-
-_log = structlog.get_logger(__name__)
+from astara.peers.renewal import Renewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,61 +29,29 @@ def context_for(identity: Identity, role: str) -> ssl.SSLContext:
     Raises:
         BadConfiguration: naming the file that cannot be read or does not fit the others.
     """
+    socket_class = _socket_for(role)
     context = _RenewingContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.source = _Source(identity, role)
+    paths = (identity.ca_file, identity.cert_file, identity.key_file)
+    context.source = Renewed(paths, lambda: _context(identity, socket_class), BadConfiguration)
     return context
-
-
-class _Source:
-    """The context made of the files as they are; a renewal that cannot be used, or is half written, is waited for."""
-
-    def __init__(self, identity: Identity, role: str) -> None:
-        self._identity = identity
-        self._socket_class = _socket_for(role)
-        self._stamp = _stamp(identity)
-        self._context = self._made()
-
-    def context(self) -> ssl.SSLContext:
-        stamp = _stamp(self._identity)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._context = self._made()
-            except BadConfiguration as error:
-                _log.warning("tls.not-renewed", reason=str(error), remedy=error.remedy)
-            else:
-                _log.info("tls.renewed", cert_file=str(self._identity.cert_file))
-        return self._context
-
-    def _made(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.check_hostname = False
-        context.sslsocket_class = self._socket_class
-        _load(context, self._identity)
-        return context
 
 
 class _RenewingContext(ssl.SSLContext):
     """What an HTTP client is given once and asks for each connection: that is made by the context of now."""
 
-    source: _Source
+    source: Renewed[ssl.SSLContext]
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
-        return self.source.context().wrap_socket(*args, **kwargs)
+        return self.source.now().wrap_socket(*args, **kwargs)
 
 
-def _stamp(identity: Identity) -> tuple[tuple[int, int, int] | None, ...]:
-    """Return what changes whenever a file is written or replaced; three system calls."""
-    return tuple(map(_stamp_of, (identity.ca_file, identity.cert_file, identity.key_file)))
-
-
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+def _context(identity: Identity, socket_class: type[ssl.SSLSocket]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.sslsocket_class = socket_class
+    _load(context, identity)
+    return context
 
 
 def _load(context: ssl.SSLContext, identity: Identity) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import structlog
 from cheroot.makefile import MakeFile
 from cheroot.ssl import Adapter
 
-_log = structlog.get_logger(__name__)
-_Stamp: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+from astara.peers.renewal import Renewed
 
 
 class CannotServe(Exception):
@@ -31,27 +29,16 @@ class CertificateFiles:
 class RenewingTls(Adapter):
     """Wraps accepted sockets without talking to the peer yet, with what the files hold now.
 
-    A renewal that cannot be used, or is half written, is logged and what was read before stays in use; whenever the
-    files change again they are read again. Raises CannotServe at construction only.
+    Raises CannotServe at construction only: see peers.renewal.
     """
 
     def __init__(self, files: CertificateFiles) -> None:
-        self._files = files
-        self._stamp = _stamp(files)
-        self._context = _context(files)
+        paths = (files.ca_file, files.cert_file, files.key_file)
+        self._contexts = Renewed(paths, lambda: _context(files), CannotServe)
 
     def context(self) -> ssl.SSLContext:
         """Return what new connections are made with, read again when a file has changed."""
-        stamp = _stamp(self._files)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._context = _context(self._files)
-            except CannotServe as error:
-                _log.warning("tls.not_renewed", reason=str(error))
-            else:
-                _log.info("tls.renewed", cert_file=str(self._files.cert_file))
-        return self._context
+        return self._contexts.now()
 
     def bind(self, sock: Any) -> Any:
         return sock
@@ -64,19 +51,6 @@ class RenewingTls(Adapter):
 
     def makefile(self, sock: Any, mode: str = "r", bufsize: int = -1) -> Any:
         return MakeFile(sock, mode, bufsize)
-
-
-def _stamp(files: CertificateFiles) -> _Stamp:
-    """Return what changes whenever a file is written or replaced; three system calls."""
-    return tuple(map(_stamp_of, (files.ca_file, files.cert_file, files.key_file)))
-
-
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _context(files: CertificateFiles) -> ssl.SSLContext:
