@@ -115,6 +115,7 @@ class NodeWatch:
         self._options = options
         self._lines: tuple[NodeLine, ...] = ()
         self._last_seen: dict[str, float] = {}
+        self._changed_at = 0.0  # when a node last came or went (monotonic)
         self._told: Announcement | None = None
         self._disputed: tuple[str, ...] = ()
         self._looked = threading.Event()
@@ -165,18 +166,21 @@ class NodeWatch:
         now = self._clock.now()
         self._last_seen.update((line.name, now) for line in self._lines if line.reachable)
         for line in self._lines:
-            self._note(line, before.get(line.name))
+            self._note(line, before.get(line.name), now)
         try:
             self._announce(judged(self._lines, self._last_seen, now, self._options.grace_s), now)
         except AstaraError as error:
             _log.warning("nodes.not-announced", error=str(error), remedy=error.remedy)
             return self._options.retry_s
-        # A node that is not there yet is about to be: at a start everything starts at once.
-        return self._options.ask_every_s if all(line.reachable for line in self._lines) else self._options.retry_s
+        # A node that is not there yet is about to be: at a start everything starts at once. One that stays away is not.
+        complete = all(line.reachable for line in self._lines)
+        soon = not complete and now - self._changed_at < self._options.grace_s
+        return self._options.retry_s if soon else self._options.ask_every_s
 
-    def _note(self, line: NodeLine, was_reachable: bool | None) -> None:
+    def _note(self, line: NodeLine, was_reachable: bool | None, now: float) -> None:
         if line.reachable == was_reachable:
             return
+        self._changed_at = now
         _log.info("node.reachable" if line.reachable else "node.unreachable", node=line.name, error=line.error)
 
     def _announce(self, nodes: tuple[tuple[str, bool], ...], now: float) -> None:

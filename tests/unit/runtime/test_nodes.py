@@ -107,6 +107,17 @@ def test_a_neutron_that_is_away_is_asked_again_soon_and_told_in_the_end() -> Non
     assert neutron.announced == [(("n1", True), ("n2", True))]
 
 
+def test_a_node_that_is_away_is_asked_for_often_at_first_and_then_no_more_than_the_others() -> None:
+    """One dead node among hundreds must not have all of them asked every second for ever."""
+    agents, clock, options = Agents(away={"n2"}), Clock(), NodeWatchOptions()
+    nodes = watch(agents, Neutron(), clock)
+    assert nodes.look() == options.retry_s
+    clock.time += options.grace_s
+    assert nodes.look() == options.ask_every_s
+    agents.away = {"n1"}
+    assert nodes.look() == options.retry_s
+
+
 def test_nodes_of_another_orchestrator_are_disputed_until_it_is_silent_and_removed_ones_never() -> None:
     neutron, clock = Neutron(withdrawn=("n9",)), Clock()
     nodes = watch(Agents(), neutron, clock)
