@@ -27,6 +27,7 @@ from astara.model.operator import (
     InstanceLine,
     Operator,
     PluginLine,
+    PoolLine,
     ResourceDetail,
     ResourceLine,
     StatusSummary,
@@ -204,6 +205,7 @@ def raw(path: Path, method: str, path_asked: str, body: bytes) -> tuple[int, dic
         (("drivers",), tuple[PluginLine, ...]),
         (("providers",), tuple[PluginLine, ...]),
         (("doctor",), tuple[CheckLine, ...]),
+        (("pool",), tuple[PoolLine, ...]),
         (("resync", "--all"), ResyncReply),
     ],
 )
@@ -236,6 +238,7 @@ def test_actions_answer_json_too(path: Path, words: Sequence[str]) -> None:
         (("providers",), ("namespace",)),
         (("brake", "release"), ("released",)),
         (("doctor",), ("everything is well",)),
+        (("pool",), ("microvm", "node-1", "1..4", "12", "failing", "the node's disk is full")),
     ],
 )
 def test_tables_show_what_matters_and_never_cut_an_identifier(

@@ -1,8 +1,13 @@
-"""The suite of providers on the simulated one and on network namespaces, through a real node agent and real TLS."""
+"""The suite of providers on the simulated one and on network namespaces, through a real node agent and real TLS.
+
+Each also with spares in front (pool/): whoever asks cannot tell an adopted instance from one made for them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
 
 import pytest
 
@@ -10,10 +15,27 @@ from astara.clients.appliance import NodeEndpoint, NodeTimeouts
 from astara.clients.nodes import NodeFleet
 from astara.contract.codec import digest
 from astara.contract.generation import Generation
+from astara.model.boundaries import AdoptingProvider
+from astara.pool.boundaries import NoPoolMetrics
+from astara.pool.deficit import Shelf, Size
+from astara.pool.keeper import Keeper
+from astara.pool.options import Kind, PoolOptions
+from astara.pool.provider import WarmProvider
+from astara.pool.stock import Account, Stock
 from astara.providers.memory.cloud import MemoryCloud
 from astara.providers.memory.provider import MemoryProvider
 from astara.providers.namespace.provider import NamespaceProvider
-from astara_suites.providers import REFUSED, AdoptionSuite, InstanceProviderSuite, World
+from astara.reconcile.clock import SystemClock
+from astara_suites.providers import (
+    NOW,
+    REFUSED,
+    AdoptionSuite,
+    InstanceProviderSuite,
+    World,
+    a_key,
+    spares,
+    wanted,
+)
 from support.node_agent import NODE, PROBE, Deployment, isolated, running
 
 
@@ -36,6 +58,70 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for instance in provider.list().instances:
             provider.delete(instance, Generation(99, 0))
         fleet.close()
+
+
+SPARES = 6
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A provider with spares in front, and what keeps them."""
+
+    world: World
+    stock: Stock
+    keeper: Keeper
+
+    @classmethod
+    def over(cls, world: World) -> Pooled:
+        options = PoolOptions(sizes={Kind(world.provider.name): Size(SPARES, SPARES)})
+        provider, clock = cast(AdoptingProvider, world.provider), SystemClock()
+        stock = Stock(options, clock)
+        warm = WarmProvider(provider, stock, lambda: None, NoPoolMetrics())
+        return cls(
+            World(warm, world.host, world.silent_host),
+            stock,
+            Keeper({provider.name: provider}, stock, options, clock),
+        )
+
+    @property
+    def account(self) -> Account:
+        return self.stock.account(Shelf(self.world.provider.name, self.world.host))
+
+
+@pytest.fixture
+def pooled_memory(memory: World) -> Pooled:
+    assert isinstance(memory.provider, MemoryProvider)
+    memory.provider.cloud.hosts = (NODE, "silent")
+    return Pooled.over(memory)
+
+
+@pytest.fixture(scope="module")
+def pooled_namespace(namespace: World) -> Pooled:
+    return Pooled.over(namespace)
+
+
+@pytest.fixture(params=["pooled_memory", pytest.param("pooled_namespace", marks=pytest.mark.kernel)])
+def pooled(request: pytest.FixtureRequest) -> Pooled:
+    made: Pooled = request.getfixturevalue(request.param)
+    made.keeper.look()
+    return made
+
+
+class TestPooledProvider(InstanceProviderSuite):
+    @pytest.fixture
+    def world(self, pooled: Pooled) -> World:
+        return pooled.world
+
+
+def test_with_spares_in_front_an_instance_is_one_of_them_and_the_shelf_fills_again(pooled: Pooled) -> None:
+    before, key = pooled.account, a_key()
+    pooled.world.provider.create(key, wanted(pooled.world), NOW)
+    assert (pooled.account.hits, pooled.account.misses) == (before.hits + 1, before.misses)
+    assert len(spares(pooled.world)) == SPARES - 1
+    pooled.keeper.look()
+    assert len(spares(pooled.world)) == SPARES
+    [line] = [line for line in pooled.keeper.lines() if line.host == pooled.world.silent_host]
+    assert line.state == "away"
 
 
 class TestInstanceProvider(InstanceProviderSuite, AdoptionSuite):

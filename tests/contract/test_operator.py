@@ -15,6 +15,10 @@ from astara.admin.server import AdminServer
 from astara.model.errors import Gone
 from astara.model.operator import CheckLine, Operator
 from astara.model.resource import ResourceKey
+from astara.pool.deficit import Size
+from astara.pool.keeper import Keeper
+from astara.pool.options import Kind, PoolOptions
+from astara.pool.stock import Stock
 from astara.providers.memory.provider import MemoryProvider
 from astara.runtime.operator import Parts, RunningOperator
 from support.builders.resources import router
@@ -44,6 +48,10 @@ def running_office() -> Office:
         world.neutron.put_router(router(f"r{number}"))
     orchestrator = world.orchestrator()
     orchestrator.run(60)
+    clock, options = world.clock, PoolOptions(sizes={Kind("memory"): Size(1, 2)})
+    world.cloud.hosts = ("h1",)
+    keeper = Keeper({"memory": MemoryProvider(world.cloud, clock.wall)}, Stock(options, clock), options, clock)
+    keeper.look()
     parts = Parts(
         engine=orchestrator.engine,
         feeds=(),
@@ -52,6 +60,7 @@ def running_office() -> Office:
         nodes=lambda: (),
         trouble=lambda: None,
         checks=lambda: (CheckLine(check="neutron", ok=True, detail="answers"),),
+        pool=keeper.lines,
         started_at=0.0,
     )
     return Office(RunningOperator(parts), ResourceKey("router", "r1"), lambda: orchestrator.run(120))
@@ -157,3 +166,10 @@ def test_drivers_providers_and_checks_are_named(office: Office) -> None:
     assert "router" in [line.name for line in office.operator.drivers()]
     assert office.operator.providers()
     assert office.operator.doctor()
+
+
+def test_every_shelf_of_the_pool_says_how_many_are_there_and_why_not_more(office: Office) -> None:
+    [line] = office.operator.pool()
+    assert line.floor <= line.wanted <= line.ceiling
+    assert line.ready >= 1
+    assert (line.state == "ok") == (not line.because)

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from astara.contract.generation import Generation
 from astara.model.resource import ResourceKey
+from astara.pool.deficit import Size
+from astara.pool.options import Kind, PoolOptions
 from support.builders.resources import router
 from support.simulation import Orchestrator, World
 from support.strategies import Deed, delete_router, histories, put_router, wishes
@@ -17,6 +19,15 @@ LAW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 
 class Killed(BaseException):
     """The process is gone, in the middle of whatever it did."""
+
+
+def a_world(warm: bool) -> World:
+    """Every law holds with warm instances too: one is kept on every host."""
+    if not warm:
+        return World()
+    world = World(pool=PoolOptions(sizes={Kind("memory"): Size(1, 1)}))
+    world.cloud.hosts = ("h1", "h2")
+    return world
 
 
 def wished_shape(world: World) -> object:
@@ -35,9 +46,10 @@ def wished_shape(world: World) -> object:
     deeds=histories(),
     order=st.randoms(use_true_random=False),
     pauses=st.lists(st.sampled_from((0.0, 0.0, 3.0, 70.0)), min_size=8, max_size=8),
+    warm=st.booleans(),
 )
-def test_path__any_order_loss_or_doubling_of_events_then_one_resync_gives_the_same_end(deeds, order, pauses):
-    world = World()
+def test_path__any_order_loss_or_doubling_of_events_then_one_resync_gives_the_same_end(deeds, order, pauses, warm):
+    world = a_world(warm)
     orchestrator = world.orchestrator()
     late: list[Deed] = []
     for deed, pause in zip(deeds, pauses, strict=False):
@@ -53,10 +65,11 @@ def test_path__any_order_loss_or_doubling_of_events_then_one_resync_gives_the_sa
 
 
 @LAW
-@given(deeds=st.lists(wishes(), min_size=1, max_size=5), twice=st.booleans())
-def test_replay__a_plan_applied_twice_or_interleaved_with_a_change_gives_the_same_end(deeds, twice):
-    world = World()
+@given(deeds=st.lists(wishes(), min_size=1, max_size=5), twice=st.booleans(), warm=st.booleans())
+def test_replay__a_plan_applied_twice_or_interleaved_with_a_change_gives_the_same_end(deeds, twice, warm):
+    world = a_world(warm)
     orchestrator = world.orchestrator()
+    orchestrator.run(5)
     reconciler = orchestrator.engine._reconciler
     for deed in deeds:
         deed.happen(world)
@@ -110,12 +123,20 @@ def restore(world: World, orchestrator: Orchestrator, routers, networks) -> None
 
 
 @LAW
-@given(before=histories(4), after=histories(4), kill_at=st.integers(0, 25), again_at=st.integers(0, 25))
+@given(
+    before=histories(4),
+    after=histories(4),
+    kill_at=st.integers(0, 25),
+    again_at=st.integers(0, 25),
+    warm=st.booleans(),
+)
 @example(
-    before=[put_router(router())], after=[delete_router("r1")], kill_at=0, again_at=0
+    before=[put_router(router())], after=[delete_router("r1")], kill_at=0, again_at=0, warm=False
 )  # nobody's, and no event of it
-def test_interrupt__killed_between_any_two_steps_an_empty_memory_reaches_the_same_end(before, after, kill_at, again_at):
-    world = World()
+def test_interrupt__killed_between_any_two_steps_an_empty_memory_reaches_the_same_end(
+    before, after, kill_at, again_at, warm
+):
+    world = a_world(warm)
     orchestrator = world.orchestrator()
     for deed in before:
         deed.happen(world, orchestrator)
@@ -148,9 +169,9 @@ def live_until_killed(world: World, orchestrator: Orchestrator, moment: int) -> 
 
 
 @LAW
-@given(deeds=histories())
-def test_stillness__a_settled_world_plans_nothing_and_touches_nothing(deeds):
-    world = World()
+@given(deeds=histories(), warm=st.booleans())
+def test_stillness__a_settled_world_plans_nothing_and_touches_nothing(deeds, warm):
+    world = a_world(warm)
     orchestrator = world.orchestrator()
     for deed in deeds:
         deed.happen(world, orchestrator)
@@ -170,9 +191,9 @@ def test_stillness__a_settled_world_plans_nothing_and_touches_nothing(deeds):
 
 
 @LAW
-@given(deeds=histories(), turns=st.lists(st.booleans(), min_size=8, max_size=8))
-def test_one_owner__of_two_that_both_believe_they_own_it_the_older_is_refused(deeds, turns):
-    world = World()
+@given(deeds=histories(), turns=st.lists(st.booleans(), min_size=8, max_size=8), warm=st.booleans())
+def test_one_owner__of_two_that_both_believe_they_own_it_the_older_is_refused(deeds, turns, warm):
+    world = a_world(warm)
     older, newer = world.orchestrator(), world.orchestrator()
     for deed, mine in zip(deeds, turns, strict=False):
         deed.happen(world, older)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-from astara.model.boundaries import Event
+from astara.contract.agent import SPARE
+from astara.model.boundaries import Event, InstanceProvider
 from astara.model.resource import ResourceKey
+from astara.pool.boundaries import NoPoolMetrics
+from astara.pool.keeper import Keeper
+from astara.pool.options import PoolOptions
+from astara.pool.provider import WarmProvider
+from astara.pool.stock import Stock
 from astara.providers.memory.cloud import MemoryCloud, Simulated
 from astara.providers.memory.provider import MemoryProvider
 from astara.reconcile.engine import Engine
@@ -24,6 +31,8 @@ class World:
     cloud: MemoryCloud = field(default_factory=MemoryCloud)
     records: FakeRecords = field(default_factory=FakeRecords)
     clock: VirtualClock = field(default_factory=VirtualClock)
+    #: What every orchestrator here keeps warm.
+    pool: PoolOptions | None = None
 
     def orchestrator(self, options: EngineOptions | None = None) -> Orchestrator:
         """Start one with empty memory and a new term."""
@@ -32,8 +41,14 @@ class World:
     def instances(self) -> dict[str, list[Simulated]]:
         found: dict[str, list[Simulated]] = {}
         for instance in self.cloud.instances.values():
-            found.setdefault(instance.key.id, []).append(instance)
+            if instance.key.driver != SPARE:
+                found.setdefault(instance.key.id, []).append(instance)
         return found
+
+    def spares(self, host: str = "h1") -> list[Simulated]:
+        """Return the warm instances of a host, the oldest first."""
+        found = [one for one in self.cloud.instances.values() if (one.key.driver, one.host) == (SPARE, host)]
+        return sorted(found, key=lambda one: (one.created_at, one.id))
 
     def only(self, identifier: str = "r1") -> Simulated:
         """Return the one instance of a resource; there must be exactly one."""
@@ -41,11 +56,12 @@ class World:
         return instance
 
     def shape(self) -> object:
-        """Return what matters of the end state, free of ids, times and generations."""
+        """Return what matters of the end state, free of ids, times, generations and spares."""
         return (
             sorted(
                 (str(i.key), i.slot, i.host, i.health.value, i.digest or "", tuple(sorted(i.ports)))
                 for i in self.cloud.instances.values()
+                if i.key.driver != SPARE
             ),
             sorted(
                 (r.id, r.status, tuple(p.status for p in r.interfaces)) for r in self.neutron.routers_by_id.values()
@@ -58,10 +74,18 @@ class Orchestrator:
 
     def __init__(self, world: World, options: EngineOptions) -> None:
         self.world = world
+        memory = MemoryProvider(world.cloud, world.clock.wall)
+        self.provider: InstanceProvider = memory
+        self.keeper: Keeper | None = None
+        self._tend_at = world.clock.now()
+        if world.pool is not None:
+            stock = Stock(world.pool, world.clock)
+            self.provider = WarmProvider(memory, stock, self._wake, NoPoolMetrics())
+            self.keeper = Keeper({"memory": memory}, stock, world.pool, world.clock, wake=self._wake)
         self.engine = Engine(
             neutron=world.neutron,
             drivers={"router": SlottedRouters(), "network": PortedNetworks()},
-            providers={"memory": MemoryProvider(world.cloud, world.clock.wall)},
+            providers={"memory": self.provider},
             records=world.records,
             clock=world.clock,
             term=world.records.next_term(),
@@ -85,7 +109,7 @@ class Orchestrator:
         """Let time pass: every look happens when it is due."""
         until = self.world.clock.now() + for_s
         while True:
-            next_look_s = self.engine.schedule.run_due()
+            next_look_s = min(self.engine.schedule.run_due(), self._tend_pool())
             self.work()
             now = self.world.clock.now()
             due = self.engine.inbox.next_due()
@@ -96,6 +120,20 @@ class Orchestrator:
                 self.work()
                 return
             self.world.clock.advance(max(step, 1e-6))
+
+    def _wake(self) -> None:
+        assert self.world.pool is not None
+        self._tend_at = min(self._tend_at, self.world.clock.now() + self.world.pool.settle_s)
+
+    def _tend_pool(self) -> float:
+        """Look at the pool when that is due; returns seconds until the next time."""
+        now = self.world.clock.now()
+        if self.keeper is None:
+            return math.inf
+        if self._tend_at <= now:
+            self._tend_at = math.inf
+            self._tend_at = min(now + self.keeper.look(), self._tend_at)
+        return self._tend_at - now
 
     def phase(self, identifier: str = "r1", driver: str = "router") -> str:
         [line] = self.engine.ledger.lines([ResourceKey(driver, identifier)]) or [None]

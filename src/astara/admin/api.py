@@ -11,6 +11,7 @@
     GET  /v1/instances                         [InstanceLine]
     GET  /v1/instances/{id}/console-log        text/plain
     GET  /v1/drivers, /v1/providers            [PluginLine]
+    GET  /v1/pool                              [PoolLine]
     GET  /v1/doctor                            [CheckLine]
     POST /v1/brake/release                     -> 204
 

@@ -26,6 +26,7 @@ _COMMANDS = {
     "resync": "astara.admin.commands.resource:resync",
     "drivers": "astara.admin.commands.plugins:drivers",
     "providers": "astara.admin.commands.plugins:providers",
+    "pool": "astara.admin.commands.pool:pool",
     "doctor": "astara.admin.commands.doctor:doctor",
     "brake": "astara.admin.commands.brake:brake",
     "ca": "astara.admin.commands.ca:ca",

@@ -18,6 +18,7 @@ from astara.model.operator import (
     HistoryLine,
     InstanceLine,
     PluginLine,
+    PoolLine,
     ResourceDetail,
     ResourceLine,
     StatusSummary,
@@ -84,6 +85,9 @@ class OperatorClient:
 
     def doctor(self) -> Sequence[CheckLine]:
         return self._get("/doctor", tuple[CheckLine, ...])
+
+    def pool(self) -> Sequence[PoolLine]:
+        return self._get("/pool", tuple[PoolLine, ...])
 
     def _get(self, path: str, kind: type[T]) -> T:
         return self._decode(self._request("GET", path), kind)

@@ -99,6 +99,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("GET", r"/instances/(?P<id>[^/]+)/console-log", _console_log),
         ("GET", r"/drivers", lambda call: _json(list(call.operator.drivers()))),
         ("GET", r"/providers", lambda call: _json(list(call.operator.providers()))),
+        ("GET", r"/pool", lambda call: _json(list(call.operator.pool()))),
         ("GET", r"/doctor", lambda call: _json(list(call.operator.doctor()))),
         ("POST", r"/brake/release", _release_brake),
     )

@@ -113,6 +113,25 @@ class PluginLine(Wire, frozen=True):
     description: str
 
 
+class PoolLine(Wire, frozen=True):
+    """Warm instances of one kind on one host. `nics`: 0 where ports are plugged later."""
+
+    provider: str
+    host: str
+    image: str | None
+    nics: int
+    floor: int
+    ceiling: int
+    wanted: int  # between the two, by demand
+    ready: int
+    coming: int
+    hits: int
+    misses: int
+    refill_s: float | None  # how long one takes, None: none was made yet
+    state: str  # "ok", "refilling", "waiting" (for real work), "failing", "away" (the host), "unneeded"
+    because: str = ""
+
+
 class Operator(Protocol):
     """Raises `model.errors.Gone` for a resource or instance nobody knows."""
 
@@ -149,3 +168,7 @@ class Operator(Protocol):
     def providers(self) -> Sequence[PluginLine]: ...
 
     def doctor(self) -> Sequence[CheckLine]: ...
+
+    def pool(self) -> Sequence[PoolLine]:
+        """Return every shelf of warm instances as last seen."""
+        ...

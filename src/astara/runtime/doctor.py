@@ -14,7 +14,7 @@ from cryptography import x509
 
 from astara.model.boundaries import NeutronApi
 from astara.model.errors import AstaraError
-from astara.model.operator import CheckLine, NodeLine
+from astara.model.operator import CheckLine, NodeLine, PoolLine
 from astara.runtime.nodes import SAME_NODES
 from astara.runtime.operator import CountingFeed
 from astara.runtime.options import Options
@@ -54,6 +54,18 @@ def examine(
         _writable(options.state_dir),
         _space(options.state_dir),
     ]
+
+
+def of_pool(lines: Sequence[PoolLine]) -> Iterator[CheckLine]:
+    """Judge what is kept warm; a host that is away has a line of its own already."""
+    for line in lines:
+        check = f"pool {line.provider} on {line.host}"
+        if line.state == "failing":
+            yield _bad(
+                check, f"{line.ready} of {line.wanted} spares: {line.because}", "see `astara pool`; requests start cold"
+            )
+        elif line.state != "away":
+            yield _ok(check, f"{line.ready} of {line.wanted} spares are ready")
 
 
 def _neutron(neutron: NeutronApi, url: str, plugin_version: Callable[[], str | None]) -> Iterator[CheckLine]:

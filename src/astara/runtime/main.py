@@ -16,6 +16,7 @@ from astara.clients.node_feed import Feed
 from astara.model.errors import BadConfiguration
 from astara.model.operator import CheckLine
 from astara.model.resource import ResourceKey
+from astara.pool.service import Pool
 from astara.reconcile.clock import SystemClock
 from astara.reconcile.engine import Engine
 from astara.records.store import SqliteRecords
@@ -59,14 +60,14 @@ class Orchestrator:
         self._metrics = OrchestratorMetrics()
         self._neutron = NeutronClient(options.neutron, options.credentials, self._metrics.neutron_call)
         self._agents = wiring.fleet(options)
-        self._providers = wiring.providers(options, self._agents)
+        self._pool = Pool(wiring.providers(options, self._agents), options.pool, clock, self._metrics)
         drivers = wiring.drivers(options)
         self._records = SqliteRecords(_records_file(options.state_dir), clock.wall)
         self._records.open()
         self.engine = Engine(
             neutron=self._neutron,
             drivers=drivers,
-            providers=self._providers,
+            providers=self._pool.providers,
             records=self._records,
             clock=clock,
             term=self._records.next_term(),
@@ -80,15 +81,16 @@ class Orchestrator:
             Parts(
                 engine=self.engine,
                 feeds=self._feeds,
-                providers=self._providers,
+                providers=self._pool.providers,
                 drivers=tuple(drivers),
                 nodes=self._watch.lines,
                 trouble=lambda: self._neutron.trouble,
                 checks=lambda: self._examined(directory),
+                pool=self._pool.lines,
                 started_at=clock.wall(),
             )
         )
-        self._metrics.observe_state(wiring.state(self.engine, self._feeds, self._watch))
+        self._metrics.observe_state(wiring.state(self.engine, self._feeds, self._watch, self._pool.lines))
         self._admin = AdminServer(self.operator, options.admin_socket)
         self._metrics_server = MetricsServer(self._metrics, options.metrics_listen) if options.metrics_listen else None
         self._changes: Feed | None = None
@@ -115,6 +117,7 @@ class Orchestrator:
         # Neutron places by what is announced: said before the first look, the look finds everything placed.
         self._watch.start()
         self._watch.first_look(within_s=ANNOUNCE_FIRST_S)
+        self._pool.start(busy=lambda: self.engine.inbox.working > 0)
         self.engine.start()
         if self._agents is not None:
             self._changes = self._agents.watch(self._node_changed, self._metrics.crashed)
@@ -131,6 +134,7 @@ class Orchestrator:
             self._changes.stop()
         self._watch.stop()
         drained = self.engine.stop(DRAIN_S)
+        self._pool.stop()
         self._records.close()
         self._admin.stop()
         if self._metrics_server is not None:
@@ -141,7 +145,7 @@ class Orchestrator:
         _log.info("orchestrator.stopped", drained=drained)
 
     def _examined(self, directory: NodeDirectory) -> list[CheckLine]:
-        return doctor.examine(
+        asked = doctor.examine(
             self._options,
             self._neutron,
             self._feeds,
@@ -149,6 +153,7 @@ class Orchestrator:
             lambda: self._watch.disputed,
             lambda: self._neutron.plugin_version,
         )
+        return [*asked, *doctor.of_pool(self._pool.lines())]
 
     def _node_changed(self, host: str, keys: tuple[ResourceKey, ...] | None) -> None:
         if keys is None:

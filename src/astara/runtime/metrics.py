@@ -18,7 +18,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 
 
 class OrchestratorMetrics:
-    """Implements reconcile.boundaries.Metrics and intake.tally.IntakeMetrics on a registry of its own."""
+    """Implements the metrics of reconcile, intake and pool on a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -40,6 +40,12 @@ class OrchestratorMetrics:
         self._resyncs = self._histogram("astara_resync_seconds", "Background looks", "kind")
         self._queued = self._counter("astara_resync_queued_total", "Resources queued by background looks", "kind")
         self._crashes = self._counter("astara_crashes_total", "Exceptions nobody foresaw, logged", "thread")
+        self._pool_requests = self._counter(
+            "astara_pool_requests_total", "Instances asked of a pool, by whether a spare was there", "kind", "outcome"
+        )
+        self._pool_refills = self._histogram(
+            "astara_pool_refill_seconds", "Spares made, from the wish to their first answer", "kind"
+        )
         self._neutron = self._histogram("astara_neutron_call_seconds", "Calls to Neutron", "call", "outcome")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -74,6 +80,14 @@ class OrchestratorMetrics:
         """Count one background look."""
         self._resyncs.labels(kind).observe(duration_s)
         self._queued.labels(kind).inc(queued)
+
+    def pool_request(self, kind: str, outcome: str) -> None:
+        """Count one instance asked of a pool."""
+        self._pool_requests.labels(kind, outcome).inc()
+
+    def pool_refill(self, kind: str, duration_s: float) -> None:
+        """Count one spare that became ready."""
+        self._pool_refills.labels(kind).observe(duration_s)
 
     def crashed(self, thread: str) -> None:
         """Count one exception that a thread survived."""

@@ -16,6 +16,7 @@ from astara.model.operator import (
     InstanceLine,
     NodeLine,
     PluginLine,
+    PoolLine,
     ResourceDetail,
     ResourceLine,
     StatusSummary,
@@ -46,6 +47,7 @@ class Parts:
     nodes: Callable[[], Sequence[NodeLine]]
     trouble: Callable[[], str | None]
     checks: Callable[[], Sequence[CheckLine]]
+    pool: Callable[[], Sequence[PoolLine]]
     started_at: float
 
 
@@ -139,6 +141,10 @@ class RunningOperator:
     def doctor(self) -> Sequence[CheckLine]:
         """Check the installation."""
         return self._parts.checks()
+
+    def pool(self) -> Sequence[PoolLine]:
+        """Return the shelves of warm instances."""
+        return self._parts.pool()
 
     def _observed(self) -> Iterator[tuple[ObservedInstance, frozenset[str]]]:
         away: AstaraError | None = None

@@ -19,6 +19,7 @@ from astara.model.boundaries import DriverOptions
 from astara.model.errors import BadConfiguration
 from astara.peers.identity import Identity
 from astara.planning.policy import Policy
+from astara.pool.options import PoolOptions, sizes
 from astara.reconcile.options import EngineOptions
 from astara.runtime.policy_options import POLICY_OPTIONS, policy
 
@@ -52,6 +53,7 @@ class Options:
     engine: EngineOptions
     admin_socket: Path
     metrics_listen: tuple[str, int] | None
+    pool: PoolOptions = field(default_factory=PoolOptions)
     #: Section [provider:NAME] of the file, by name: options of providers that this version does not know.
     provider_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
@@ -134,6 +136,7 @@ def _options(conf: Any) -> Options:
     nodes = tuple(_node(text) for text in conf.nodes.node)
     if doubled := sorted({node.name for node in nodes if [other.name for other in nodes].count(node.name) > 1}):
         raise BadConfiguration(f"[nodes] node names {', '.join(doubled)} twice", "give each node one name and one line")
+    free = _sections(conf.config_file or ())
     return Options(
         name=conf.name,
         state_dir=Path(conf.state_dir).absolute(),
@@ -160,21 +163,28 @@ def _options(conf: Any) -> Options:
         engine=_engine(conf.engine, policy(conf.engine)),
         admin_socket=Path(conf.admin.socket),
         metrics_listen=address("[metrics] listen", conf.metrics.listen) if conf.metrics.listen else None,
-        provider_settings=_provider_settings(conf.config_file or ()),
+        pool=_pool(free.get("pool", {})),
+        provider_settings={
+            name.removeprefix("provider:").strip(): section
+            for name, section in free.items()
+            if name.startswith("provider:")
+        },
     )
 
 
-def _provider_settings(config_files: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Sections oslo.config has no options for, read by its own parser; of an option given twice the last counts."""
+def _sections(config_files: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Every section, for names oslo.config cannot know, by its own parser; of an option given twice the last counts."""
     sections: dict[str, dict[str, list[str]]] = {}
     for file in config_files:
         cfg.ConfigParser(file, sections).parse()
-    prefix = "provider:"
-    return {
-        name.removeprefix(prefix).strip(): {option: values[-1] for option, values in section.items()}
-        for name, section in sections.items()
-        if name.startswith(prefix)
-    }
+    return {name: {option: values[-1] for option, values in section.items()} for name, section in sections.items()}
+
+
+def _pool(section: Mapping[str, str]) -> PoolOptions:
+    try:
+        return PoolOptions(sizes=sizes(section))
+    except ValueError as error:
+        raise BadConfiguration(str(error), "write e.g. microvm = 1..4") from None
 
 
 def _engine(section: Any, chosen: Policy) -> EngineOptions:

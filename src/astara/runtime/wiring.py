@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from astara.intake.http_feed import HttpFeed, HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeed, RabbitFeedOptions
 from astara.model.boundaries import Clock, Driver, InstanceProvider
 from astara.model.errors import BadConfiguration
+from astara.model.operator import PoolLine
 from astara.reconcile.engine import Engine
 from astara.runtime import plugins
 from astara.runtime.metrics import OrchestratorMetrics, gauge
@@ -86,7 +88,9 @@ def _feed(options: HttpFeedOptions | RabbitFeedOptions, clock: Clock, metrics: O
             return RabbitFeed(options, clock, metrics)
 
 
-def state(engine: Engine, feeds: Iterable[CountingFeed], watch: NodeWatch) -> Callable[[], Iterable[Metric]]:
+def state(
+    engine: Engine, feeds: Iterable[CountingFeed], watch: NodeWatch, pool: Callable[[], Iterable[PoolLine]]
+) -> Callable[[], Iterable[Metric]]:
     """Return what a scrape reads: counts from memory, nobody is asked."""
 
     def read() -> Iterable[Metric]:
@@ -100,8 +104,18 @@ def state(engine: Engine, feeds: Iterable[CountingFeed], watch: NodeWatch) -> Ca
         yield gauge("astara_nodes_disputed", "Nodes announced by another orchestrator only", {(): disputed})
         connected = {feed.name: float(feed.connected()) for feed in feeds}
         yield gauge("astara_feed_connected", "1 while the feed is connected", _by_label(connected), "feed")
+        yield gauge("astara_pool_spares", "Warm instances, and how many are wanted", _spares(pool()), "kind", "is")
 
     return read
+
+
+def _spares(lines: Iterable[PoolLine]) -> dict[tuple[str, ...], float]:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for line in lines:
+        counts[line.provider, "ready"] += line.ready
+        counts[line.provider, "coming"] += line.coming
+        counts[line.provider, "wanted"] += line.wanted
+    return {labels: float(count) for labels, count in counts.items()}
 
 
 def _by_label(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:

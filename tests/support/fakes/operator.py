@@ -16,6 +16,7 @@ from astara.model.operator import (
     InstanceLine,
     NodeLine,
     PluginLine,
+    PoolLine,
     ResourceDetail,
     ResourceLine,
     StatusSummary,
@@ -141,6 +142,27 @@ class FakeOperator:
     def doctor(self) -> Sequence[CheckLine]:
         self._fail()
         return list(self.checks)
+
+    def pool(self) -> Sequence[PoolLine]:
+        self._fail()
+        return [
+            PoolLine(
+                provider="microvm",
+                host="node-1",
+                image=None,
+                nics=0,
+                floor=1,
+                ceiling=4,
+                wanted=2,
+                ready=1,
+                coming=0,
+                hits=12,
+                misses=3,
+                refill_s=1.25,
+                state="failing",
+                because="node node-1: the node's disk is full; tried 3 times, again in 4 s",
+            )
+        ]
 
     def _fail(self) -> None:
         if self.fails is not None:

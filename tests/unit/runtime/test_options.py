@@ -8,6 +8,8 @@ from astara.clients.keystone import Anonymous
 from astara.intake.http_feed import HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeedOptions
 from astara.model.errors import BadConfiguration
+from astara.pool.deficit import Size
+from astara.pool.options import Kind
 from astara.runtime import wiring
 from astara.runtime.options import NodeAddress, Options, load
 
@@ -122,3 +124,14 @@ def test_an_unknown_provider_is_named_with_the_known_ones(home: Path) -> None:
     with pytest.raises(BadConfiguration, match="'zeppelin'") as refused:
         wiring.providers(options, None)
     assert "namespace" in refused.value.remedy
+
+
+def test_sizes_of_pools_are_read_by_kind(home: Path) -> None:
+    options = read(home, MINIMAL + "[pool]\nmicrovm = 1..4\ncontainer/frr = 2\n")
+    assert options.pool.sizes == {Kind("microvm"): Size(1, 4), Kind("container", "frr"): Size(2, 2)}
+    assert read(home).pool.sizes == {}
+
+
+def test_a_size_that_cannot_be_read_names_the_option(home: Path) -> None:
+    with pytest.raises(BadConfiguration, match=r"\[pool\] microvm = lots"):
+        read(home, MINIMAL + "[pool]\nmicrovm = lots\n")

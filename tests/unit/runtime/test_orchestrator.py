@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,12 @@ import httpx
 import pytest
 
 from astara.model.errors import BadConfiguration
+from astara.pool.deficit import Size
+from astara.pool.options import Kind, PoolOptions
+from astara.providers.memory.provider import MemoryProvider
 from astara.runtime.main import Orchestrator, main
 from astara.runtime.options import Options, load
+from support.segment import eventually
 
 
 def free_port() -> int:
@@ -130,3 +135,32 @@ def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     file.write_text(configuration(tmp_path).replace(f"{tmp_path}/state", f"{tmp_path}/file/state"))
     with pytest.raises(BadConfiguration, match="state_dir"):
         Orchestrator(load(["--config-file", str(file)]))
+
+
+def scraped(options: Options) -> str:
+    assert options.metrics_listen is not None
+    host, port = options.metrics_listen
+    return httpx.get(f"http://{host}:{port}/metrics", trust_env=False).text
+
+
+def test_a_pool_of_what_is_not_enabled_is_refused_with_what_could_be_kept(options: Options) -> None:
+    for kind in ("zeppelin", "microvm"):
+        with pytest.raises(BadConfiguration, match=rf"\[pool\] {kind}") as refused:
+            Orchestrator(dataclasses.replace(options, pool=PoolOptions(sizes={Kind(kind): Size(1, 1)})))
+        assert "memory" in refused.value.remedy
+
+
+def test_a_configured_pool_is_tended_and_shown(options: Options) -> None:
+    orchestrator = Orchestrator(dataclasses.replace(options, pool=PoolOptions(sizes={Kind("memory"): Size(2, 3)})))
+    memory = orchestrator._pool._keeper._providers["memory"]
+    assert isinstance(memory, MemoryProvider)
+    memory.cloud.hosts = ("h1",)
+    orchestrator.start()
+    try:
+        [line] = eventually(lambda: [line for line in orchestrator.operator.pool() if line.ready == 2])
+        assert (line.provider, line.host, line.floor, line.ceiling) == ("memory", "h1", 2, 3)
+        assert eventually(lambda: 'astara_pool_spares{is="ready",kind="memory"} 2.0' in scraped(options))
+        [check] = [check for check in orchestrator.operator.doctor() if check.check == "pool memory on h1"]
+        assert check.ok
+    finally:
+        orchestrator.stop()
