@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import threading
 import uuid
@@ -17,6 +18,7 @@ from astara.contract.agent import SPARE, Health, InstanceSpec, InstanceView, Key
 from astara.contract.generation import ZERO, Generation
 from astara.host import namespaces
 from astara.host.healer import Pace
+from astara.host.options import Solitary
 from astara.model.errors import Gone, Stale, Terminal
 from support.node_agent import Deployment, isolated, port, router_document, running, spec
 from support.segment import eventually
@@ -181,3 +183,14 @@ def test_a_restarted_agent_knows_it_by_its_new_name(deployment: Deployment) -> N
         assert [each.id for each in spares(client)] == [kept.id]
         client.delete_instance(wanted.id, NOW)
         assert everything(client) == [(kept.id, kept.key)]
+
+
+def test_inside_a_body_a_spare_takes_whatever_owner_its_node_names(deployment: Deployment) -> None:
+    inside = dataclasses.replace(deployment.options, solitary=Solitary.MACHINE)
+    with running(dataclasses.replace(deployment, options=inside)) as (_, client):
+        spare = a_spare(client)
+        owned = replace(spare, key=Key(driver="router", id=str(uuid.uuid4())), slot="0", generation=NOW)
+        assert client.put_instance(owned).born_as is None
+        assert everything(client) == [(spare.id, owned.key)]
+        with pytest.raises(Terminal, match="belongs to"):
+            client.put_instance(replace(spare, generation=LAST))

@@ -25,7 +25,7 @@ def a_world(warm: bool) -> World:
     """Every law holds with warm instances too: one is kept on every host."""
     if not warm:
         return World()
-    world = World(pool=PoolOptions(sizes={Kind("memory"): Size(1, 1)}))
+    world = World(pool=PoolOptions(sizes={Kind("memory"): Size(1, 1)}, look_s=120.0))
     world.cloud.hosts = ("h1", "h2")
     return world
 

@@ -89,7 +89,8 @@ class Credential(Wire, frozen=True):
 class InstanceSpec(Wire, frozen=True):
     """Create (or find) one instance. `labels` come back untouched in InstanceView.
 
-    `credential` is for bodies with an agent of their own; an instance that has one keeps it until another comes.
+    `credential` is for bodies with an agent of their own; an instance that has one keeps it until another comes. It is
+    issued for the id the instance was made with: InstanceView.born_as of one that was adopted.
     `adopt` is the id of a spare that becomes this instance when there is none yet. It is spoken to first: 404 when it
     is not there, belongs to somebody, or does not answer. It is known by `id` from then on, and by its old id too.
     """

@@ -13,6 +13,7 @@ import structlog
 from astara.admin.server import AdminServer
 from astara.clients.neutron import NeutronClient
 from astara.clients.node_feed import Feed
+from astara.contract.agent import SPARE
 from astara.model.errors import BadConfiguration
 from astara.model.operator import CheckLine
 from astara.model.resource import ResourceKey
@@ -156,6 +157,8 @@ class Orchestrator:
         return [*asked, *doctor.of_pool(self._pool.lines())]
 
     def _node_changed(self, host: str, keys: tuple[ResourceKey, ...] | None) -> None:
+        if keys is None or any(key.driver == SPARE for key in keys):
+            self._pool.wake()
         if keys is None:
             self.engine.resync(f"node {host} is here (again)")
             return
