@@ -22,8 +22,8 @@ PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 WORKERS ?= 2
 SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$(ISOLATED) $(BIN)/python'
 
-.PHONY: help image image-twice machines demo demo-down test lint unit kernel e2e e2e-neutron test-cloud lab lab-down storm bench install \
-	install-neutron install-cloud need-root clean
+.PHONY: help image image-twice machines demo demo-down test lint unit kernel bodies e2e e2e-neutron test-cloud lab lab-down storm bench install \
+	install-neutron install-bodies install-cloud need-root clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
@@ -34,7 +34,7 @@ demo: need-root install ## a small cloud, routers, machines, packets and acciden
 demo-down: ## end the demonstration; leaves nothing
 	@if [ -x $(BIN)/astara ]; then $(BIN)/astara lab down --dir .lab/demo --purge; fi
 
-test: need-root install install-neutron ## every check and every test, on real Neutrons and with real packets: WORKERS=2 MECH=ovs|ovn
+test: need-root install install-neutron install-bodies ## every check and every test, on real Neutrons and with real packets: WORKERS=2 MECH=ovs|ovn
 	@$(MAKE) --no-print-directory lint
 	@mkdir -p .lab && rm -f .lab/tally
 	@failed=0; \
@@ -53,8 +53,11 @@ lint: install ## style, types, and which room may import which
 unit: install ## the tests that need no kernel and no root
 	@PYTHONPATH=tests $(PYTEST) tests/unit tests/contract tests/scenario
 
-kernel: need-root install ## real nftables, routes and daemons, in a network namespace of their own
+kernel: need-root install install-bodies ## real nftables, routes and daemons, in a network namespace of their own
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/kernel
+
+bodies: need-root install install-bodies ## what takes minutes: every promise of a router in a container, a hundred lives and deaths
+	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) -m slow tests/kernel
 
 machines: need-root install image ## real machines of the appliance's image, by QEMU
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/machines
@@ -105,6 +108,8 @@ install: $(STAMPS)/lab
 
 install-neutron: $(STAMPS)/debian-neutron
 
+install-bodies: $(STAMPS)/debian-bodies
+
 # Keystone, Glance, Placement and Nova choose their own libraries. libvirt's binding is Debian's, which fits Debian's libvirt.
 install-cloud: install install-neutron $(STAMPS)/cloud
 
@@ -114,6 +119,10 @@ $(STAMPS)/debian: requirements/debian.txt requirements/install-debian
 
 $(STAMPS)/debian-neutron: requirements/debian-neutron.txt requirements/install-debian $(STAMPS)/debian
 	@requirements/install-debian requirements/debian-neutron.txt
+	@touch $@
+
+$(STAMPS)/debian-bodies: requirements/debian-bodies.txt requirements/install-debian $(STAMPS)/debian
+	@requirements/install-debian requirements/debian-bodies.txt
 	@touch $@
 
 $(STAMPS)/debian-image: requirements/debian-image.txt requirements/install-debian $(STAMPS)/debian

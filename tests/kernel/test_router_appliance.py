@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -21,8 +22,10 @@ from astara.drivers.router.schema import (
     Shaping,
     StaticRoute,
 )
+from astara.host.bodies.boundary import ApplyEngine
 from support.builders.router import external, floating, forwarding, internal
-from support.terrain import PATIENT_S, QUIET_S, Host, Terrain, eventually, terrain
+from support.containers import ContainerEngine, needs_podman
+from support.terrain import PATIENT_S, QUIET_S, Host, Terrain, eventually, router_engine, terrain
 
 pytestmark = pytest.mark.kernel
 
@@ -61,9 +64,25 @@ class Site:
         return replace(section, **more)
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with terrain(tmp_path) as land:
+@pytest.fixture(scope="module")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerEngine]:
+    made = ContainerEngine(tmp_path_factory.mktemp("containers"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["namespace", pytest.param("container", marks=[needs_podman, pytest.mark.slow])])
+def body(request: pytest.FixtureRequest) -> ApplyEngine:
+    """A router does the same for packets whatever its body."""
+    if request.param == "namespace":
+        return router_engine()
+    engine: ContainerEngine = request.getfixturevalue("containers")
+    return engine
+
+
+@contextlib.contextmanager
+def site_of(directory: Path, body: ApplyEngine) -> Iterator[Site]:
+    with terrain(directory, body) as land:
         one, two, public = land.plug("one"), land.plug("two"), land.plug("pub")
         a = land.host("a", "one", "10.0.0.5/24", "fd00:1::5/64", via=("10.0.0.1", "fd00:1::1"))
         b = land.host("b", "one", "10.0.0.6/24", "fd00:1::6/64", via=("10.0.0.1", "fd00:1::1"))
@@ -71,6 +90,33 @@ def site(tmp_path: Path) -> Iterator[Site]:
         outside = land.host("out", "pub", f"{OUTSIDE}/24", "198.51.100.1/32", "2001:db8::1/64")
         outside.run("ip", "-6", "route", "add", "fd00::/16", "via", "2001:db8::2")
         yield Site(land, a, b, c, outside, one, two, public)
+
+
+@pytest.fixture
+def site(tmp_path: Path, body: ApplyEngine) -> Iterator[Site]:
+    with site_of(tmp_path, body) as made:
+        yield made
+
+
+@needs_podman
+def test_a_container_routes_translates_floats_and_forgets(tmp_path: Path, containers: ContainerEngine) -> None:
+    """The heart of what follows; all of it is asked of containers by `make bodies`."""
+    with site_of(tmp_path, containers) as site:
+        for host, address in ((site.c, "10.0.1.7"), (site.c, "fd00:2::7"), (site.a, "10.0.0.5")):
+            host.serve(address, 80)
+        for address in ("198.51.100.1", "2001:db8::1"):
+            site.outside.serve(address, 80)
+        site.land.push(site.section())
+        assert site.a.seen_as("10.0.1.7", 80) == "10.0.0.5"
+        assert site.a.seen_as("fd00:2::7", 80) == "fd00:1::5"
+        assert site.a.seen_as("198.51.100.1", 80) == GATEWAY
+        assert site.a.seen_as("2001:db8::1", 80) == "fd00:1::5"
+        site.land.push(site.section(floating_ips=(floating(FLOATING, "10.0.0.5", site.public),)))
+        assert site.outside.reaches(FLOATING, 80)
+        with site.outside.connect(FLOATING, 80) as connection:
+            site.land.push(site.section())
+            assert not connection.echo("still there?", timeout_s=QUIET_S)
+        assert not site.outside.reaches(FLOATING, 80)
 
 
 # --- forwarding and source translation -------------------------------------------------------------------------

@@ -6,19 +6,29 @@ The image is no copy: an overlay over `/`, in which the agent runs from the same
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import shutil
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import astara
+from astara.appliance.boundaries import Place
+from astara.appliance.system import files as system_files
 from astara.clients.authority import Authority, issue
-from astara.contract.agent import Credential
+from astara.contract.agent import ApplyReport, Body, Credential, InstanceSpec, StateView
+from astara.contract.document import Document
 from astara.contract.identity import instance_role
+from astara.host.bodies.boundary import Birth
+from astara.host.bodies.container.body import ContainerBody
+from astara.host.links import inner_macs
 from astara.host.options import ContainerOptions
+from support.node_agent import Deployment, port, spec
 
 #: No control groups: they belong to the machine outside. Locks in files: the others are shared with it.
 _CONFIGURATION = """
@@ -34,6 +44,7 @@ runtime = "crun"
 network_backend = "netavark"
 """
 IMAGE = "this-machine"
+_LOOPBACK = "00:00:00:00:00:00"
 
 needs_podman = pytest.mark.skipif(shutil.which("podman") is None, reason="podman is not installed")
 
@@ -61,3 +72,57 @@ def credential(authority: Authority, instance_id: str, role: str | None = None) 
     return Credential(
         ca=made.ca_file.read_text(), certificate=made.cert_file.read_text(), key=made.key_file.read_text()
     )
+
+
+class ContainerEngine:
+    """Configures places like `appliance.apply.engine.Engine`, by the agent in a container started there first."""
+
+    def __init__(self, directory: Path) -> None:
+        self._deployment = Deployment.at(directory)
+        options = dataclasses.replace(self._deployment.options, container=container_options())
+        system_files.ensure_directory(options.state_dir)
+        self._files = directory / "bodies"
+        self._body = ContainerBody(options)
+        self._body.prepare()
+        self._wishes: dict[str, InstanceSpec] = {}
+
+    def apply(self, place: Place, document: Document) -> ApplyReport:
+        """The ports are the interfaces that are inside by then."""
+        before, place = self._wish(place), self._own(place)
+        known = {one.mac: one for one in before.ports}
+        macs = sorted(inner_macs(place.netns) - {_LOOPBACK})
+        wish = replace(before, ports=tuple(known.get(mac) or port(mac=mac) for mac in macs))
+        self._wishes[before.labels["place"]] = wish
+        self._body.ensure(Birth(wish, place, self._files / place.instance_id))
+        return self._body.engine.apply(place, document)
+
+    def state(self, place: Place) -> StateView:
+        return self._body.engine.state(self._own(place))
+
+    def repair(self, place: Place) -> StateView:
+        return self._body.engine.repair(self._own(place))
+
+    def remove(self, place: Place) -> None:
+        place = self._own(place)
+        self._body.engine.remove(place)
+        self._body.end(place.instance_id, self._files / place.instance_id)
+
+    def close(self) -> None:
+        for wish in self._wishes.values():
+            self._body.end(wish.id, self._files / wish.id)
+
+    def _own(self, place: Place) -> Place:
+        """Return the place under an id as instances have them."""
+        return dataclasses.replace(place, instance_id=self._wish(place).id)
+
+    def _wish(self, place: Place) -> InstanceSpec:
+        if place.instance_id not in self._wishes:
+            identifier = str(uuid.uuid4())
+            self._wishes[place.instance_id] = replace(
+                spec(),
+                id=identifier,
+                labels={"place": place.instance_id},
+                body=Body(kind="container", image=IMAGE),
+                credential=credential(self._deployment.authority, identifier),
+            )
+        return self._wishes[place.instance_id]

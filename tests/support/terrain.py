@@ -27,6 +27,7 @@ from astara.contract.document import document
 from astara.contract.generation import Generation
 from astara.drivers.router.appliance import RouterAppliance
 from astara.drivers.router.schema import RouterSection
+from astara.host.bodies.boundary import ApplyEngine
 from support.segment import eventually, ip
 
 _serial = itertools.count(1)
@@ -192,7 +193,7 @@ class Host:
 class Terrain:
     """Networks, hosts and one router. `push` applies a section with an ever newer generation."""
 
-    def __init__(self, files: Path, engine: Engine | None = None) -> None:
+    def __init__(self, files: Path, engine: ApplyEngine | None = None) -> None:
         self.tag = f"{next(_serial):x}"
         self.stack = contextlib.ExitStack()
         self.engine = engine or router_engine()
@@ -308,7 +309,7 @@ def _forget_link(name: str) -> None:
 
 
 @contextlib.contextmanager
-def terrain(files: Path, engine: Engine | None = None) -> Iterator[Terrain]:
+def terrain(files: Path, engine: ApplyEngine | None = None) -> Iterator[Terrain]:
     place = Terrain(files, engine)
     try:
         yield place

@@ -37,8 +37,10 @@ from astara.peers.identity import Identity, context_for
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
-#: A body whose agent left that many questions in a row unanswered hangs.
+#: A body whose agent left that many questions in a row unanswered, for that long, hangs. One whose agent is being
+#: followed by another refuses some within that time.
 _MOST_UNANSWERED = 3
+_SILENCE_S = 5.0
 _CONNECT_S = 1.0
 _STATE_S = 2.0
 _WORK_S = 20.0
@@ -108,6 +110,7 @@ class _Guest:
     ports: tuple[PortAttachment, ...] | None = None
     image: str | None = None
     unanswered: int = 0
+    silent_since: float | None = None  # monotonic, of the first of these
 
 
 class GuestEngine:
@@ -192,7 +195,7 @@ class GuestEngine:
     def knows(self, birth: Birth) -> bool:
         """Whether the agent was told these ports, and answers. One that another process told them is asked once."""
         guest = self._guest(birth.spec.id)
-        if guest.unanswered >= _MOST_UNANSWERED:
+        if self.lost(birth.spec.id):
             return False
         if guest.ports is None:
             try:
@@ -208,7 +211,10 @@ class GuestEngine:
 
     def lost(self, instance_id: str) -> bool:
         """Whether it left so many questions unanswered that its body must be started anew."""
-        return self._guest(instance_id).unanswered >= _MOST_UNANSWERED
+        guest = self._guest(instance_id)
+        if guest.silent_since is None or guest.unanswered < _MOST_UNANSWERED:
+            return False
+        return time.monotonic() - guest.silent_since > _SILENCE_S
 
     def image_of(self, instance_id: str) -> str | None:
         return self._guest(instance_id).image
@@ -232,14 +238,16 @@ class GuestEngine:
                 guest.link = Link(self._identity, place.instance_id, place.netns, self._url_of(place.instance_id))
             answer = ask(guest.link)
         except Unanswered as error:
-            guest.unanswered += not error.identity
+            if not error.identity:
+                guest.unanswered += 1
+                guest.silent_since = guest.silent_since or time.monotonic()
             raise
         except Refusal as refusal:
-            guest.unanswered = 0
+            guest.unanswered, guest.silent_since = 0, None
             if refusal.status is HTTPStatus.NOT_FOUND:
                 guest.ports = ()  # it has forgotten the instance: not whole, unless that has no ports
             raise
-        guest.unanswered = 0
+        guest.unanswered, guest.silent_since = 0, None
         return answer
 
     def _patiently(self, ask: Callable[[], T], until: float, alive: Callable[[], bool]) -> T:
