@@ -24,7 +24,7 @@ from astara.clients.authority import Authority, issue
 from astara.contract.agent import ApplyReport, Body, Credential, InstanceSpec, StateView
 from astara.contract.document import Document
 from astara.contract.identity import instance_role
-from astara.host.bodies.boundary import Birth
+from astara.host.bodies.boundary import ApplyEngine, Birth
 from astara.host.bodies.container.body import ContainerBody
 from astara.host.links import inner_macs
 from astara.host.options import ContainerOptions
@@ -75,15 +75,20 @@ def credential(authority: Authority, instance_id: str, role: str | None = None) 
 
 
 class ContainerEngine:
-    """Configures places like `appliance.apply.engine.Engine`, by the agent in a container started there first."""
+    """Configures places like `appliance.apply.engine.Engine`, by the agent in a container started there first.
 
-    def __init__(self, directory: Path) -> None:
+    `beside` serves what the node serves itself.
+    """
+
+    def __init__(self, directory: Path, beside: ApplyEngine | None = None) -> None:
         self._deployment = Deployment.at(directory)
         options = dataclasses.replace(self._deployment.options, container=container_options())
         system_files.ensure_directory(options.state_dir)
         self._files = directory / "bodies"
         self._body = ContainerBody(options)
         self._body.prepare()
+        if beside is not None:
+            self._body.serve_beside(beside)
         self._wishes: dict[str, InstanceSpec] = {}
 
     def apply(self, place: Place, document: Document) -> ApplyReport:

@@ -18,6 +18,7 @@ from astara.contract.document import document
 from astara.contract.generation import Generation
 from astara.drivers.network.appliance import NetworkAppliance
 from astara.drivers.network.schema import AddressMode, Host, NetworkSection, ServedSubnet
+from astara.host.bodies.boundary import ApplyEngine
 from support.dhcp_clients import Udhcpc
 from support.nova_metadata import NovaMetadata
 from support.segment import SERVER_MAC, Machine, Segment, segment
@@ -43,10 +44,10 @@ class Network:
         self.directory = directory
         self.proxy = MetadataProxy(nova.url, SECRET)
         self.proxy.start()
-        self.engine = self.restarted()
+        self.engine: ApplyEngine = self.restarted()
         self.revision = 0
 
-    def restarted(self) -> Engine:
+    def restarted(self) -> ApplyEngine:
         daemons = (DnsmasqSubsystem(), RadvdSubsystem(), MetadataSubsystem(self.proxy))
         self.engine = Engine((*kernel_subsystems(), *daemons), {"network": NetworkAppliance()})
         return self.engine
@@ -76,13 +77,13 @@ class Network:
 
 
 @contextlib.contextmanager
-def served_network(directory: Path) -> Iterator[Network]:
+def served_network(directory: Path, kind: type[Network] = Network) -> Iterator[Network]:
     """A network instance whose files are in `directory`/instance; its proxy asks a stand-in for Nova."""
     nova = NovaMetadata(SECRET)
     clients = directory / "clients"
     clients.mkdir()
     with segment(directory / "instance") as lan:
-        made = Network(lan, nova, clients)
+        made = kind(lan, nova, clients)
         try:
             yield made
         finally:

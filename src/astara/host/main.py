@@ -16,8 +16,10 @@ import structlog
 from astara.appliance.api.tls import CannotServe
 from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Appliance
+from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
 from astara.appliance.system import descriptors
 from astara.host import wiring
+from astara.host.bodies.beside import Elsewhere, part_engine
 from astara.host.changes import Changes
 from astara.host.healer import Healer, Pace
 from astara.host.links import LinkError
@@ -67,14 +69,17 @@ class Agent:
         self._options = options
         self._proxy = wiring.metadata_proxy(options.metadata)
         drivers = wiring.appliances() if appliances is None else appliances
-        engine = Engine(wiring.subsystems(self._proxy), drivers)
+        metadata = MetadataSubsystem(self._proxy)
+        inside_a_container = options.solitary is Solitary.NAMESPACE
+        engine = Engine(wiring.subsystems(Elsewhere(metadata.name) if inside_a_container else metadata), drivers)
+        beside = part_engine(metadata, drivers)
         self.changes = Changes()
         self._watch = Watch(
             lambda instance_id: self.healer.suspect(instance_id),
             lambda: self.healer.suspect_all(),
-            solitary=options.solitary is Solitary.NAMESPACE,
+            solitary=inside_a_container,
         )
-        self._around = wiring.build_surroundings(options, engine, self._watch)
+        self._around = wiring.build_surroundings(options, engine, beside, self._watch)
         self.node = Node(self._around, self.changes)
         self.healer = Healer(self.node, self.changes, pace, self._on_round)
         self.server = wiring.build_server(options, self.node, self._around, tuple(drivers))

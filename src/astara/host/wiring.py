@@ -17,7 +17,6 @@ from astara.appliance.boundaries import Appliance, Subsystem
 from astara.appliance.subsystems.dnsmasq.subsystem import DnsmasqSubsystem
 from astara.appliance.subsystems.kernel import kernel_subsystems
 from astara.appliance.subsystems.metadata.proxy import MetadataProxy
-from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
 from astara.appliance.subsystems.radvd.subsystem import RadvdSubsystem
 from astara.contract.agent import NodeView
 from astara.contract.codec import SUPPORTED_VERSIONS
@@ -25,7 +24,7 @@ from astara.host import namespaces
 from astara.host.attach.boundary import Plug
 from astara.host.attach.nic import NicPlug
 from astara.host.attach.paired import Paired
-from astara.host.bodies.boundary import Body, BodyUnavailable
+from astara.host.bodies.boundary import Body, BodyUnavailable, ServedBeside
 from astara.host.bodies.namespace.body import NamespaceBody
 from astara.host.dwellings import Own
 from astara.host.instance import Surroundings, Watching
@@ -82,7 +81,7 @@ def build_server(options: NodeOptions, node: Node, around: Surroundings, drivers
     )
 
 
-def build_surroundings(options: NodeOptions, engine: Engine, watch: Watching) -> Surroundings:
+def build_surroundings(options: NodeOptions, engine: Engine, beside: Engine, watch: Watching) -> Surroundings:
     """Return what the instances share; raises BadConfiguration for a state directory that cannot be used."""
     try:
         records = Records(options.state_dir)
@@ -94,7 +93,7 @@ def build_surroundings(options: NodeOptions, engine: Engine, watch: Watching) ->
         ) from None
     inside_a_container = options.solitary is Solitary.NAMESPACE
     return Surroundings(
-        bodies=bodies(options, engine),
+        bodies=bodies(options, engine, beside),
         records=records,
         attachments=attachments(options),
         dwellings=Own() if inside_a_container else namespaces,
@@ -111,12 +110,19 @@ def attachments(options: NodeOptions) -> Mapping[str, Plug]:
     return {kind: Paired(made) for kind, made in _usable("astara.attach", "attachment", lambda maker: maker(options))}
 
 
-def bodies(options: NodeOptions, engine: Engine) -> Mapping[str, Body]:
-    """Return every kind of body this node can make; an agent inside a body makes none."""
+def bodies(options: NodeOptions, engine: Engine, beside: Engine) -> Mapping[str, Body]:
+    """Return every kind of body this node can make; an agent inside a body makes none.
+
+    `beside` applies what the node serves for bodies that cannot by themselves.
+    """
     found: dict[str, Body] = {NamespaceBody.kind: NamespaceBody(engine)}
     if options.solitary is not Solitary.NO:
         return found
-    return found | dict(_usable("astara.bodies", "body", lambda maker: maker(options)))
+    found |= dict(_usable("astara.bodies", "body", lambda maker: maker(options)))
+    for body in found.values():
+        if isinstance(body, ServedBeside):
+            body.serve_beside(beside)
+    return found
 
 
 def appliances() -> Mapping[str, Appliance]:
@@ -142,9 +148,9 @@ def _usable(group: str, what: str, make: Callable[[Any], Any]) -> Iterator[tuple
             yield point.name, made
 
 
-def subsystems(proxy: MetadataProxy) -> list[Subsystem]:
+def subsystems(metadata: Subsystem) -> list[Subsystem]:
     """Return what documents can configure, in dependency order."""
-    return [*kernel_subsystems(), DnsmasqSubsystem(), RadvdSubsystem(), MetadataSubsystem(proxy)]
+    return [*kernel_subsystems(), DnsmasqSubsystem(), RadvdSubsystem(), metadata]
 
 
 def metadata_proxy(options: MetadataOptions) -> MetadataProxy:

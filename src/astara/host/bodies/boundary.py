@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from astara.appliance.boundaries import Place
 from astara.contract.agent import ApplyReport, InstanceSpec, StateView
@@ -97,6 +97,13 @@ class Body(Protocol):
     def strays(self) -> Sequence[str]:
         """Instance ids of bodies with our mark that run on this node, recorded or not."""
         ...
+
+
+@runtime_checkable
+class ServedBeside(Protocol):
+    """A body whose agent cannot serve everything by itself: the node's engine for the rest is handed to it."""
+
+    def serve_beside(self, engine: ApplyEngine) -> None: ...
 
 
 class BodyUnavailable(Exception):

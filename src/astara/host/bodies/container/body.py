@@ -13,7 +13,8 @@ from astara.appliance.system import files as system_files
 from astara.appliance.system import processes
 from astara.contract.agent import Credential
 from astara.contract.codec import encode
-from astara.host.bodies.boundary import Birth, BodyFailed, BodyUnavailable
+from astara.host.bodies.beside import Beside
+from astara.host.bodies.boundary import ApplyEngine, Birth, BodyFailed, BodyUnavailable
 from astara.host.bodies.container import confinement
 from astara.host.bodies.container.podman import Container, Podman, PodmanError, labels
 from astara.host.bodies.guest import GuestEngine
@@ -49,7 +50,15 @@ class ContainerBody:
         self._images: tuple[str, ...] = ()
         self._listed_at = float("-inf")
         identity = Identity(options.ca_file, options.cert_file, options.key_file)
-        self.engine = GuestEngine(identity, lambda _: f"https://127.0.0.1:{PORT}")
+        self._guest = GuestEngine(identity, lambda _: f"https://127.0.0.1:{PORT}")
+        self._engine: ApplyEngine = self._guest
+
+    @property
+    def engine(self) -> ApplyEngine:
+        return self._engine
+
+    def serve_beside(self, engine: ApplyEngine) -> None:
+        self._engine = Beside(self._guest, engine)
 
     def prepare(self) -> None:
         try:
@@ -64,15 +73,15 @@ class ContainerBody:
         return self._images
 
     def image_of(self, instance_id: str) -> str | None:
-        return self.engine.image_of(instance_id)
+        return self._guest.image_of(instance_id)
 
     def ensure(self, birth: Birth) -> None:
         self._write_birth(birth)
-        started = not self._running(birth) or self.engine.lost(birth.spec.id)
+        started = not self._running(birth) or self._guest.lost(birth.spec.id)
         try:
             if started:
                 self._start(birth)
-            self.engine.greet(birth, self._options.boot_deadline_s, lambda: self._running(birth))
+            self._guest.greet(birth, self._options.boot_deadline_s, lambda: self._running(birth))
         except BodyFailed as failed:
             words = self.console(birth.files)[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
             if started:
@@ -80,11 +89,11 @@ class ContainerBody:
             raise BodyFailed(str(failed), failed.remedy, words) from None
 
     def whole(self, birth: Birth) -> bool:
-        return self._running(birth) and self.engine.knows(birth)
+        return self._running(birth) and self._guest.knows(birth)
 
     def end(self, instance_id: str, files: Path) -> None:
         self._remove(instance_id)
-        self.engine.hang_up(instance_id)
+        self._guest.hang_up(instance_id)
         system_files.remove_directory(files)
 
     def pid(self, instance_id: str, files: Path) -> int | None:
@@ -111,7 +120,7 @@ class ContainerBody:
     def _start(self, birth: Birth) -> None:
         """Whatever is left of an earlier one goes first. Raises BodyFailed."""
         self._remove(birth.spec.id)
-        self.engine.hang_up(birth.spec.id)
+        self._guest.hang_up(birth.spec.id)
         for name in (_CONSOLE, _PID):
             system_files.remove(birth.files / name)
         try:
