@@ -132,6 +132,11 @@ def pod() -> Iterator[str]:
     ip("netns", "del", name)
 
 
+def seen(agent: AgentProcess) -> tuple[Health, int]:
+    (view,) = agent.client.instances().instances
+    return view.state.health, view.state.repairs
+
+
 def test_a_solitary_agent_configures_and_heals_the_namespace_it_is_in(tmp_path: Path, pod: str) -> None:
     made = solitary(tmp_path, Solitary.NAMESPACE)
     one = port(attach="nic")
@@ -148,8 +153,7 @@ def test_a_solitary_agent_configures_and_heals_the_namespace_it_is_in(tmp_path: 
 
             inside(pod, "nft", "flush", "ruleset")
             assert eventually(lambda: "table inet astara" in inside(pod, "nft", "list", "tables"), within_s=5.0)
-            (view,) = agent.client.instances().instances
-            assert (view.state.health, view.state.repairs) == (Health.HEALTHY, 1)
+            assert eventually(lambda: seen(agent) == (Health.HEALTHY, 1))
         finally:
             agent.stop()
             agent.client.close()

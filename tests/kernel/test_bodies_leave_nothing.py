@@ -30,7 +30,7 @@ MANY = pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
 
 @dataclass(frozen=True)
 class Inventory:
-    """What could be left. `descriptors` are the node agent's own."""
+    """What could be left. `descriptors` are the node agent's own; who has ended and waits for init does not count."""
 
     processes: int
     links: int
@@ -46,7 +46,7 @@ class Inventory:
         assert storage is not None
         directories = [deployment.options.state_dir / "instances", storage]
         return cls(
-            processes=sum(path.name.isdigit() for path in Path("/proc").iterdir()),
+            processes=sum(processes.running(pid) is not None for pid in _pids()),
             links=len(links.every()),
             namespaces=len(namespaces.ids_present()),
             containers=len(Podman(deployment.options.container).instances(NODE)),
@@ -54,6 +54,10 @@ class Inventory:
             mounts=len(Path("/proc/self/mounts").read_text().splitlines()),
             descriptors=len(list(Path("/proc/self/fd").iterdir())),
         )
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def live_and_die(deployment: Deployment, client: NodeClient, kind: str, *, killed: bool) -> None:

@@ -188,7 +188,7 @@ def written(deployment: Deployment) -> list[Path]:
     for top in (deployment.options.state_dir, deployment.options.container.storage):
         assert top is not None
         for directory, names, files in os.walk(top):
-            names[:] = [name for name in names if name != "merged"]
+            names[:] = [name for name in names if name not in ("merge", "merged")]
             found += [path for path in map(Path(directory).joinpath, files) if path.is_file()]
     return found
 
