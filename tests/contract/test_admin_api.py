@@ -358,3 +358,23 @@ def test_the_list_of_commands_says_each_in_a_whole_line() -> None:
     listed = CliRunner().invoke(cli, ["--help"], terminal_width=80).output.partition("Commands:")[2]
     assert "doctor" in listed
     assert "..." not in listed
+
+
+def test_move_says_where_to_and_default_takes_it_back(path: Path, operator: FakeOperator) -> None:
+    assert "body microvm" in ask(path, "move", "blue", "--to", "microvm").output
+    assert ask(path, "move", "blue", "--to", "default").exit_code == 0
+    assert operator.moved == [(BLUE, "microvm"), (BLUE, None)]
+
+
+def test_a_body_that_cannot_be_had_is_one_line_and_a_remedy(path: Path, operator: FakeOperator) -> None:
+    refused = ask(path, "move", "blue", "--to", "zeppelin")
+    assert refused.exit_code == 1
+    assert "'zeppelin' is not known" in refused.output
+    assert "container, namespace" in refused.output
+    assert operator.moved == []
+
+
+def test_show_says_body_and_image(path: Path) -> None:
+    shown = ask(path, "resource", "show", "blue").output
+    assert "container, image frr (an operator's choice)" in shown
+    assert "frr 0123456789ab" in shown

@@ -22,6 +22,9 @@ from support.fakes.drivers import PortedNetworks, SlottedRouters
 from support.fakes.neutron import FakeNeutron
 from support.fakes.records import FakeRecords
 
+#: Kinds of simulated instance: a resource may be moved from one to the other.
+BODIES = ("memory", "paper")
+
 
 @dataclass
 class World:
@@ -59,7 +62,7 @@ class World:
         """Return what matters of the end state, free of ids, times, generations and spares."""
         return (
             sorted(
-                (str(i.key), i.slot, i.host, i.health.value, i.digest or "", tuple(sorted(i.ports)))
+                (str(i.key), i.slot, i.host, i.body, i.health.value, i.digest or "", tuple(sorted(i.ports)))
                 for i in self.cloud.instances.values()
                 if i.key.driver != SPARE
             ),
@@ -85,7 +88,7 @@ class Orchestrator:
         self.engine = Engine(
             neutron=world.neutron,
             drivers={"router": SlottedRouters(), "network": PortedNetworks()},
-            providers={"memory": self.provider},
+            providers={"memory": self.provider, "paper": MemoryProvider(world.cloud, world.clock.wall, "paper")},
             records=world.records,
             clock=world.clock,
             term=world.records.next_term(),
@@ -93,6 +96,7 @@ class Orchestrator:
             random_value=lambda: 0.5,
         )
         self.engine.holds.load()
+        self.engine.bodies.load()
 
     def event(self, identifier: str = "r1", kind: str = "router", name: str = "router.update.end") -> None:
         self.engine.notify(Event(name, {kind: (identifier,)}))

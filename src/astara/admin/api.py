@@ -7,6 +7,7 @@
     POST /v1/resources/{driver}/{id}/rebuild   -> 204
     POST /v1/resources/{driver}/{id}/hold      HoldRequest -> 204
     POST /v1/resources/{driver}/{id}/release   -> 204
+    POST /v1/resources/{driver}/{id}/move      MoveRequest -> 204
     POST /v1/resync                            ResyncRequest -> ResyncReply
     GET  /v1/instances                         [InstanceLine]
     GET  /v1/instances/{id}/console-log        text/plain
@@ -27,6 +28,12 @@ ROOT = "/v1"
 
 class HoldRequest(Wire, frozen=True):
     reason: str
+
+
+class MoveRequest(Wire, frozen=True):
+    """`to` names a body; None: the one the flavor or the configuration says."""
+
+    to: str | None
 
 
 class ResyncRequest(Wire, frozen=True):

@@ -23,6 +23,7 @@ _COMMANDS = {
     "rebuild": "astara.admin.commands.resource:rebuild",
     "hold": "astara.admin.commands.resource:hold",
     "release": "astara.admin.commands.resource:release",
+    "move": "astara.admin.commands.resource:move",
     "resync": "astara.admin.commands.resource:resync",
     "drivers": "astara.admin.commands.plugins:drivers",
     "providers": "astara.admin.commands.plugins:providers",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from astara.admin.api import ROOT, HoldRequest, ResyncReply, ResyncRequest
+from astara.admin.api import ROOT, HoldRequest, MoveRequest, ResyncReply, ResyncRequest
 from astara.contract.agent import Problem
 from astara.contract.codec import ContractError, Wire, decode, encode
 from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
@@ -69,6 +69,9 @@ class OperatorClient:
 
     def release(self, key: ResourceKey) -> None:
         self._request("POST", _of(key, "/release"))
+
+    def move(self, key: ResourceKey, body: str | None) -> None:
+        self._request("POST", _of(key, "/move"), MoveRequest(to=body))
 
     def release_brake(self) -> None:
         self._request("POST", "/brake/release")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from astara.admin.api import ROOT, HoldRequest, ResyncReply, ResyncRequest
+from astara.admin.api import ROOT, HoldRequest, MoveRequest, ResyncReply, ResyncRequest
 from astara.contract.agent import Problem
 from astara.contract.codec import ContractError, decode, encode
 from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
@@ -64,6 +64,11 @@ def _release(call: _Call) -> Reply:
     return _DONE
 
 
+def _move(call: _Call) -> Reply:
+    call.operator.move(call.key, decode(call.body, MoveRequest).to)
+    return _DONE
+
+
 def _release_brake(call: _Call) -> Reply:
     call.operator.release_brake()
     return _DONE
@@ -94,6 +99,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("POST", _RESOURCE + r"/rebuild", _rebuild),
         ("POST", _RESOURCE + r"/hold", _hold),
         ("POST", _RESOURCE + r"/release", _release),
+        ("POST", _RESOURCE + r"/move", _move),
         ("POST", r"/resync", _resync),
         ("GET", r"/instances", lambda call: _json(list(call.operator.instances()))),
         ("GET", r"/instances/(?P<id>[^/]+)/console-log", _console_log),

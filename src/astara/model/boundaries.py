@@ -63,6 +63,8 @@ class DriverOptions:
     """What the operator configures that drivers need; frozen, handed in."""
 
     default_provider: str = "namespace"
+    #: Of the instances that serve networks; None: as the others.
+    network_provider: str | None = None
     domain: str = "openstacklocal"
     upstream_dns: tuple[str, ...] = ()
     metadata: bool = True

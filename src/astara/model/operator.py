@@ -24,6 +24,8 @@ class InstanceLine(Wire, frozen=True):
     generation: str | None
     ports: int
     created_at: float
+    image: str | None = None  # the name it was made from; `provider` says in what body
+    image_digest: str | None = None  # of the image it says it runs
     deviations: tuple[Deviation, ...] = ()
     repairs: int = 0
     last_error: str | None = None
@@ -50,6 +52,9 @@ class ResourceDetail(Wire, frozen=True):
     resource: ResourceLine
     instances: tuple[InstanceLine, ...]
     plan: tuple[str, ...]  # the steps that would run now, in words
+    body: str | None = None  # the body wished for; None while there is nothing to make
+    body_chosen: bool = False  # by an operator; else its flavor or the configuration says
+    image: str | None = None  # None: the body's default one
 
 
 class HistoryLine(Wire, frozen=True):
@@ -79,6 +84,8 @@ class NodeLine(Wire, frozen=True):
     error: str | None = None
     clock_ahead_s: float | None = None  # the node's clock against the orchestrator's
     certificate_expires_at: float | None = None
+    #: Bodies it can make, with the images it has for each; None: not said.
+    bodies: dict[str, tuple[str, ...]] | None = None
 
 
 class StatusSummary(Wire, frozen=True):
@@ -156,6 +163,13 @@ class Operator(Protocol):
         ...
 
     def release(self, key: ResourceKey) -> None: ...
+
+    def move(self, key: ResourceKey, body: str | None) -> None:
+        """Run a resource in another body from now on; None: in the one its flavor or the configuration says.
+
+        Raises Terminal, with what to do, for a body that cannot be had; survives a restart.
+        """
+        ...
 
     def release_brake(self) -> None: ...
 

@@ -148,6 +148,8 @@ def _judge_state(wanted: DesiredInstance, seen: ObservedInstance, state: StateVi
         return Phase.FAILED, state.last_error or "the agent reports the instance broken"
     if state.health is Health.UNCONFIGURED:
         return Phase.UNCONFIGURED, "nothing applied yet"
+    if other_image(wanted, seen):
+        return Phase.OUTDATED, f"made from image {seen.image}, wished {wanted.image}"
     if changed := ports_changed(wanted.ports, seen.ports):
         return Phase.OUTDATED, f"ports differ: {', '.join(sorted(changed))}"
     if state.digest != wanted.digest:
@@ -156,6 +158,11 @@ def _judge_state(wanted: DesiredInstance, seen: ObservedInstance, state: StateVi
         details = "; ".join(f"{deviation.subsystem}: {deviation.detail}" for deviation in state.deviations)
         return Phase.DEGRADED, details or "read-back differs from what was applied"
     return Phase.CONFIGURED, ""
+
+
+def other_image(wanted: DesiredInstance, seen: ObservedInstance) -> bool:
+    """Return whether it was made from another image than the one named; where none is named, any will do."""
+    return None not in (wanted.image, seen.image) and wanted.image != seen.image
 
 
 def ports_changed(wanted: tuple[PortAttachment, ...], seen: tuple[PortAttachment, ...]) -> set[str]:

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from astara.model.resource import ObservedInstance
 from astara.planning.backoff import Attempts, rebuild_allowed_at
-from astara.planning.classify import Phase, Slot, ports_changed
+from astara.planning.classify import Phase, Slot, other_image, ports_changed
 from astara.planning.lifecycle import LIFECYCLE, Action, Wish
 from astara.planning.policy import Policy
 from astara.planning.steps import AttachPort, CreateInstance, DeleteInstance, DetachPort, PushConfig, Step, Why
@@ -71,14 +71,20 @@ def _course(slot: Slot, attempts: Attempts, now: float, circumstances: Circumsta
         if remaining_s <= 0:
             return Course(slot, transition.then)
         look_again_s = min(remaining_s, look_again_s or remaining_s)
-    if transition.does is Action.CONFIGURE and _must_be_made_anew(slot, circumstances.rigid):
-        return Course(slot, Action.REPLACE, note=f"{slot.wanted.slot}: its ports cannot be changed while it lives")
+    if transition.does is Action.CONFIGURE and (why := _must_be_made_anew(slot, circumstances.rigid)) is not None:
+        return Course(slot, Action.REPLACE, note=f"{slot.wanted.slot}: {why}")
     return Course(slot, transition.does, look_again_s)
 
 
-def _must_be_made_anew(slot: Slot, rigid: frozenset[str]) -> bool:
+def _must_be_made_anew(slot: Slot, rigid: frozenset[str]) -> str | None:
     seen = slot.seen
-    return seen is not None and seen.provider in rigid and bool(ports_changed(slot.wanted.ports, seen.ports))
+    if seen is None:
+        return None
+    if other_image(slot.wanted, seen):
+        return f"made from image {seen.image}, wished {slot.wanted.image}"
+    if seen.provider in rigid and ports_changed(slot.wanted.ports, seen.ports):
+        return "its ports cannot be changed while it lives"
+    return None
 
 
 def _permitted(course: Course, attempts: Attempts, now: float, circumstances: Circumstances) -> Course:

@@ -28,6 +28,18 @@ class Records(Protocol):
         """Remove a hold; absence is success. Raises Retry like `hold`."""
         ...
 
+    def bodies(self) -> dict[ResourceKey, str]:
+        """Return every body an operator chose; raises BadConfiguration like `holds`."""
+        ...
+
+    def choose_body(self, key: ResourceKey, body: str) -> None:
+        """Make an operator's choice of body durable; raises Retry like `hold`."""
+        ...
+
+    def forget_body(self, key: ResourceKey) -> None:
+        """Remove a choice; absence is success. Raises Retry like `hold`."""
+        ...
+
     def append(self, key: ResourceKey, line: HistoryLine) -> None:
         """Remember what happened; never raises, never waits, may drop the oldest."""
         ...

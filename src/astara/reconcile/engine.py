@@ -13,9 +13,11 @@ from astara.model.boundaries import Clock, Driver, Event, InstanceProvider, Neut
 from astara.model.errors import Gone
 from astara.model.operator import HistoryLine, ResourceLine
 from astara.model.resource import DesiredState, ObservedInstance, ResourceKey
+from astara.planning.bodies import Offers
 from astara.planning.brake import Brake
 from astara.planning.classify import Phase
 from astara.planning.steps import words
+from astara.reconcile.bodies import Bodies
 from astara.reconcile.boundaries import Metrics, NoMetrics, Records
 from astara.reconcile.brakes import BrakeKeeper
 from astara.reconcile.executor import Executor
@@ -50,7 +52,8 @@ class Engine:
     """Keeps every resource of the enabled drivers as Neutron wishes it. Implements EventSink.
 
     The constructor does no I/O. `drivers` and `providers` are keyed by name. `term` comes from
-    `Records.next_term()`; it fences off whoever had a smaller one.
+    `Records.next_term()`; it fences off whoever had a smaller one. `offers` says which bodies can be had now; by
+    default those of all `providers`, everywhere.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Engine:
         term: int,
         options: EngineOptions | None = None,
         metrics: Metrics | None = None,
+        offers: Callable[[], Offers] | None = None,
         random_value: Callable[[], float] = random.random,
     ) -> None:
         self.options = options or EngineOptions()
@@ -77,14 +81,17 @@ class Engine:
         self.inbox = Inbox(clock)
         self.ledger = Ledger(clock, policy)
         self.holds = Holds(records)
+        everything = frozenset(providers)
+        self.bodies = Bodies(records, offers or (lambda: Offers(installed=everything, enabled=everything)))
         self._brake = BrakeKeeper(self.ledger, clock, policy.brake)
         planner = Planner(self.ledger, self._brake, clock, policy, providers)
-        observer = Observer(neutron, drivers, providers, clock, self.options, self.metrics)
+        observer = Observer(neutron, drivers, providers, self.bodies, clock, self.options, self.metrics)
         statuses = StatusWriter(neutron, clock, self.options, self.metrics)
         looks = Looks(
             neutron,
             drivers,
             providers,
+            self.bodies,
             planner,
             self.ledger,
             self.inbox,
@@ -116,6 +123,7 @@ class Engine:
     def start(self) -> None:
         """Start the workers and the resync thread; the first full look follows at once."""
         self.holds.load()
+        self.bodies.load()
         self.workers.start()
         self.schedule.start()
 
@@ -207,6 +215,20 @@ class Engine:
         self._must_have_driver(key)
         self.holds.release(key)
         self._look_eagerly(key, Lane.FRESH)
+
+    def move(self, key: ResourceKey, body: str | None) -> None:
+        """Have the resource run in another body from now on, None: in the one its flavor or the configuration says.
+
+        Raises Gone for a resource nobody knows, Terminal for a body that cannot be had, Retry when the choice will not
+        survive a restart.
+        """
+        self._must_have_driver(key)
+        if not self.ledger.knows(key):
+            raise Gone(f"no resource {key}", "see `astara resource list`")
+        try:
+            self.bodies.choose(key, body)
+        finally:
+            self._look_eagerly(key, Lane.FRESH)
 
     def rebuild(self, key: ResourceKey) -> None:
         """Replace every instance of a resource, one at a time; raises Gone when it has none."""

@@ -8,6 +8,7 @@ from astara.contract.snapshot import NetworkPage, NetworkSnapshot, RouterPage, R
 from astara.model.boundaries import Clock, Driver, InstanceProvider, NetworkWorld, NeutronApi, RouterWorld, World
 from astara.model.errors import Retry, Terminal
 from astara.model.resource import DesiredState, ObservedInstance, ObservedState, Present, ResourceKey
+from astara.reconcile.bodies import Bodies
 from astara.reconcile.boundaries import Metrics
 from astara.reconcile.grouping import GroupCommit
 from astara.reconcile.options import EngineOptions
@@ -22,12 +23,14 @@ class Observer:
         neutron: NeutronApi,
         drivers: Mapping[str, Driver],
         providers: Mapping[str, InstanceProvider],
+        bodies: Bodies,
         clock: Clock,
         options: EngineOptions,
         metrics: Metrics,
     ) -> None:
         self._neutron = neutron
         self._drivers = drivers
+        self._bodies = bodies
         self._sources = sources(providers)
         self._clock = clock
         self._metrics = metrics
@@ -47,7 +50,7 @@ class Observer:
             known = ", ".join(sorted(self._drivers))
             raise Terminal(f"driver {key.driver!r} is not enabled", f"enable it, or use one of: {known}")
         reader = self._routers if driver.reads == "router" else self._networks
-        return driver.desired(key, reader.ask(key.id))
+        return self._bodies.housed(key, driver.desired(key, reader.ask(key.id)))
 
     def observed(self, key: ResourceKey, desired: DesiredState) -> ObservedState:
         """Ask every provider: an instance may be left over on one that is no longer wanted.

@@ -23,6 +23,7 @@ from astara.model.errors import Retry
 from astara.model.resource import Absent, DesiredState, ObservedInstance, ObservedState, Present, ResourceKey
 from astara.planning.classify import Phase, classify
 from astara.planning.plan import Plan
+from astara.reconcile.bodies import Bodies
 from astara.reconcile.boundaries import Metrics
 from astara.reconcile.holds import Holds
 from astara.reconcile.inbox import Inbox, Lane
@@ -60,6 +61,7 @@ class Looks:
         neutron: NeutronApi,
         drivers: Mapping[str, Driver],
         providers: Mapping[str, InstanceProvider],
+        bodies: Bodies,
         planner: Planner,
         ledger: Ledger,
         inbox: Inbox,
@@ -72,6 +74,7 @@ class Looks:
     ) -> None:
         self._neutron = neutron
         self._drivers = drivers
+        self._bodies = bodies
         self._sources = sources(providers)
         self._planner = planner
         self._ledger = ledger
@@ -97,7 +100,8 @@ class Looks:
             revisions.append(revision)
             for key, world in worlds:
                 known.add(key)
-                queued += self._weigh(key, self._drivers[key.driver].desired(key, world), listing, "resync")
+                desired = self._bodies.housed(key, self._drivers[key.driver].desired(key, world))
+                queued += self._weigh(key, desired, listing, "resync")
         # Changes that came while the pages were read are in the journal after the first page's revision.
         self._journal.begin(min(revisions, default=0))
         self._expected.clear()

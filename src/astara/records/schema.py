@@ -1,6 +1,6 @@
 """The tables, and how a connection is opened.
 
-All of it can be deleted; what is lost is holds and history. That is an operator's decision, never ours.
+All of it can be deleted; what is lost is holds, chosen bodies and history. That is an operator's decision, never ours.
 """
 
 from __future__ import annotations
@@ -18,6 +18,13 @@ HOLDS = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),  # "driver/id"
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
+)
+
+BODIES = sa.Table(
+    "bodies",
+    METADATA,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),  # a provider's name
 )
 
 TERM = sa.Table(

@@ -16,7 +16,7 @@ from astara.contract.codec import ContractError, decode, encode
 from astara.model.errors import BadConfiguration, Retry
 from astara.model.operator import HistoryLine
 from astara.model.resource import ResourceKey
-from astara.records.schema import HISTORY, HOLDS, METADATA, TERM, engine
+from astara.records.schema import BODIES, HISTORY, HOLDS, METADATA, TERM, engine
 
 _log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ _RETRY_S = 5.0
 _GATHER_S = 0.2
 _UNREADABLE = (
     "make it readable, or put back a copy; else move it away together with its -wal and -shm: then no resource is held "
-    "any more, and `astara hold` must say again which are"
+    "any more or has a body of its own, and `astara hold` and `astara move` must say again which do"
 )
 _REMEDY = "check free space and permissions of the state directory"
 
@@ -98,18 +98,7 @@ class SqliteRecords:
         Raises BadConfiguration when there is one and it cannot be read. Somebody has said "hands off", and we no longer
         know of what: to start all the same would undo what he is at, and what runs goes on running without us.
         """
-        try:
-            if not self._path.exists():
-                return {}
-            with self._engine.connect() as connection:
-                rows = connection.execute(sa.select(HOLDS.c.key, HOLDS.c.reason)).all()
-            return {ResourceKey.parse(key): reason for key, reason in rows}
-        except (SQLAlchemyError, OSError, ValueError) as error:
-            self._engine.dispose()
-            words = str(getattr(error, "orig", None) or error)
-            raise BadConfiguration(
-                f"{self._path}: which resources operators hold cannot be read: {words}", _UNREADABLE
-            ) from None
+        return self._said("which resources operators hold", HOLDS, HOLDS.c.reason)
 
     def hold(self, key: ResourceKey, reason: str) -> None:
         """Make a hold durable; raises Retry."""
@@ -119,6 +108,19 @@ class SqliteRecords:
     def release(self, key: ResourceKey) -> None:
         """Remove a hold; raises Retry."""
         self._must(sa.delete(HOLDS).where(HOLDS.c.key == str(key)))
+
+    def bodies(self) -> dict[ResourceKey, str]:
+        """Return every body an operator chose; raises like `holds`: guessing would move what runs."""
+        return self._said("which bodies operators chose", BODIES, BODIES.c.body)
+
+    def choose_body(self, key: ResourceKey, body: str) -> None:
+        """Make a choice durable; raises Retry."""
+        statement = insert(BODIES).values(key=str(key), body=body)
+        self._must(statement.on_conflict_do_update(index_elements=["key"], set_={"body": body}))
+
+    def forget_body(self, key: ResourceKey) -> None:
+        """Remove a choice; raises Retry."""
+        self._must(sa.delete(BODIES).where(BODIES.c.key == str(key)))
 
     def append(self, key: ResourceKey, line: HistoryLine) -> None:
         """Queue a line; when writing fails for long, the oldest queued ones are dropped."""
@@ -140,6 +142,19 @@ class SqliteRecords:
             self._note_failure("history", error)
             stored = []
         return [line for line in map(_decoded, (*stored, *queued)) if line is not None][-limit:]
+
+    def _said(self, what: str, table: sa.Table, column: sa.Column[str]) -> dict[ResourceKey, str]:
+        """Read what operators said of resources; raises BadConfiguration."""
+        try:
+            if not self._path.exists() or not sa.inspect(self._engine).has_table(table.name):
+                return {}
+            with self._engine.connect() as connection:
+                rows = connection.execute(sa.select(table.c.key, column)).all()
+            return {ResourceKey.parse(key): said for key, said in rows}
+        except (SQLAlchemyError, OSError, ValueError) as error:
+            self._engine.dispose()
+            words = str(getattr(error, "orig", None) or error)
+            raise BadConfiguration(f"{self._path}: {what} cannot be read: {words}", _UNREADABLE) from None
 
     def _prepare(self) -> None:
         """Make what is missing of file and tables; asked for once, and again after a failure or when the file went."""

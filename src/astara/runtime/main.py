@@ -74,10 +74,11 @@ class Orchestrator:
             term=self._records.next_term(),
             options=options.engine,
             metrics=self._metrics,
+            offers=lambda: wiring.offers(options, self._providers, self._watch.bodies()),
         )
         self._feeds = wiring.feeds(options, clock, self._metrics)
         directory = NodeDirectory(self._agents, {node.name: node.url for node in options.nodes})
-        self._watch = NodeWatch(directory, self._neutron, clock, NodeWatchOptions(), self._metrics)
+        self._watch = NodeWatch(directory, self._neutron, clock, NodeWatchOptions(), self._metrics, self._offer_changed)
         self.operator = RunningOperator(
             Parts(
                 engine=self.engine,
@@ -155,6 +156,9 @@ class Orchestrator:
             lambda: self._neutron.plugin_version,
         )
         return [*asked, *doctor.of_pool(self._pool.lines())]
+
+    def _offer_changed(self, host: str) -> None:
+        self.engine.resync(f"node {host} offers other bodies")
 
     def _node_changed(self, host: str, keys: tuple[ResourceKey, ...] | None) -> None:
         if keys is None or any(key.driver == SPARE for key in keys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -65,6 +65,7 @@ class NodeDirectory:
             instances=view.instances,
             clock_ahead_s=sight.clock_ahead_s,
             certificate_expires_at=sight.certificate_expires_at,
+            bodies=view.bodies,
         )
 
 
@@ -107,13 +108,16 @@ class NodeWatch:
         clock: Clock,
         options: NodeWatchOptions,
         metrics: Metrics | None = None,
+        on_bodies: Callable[[str], None] = lambda host: None,
     ) -> None:
         self._metrics = metrics or NoMetrics()
+        self._on_bodies = on_bodies
         self._directory = directory
         self._neutron = neutron
         self._clock = clock
         self._options = options
         self._lines: tuple[NodeLine, ...] = ()
+        self._bodies: dict[str, frozenset[str]] = {}
         self._last_seen: dict[str, float] = {}
         self._changed_at = 0.0  # when a node last came or went (monotonic)
         self._told: Announcement | None = None
@@ -133,6 +137,10 @@ class NodeWatch:
         The first one may withdraw nodes that were taken out of the configuration; later ones only what others said.
         """
         return self._disputed
+
+    def bodies(self) -> dict[str, frozenset[str]]:
+        """Return the bodies each node said it can make, for nodes that ever answered."""
+        return dict(self._bodies)
 
     def start(self) -> None:
         """Ask and announce from now on."""
@@ -161,12 +169,13 @@ class NodeWatch:
 
     def look(self) -> float:
         """Ask all nodes once and tell Neutron what changed; returns the seconds until the next look."""
-        before = {line.name: line.reachable for line in self._lines}
+        before = {line.name: line for line in self._lines}
         self._lines = tuple(self._directory.nodes())
         now = self._clock.now()
         self._last_seen.update((line.name, now) for line in self._lines if line.reachable)
         for line in self._lines:
             self._note(line, before.get(line.name), now)
+        self._learn_bodies()
         try:
             self._announce(judged(self._lines, self._last_seen, now, self._options.grace_s), now)
         except AstaraError as error:
@@ -177,8 +186,18 @@ class NodeWatch:
         soon = not complete and now - self._changed_at < self._options.grace_s
         return self._options.retry_s if soon else self._options.ask_every_s
 
-    def _note(self, line: NodeLine, was_reachable: bool | None, now: float) -> None:
-        if line.reachable == was_reachable:
+    def _learn_bodies(self) -> None:
+        """Remember what each node can make, also while it is silent; tell who waits for a body that came or went."""
+        for line in self._lines:
+            if line.bodies is None:
+                continue
+            known, self._bodies[line.name] = self._bodies.get(line.name), frozenset(line.bodies)
+            if known not in (None, self._bodies[line.name]):
+                _log.info("node.bodies", node=line.name, bodies=sorted(line.bodies))
+                self._on_bodies(line.name)
+
+    def _note(self, line: NodeLine, was: NodeLine | None, now: float) -> None:
+        if was is not None and line.reachable == was.reachable:
             return
         self._changed_at = now
         _log.info("node.reachable" if line.reachable else "node.unreachable", node=line.name, error=line.error)

@@ -21,7 +21,7 @@ from astara.model.operator import (
     ResourceLine,
     StatusSummary,
 )
-from astara.model.resource import ObservedInstance, ResourceKey, Unknown
+from astara.model.resource import ObservedInstance, Present, ResourceKey, Unknown
 from astara.reconcile.engine import Engine
 from astara.reconcile.sources import sources
 from astara.runtime import plugins
@@ -86,10 +86,14 @@ class RunningOperator:
     def resource(self, key: ResourceKey) -> ResourceDetail:
         """Look at one resource now; raises Gone, Retry."""
         seen = self._engine.inspect(key)
+        wanted = seen.desired.instances[0] if isinstance(seen.desired, Present) and seen.desired.instances else None
         return ResourceDetail(
             resource=seen.line,
             instances=tuple(instance_line(instance, seen.unreachable_hosts) for instance in seen.instances),
             plan=seen.steps,
+            body=self._engine.bodies.chosen(key) if wanted is None else wanted.provider,
+            body_chosen=self._engine.bodies.chosen(key) is not None,
+            image=None if wanted is None else wanted.image,
         )
 
     def history(self, key: ResourceKey) -> Sequence[HistoryLine]:
@@ -121,6 +125,10 @@ class RunningOperator:
     def release(self, key: ResourceKey) -> None:
         """Give a resource back."""
         self._engine.release(key)
+
+    def move(self, key: ResourceKey, body: str | None) -> None:
+        """Run a resource in another body."""
+        self._engine.move(key, body)
 
     def release_brake(self) -> None:
         """Let go of the brake."""
@@ -186,6 +194,7 @@ def instance_line(instance: ObservedInstance, unreachable_hosts: frozenset[str])
             generation=None,
             ports=len(instance.ports),
             created_at=instance.created_at,
+            image=instance.image,
         )
     return InstanceLine(
         id=instance.id,
@@ -198,6 +207,8 @@ def instance_line(instance: ObservedInstance, unreachable_hosts: frozenset[str])
         generation=None if state.generation is None else str(state.generation),
         ports=len(instance.ports),
         created_at=instance.created_at,
+        image=instance.image,
+        image_digest=instance.image_digest,
         deviations=state.deviations,
         repairs=state.repairs,
         last_error=state.last_error,

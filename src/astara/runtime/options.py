@@ -112,6 +112,7 @@ _GROUPS = {
     "services": [
         cfg.ListOpt("drivers", default=["router", "network"], help="Which network services are served"),
         cfg.StrOpt("default_provider", default="namespace", help="Kind of instance, unless a flavor says otherwise"),
+        cfg.StrOpt("network_provider", help="Kind of instance that serves networks; default: default_provider"),
         cfg.ListOpt("providers", default=[], help="Further kinds of instance that flavors may choose"),
         cfg.StrOpt("domain", default="openstacklocal", help="DNS domain of networks without one"),
         cfg.ListOpt("upstream_dns", default=[], help="Resolvers for names outside"),
@@ -137,6 +138,7 @@ def _options(conf: Any) -> Options:
     if doubled := sorted({node.name for node in nodes if [other.name for other in nodes].count(node.name) > 1}):
         raise BadConfiguration(f"[nodes] node names {', '.join(doubled)} twice", "give each node one name and one line")
     free = _sections(conf.config_file or ())
+    named = (conf.services.default_provider, conf.services.network_provider, *conf.services.providers)
     return Options(
         name=conf.name,
         state_dir=Path(conf.state_dir).absolute(),
@@ -153,9 +155,10 @@ def _options(conf: Any) -> Options:
         nodes=nodes,
         identity=_identity(conf.nodes) if nodes else None,
         drivers=tuple(dict.fromkeys(conf.services.drivers)),
-        providers=tuple(dict.fromkeys((conf.services.default_provider, *conf.services.providers))),
+        providers=tuple(dict.fromkeys(filter(None, named))),
         driver_options=DriverOptions(
             default_provider=conf.services.default_provider,
+            network_provider=conf.services.network_provider,
             domain=conf.services.domain.strip("."),
             upstream_dns=tuple(conf.services.upstream_dns),
             metadata=conf.services.metadata,

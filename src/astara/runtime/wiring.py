@@ -9,12 +9,13 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from astara.clients.appliance import NodeEndpoint
-from astara.clients.nodes import NodeFleet
+from astara.clients.nodes import NodeFleet, NodeInstances
 from astara.intake.http_feed import HttpFeed, HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeed, RabbitFeedOptions
 from astara.model.boundaries import Clock, Driver, InstanceProvider
 from astara.model.errors import BadConfiguration
 from astara.model.operator import PoolLine
+from astara.planning.bodies import Offers
 from astara.reconcile.engine import Engine
 from astara.runtime import plugins
 from astara.runtime.metrics import OrchestratorMetrics, gauge
@@ -73,6 +74,16 @@ def _provider_of_others(name: str, maker: Any, settings: Mapping[str, str]) -> I
         raise BadConfiguration(f"[provider:{name}] is not read by this provider", "remove the section")
     made: InstanceProvider = maker() if configured is None else configured(settings)
     return made
+
+
+def offers(options: Options, made: Mapping[str, InstanceProvider], on_hosts: Mapping[str, frozenset[str]]) -> Offers:
+    """Return which bodies can be had; `on_hosts` is what the node agents said."""
+    return Offers(
+        installed=frozenset(made),
+        enabled=frozenset(options.providers),
+        by_host=frozenset(name for name, provider in made.items() if isinstance(provider, NodeInstances)),
+        on_hosts=on_hosts,
+    )
 
 
 def feeds(options: Options, clock: Clock, metrics: OrchestratorMetrics) -> list[CountingFeed]:

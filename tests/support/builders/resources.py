@@ -22,10 +22,16 @@ def port(port_id: str = "p1", *, network: str = "n1", mac: str | None = None, mt
 
 
 def wanted(
-    slot: str = "a", *, host: str = "h1", ports: tuple[PortAttachment, ...] = (), digest: str = "new"
+    slot: str = "a",
+    *,
+    host: str = "h1",
+    ports: tuple[PortAttachment, ...] = (),
+    digest: str = "new",
+    provider: str = "memory",
+    image: str | None = None,
 ) -> DesiredInstance:
     return DesiredInstance(
-        slot=slot, provider="memory", host=host, ports=ports, section=Section(name=digest), digest=digest
+        slot=slot, provider=provider, host=host, ports=ports, section=Section(name=digest), digest=digest, image=image
     )
 
 
@@ -52,11 +58,14 @@ def seen(
     ports: tuple[PortAttachment, ...] = (),
     view: StateView | Unknown | None = None,
     created_at: float = 1.0,
+    provider: str = "memory",
+    image: str | None = None,
 ) -> ObservedInstance:
     return ObservedInstance(
         id=identifier,
         slot=slot,
-        provider="memory",
+        provider=provider,
+        image=image,
         host=host,
         ports=ports,
         state=view if view is not None else state(),
@@ -73,6 +82,8 @@ def router(
     routes: tuple[str, ...] = (),
     slots: str = "a",
     name: str = "blue",
+    body: str = "memory",
+    image: str | None = None,
 ) -> RouterSnapshot:
     return RouterSnapshot(
         id=identifier,
@@ -82,7 +93,7 @@ def router(
             PortSnapshot(id=port_id, network_id=f"net-of-{port_id}", mac_address=f"mac-{port_id}") for port_id in ports
         ),
         routes=tuple(Route(destination=destination, nexthop="10.0.0.9") for destination in routes),
-        flavor_metainfo={"slots": slots},
+        flavor_metainfo={"slots": slots, "body": body} | ({"image": image} if image else {}),
     )
 
 

@@ -58,8 +58,9 @@ class SlottedRouters:
         instances = tuple(
             DesiredInstance(
                 slot=slot,
-                provider="memory",
+                provider=router.flavor_metainfo.get("body", "memory"),
                 host=hosts[number % len(hosts)],
+                image=router.flavor_metainfo.get("image"),
                 ports=tuple(attachment(port) for port in router.interfaces),
                 section=section,
                 digest=digest(section),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from astara.contract.agent import Deviation
-from astara.model.errors import Gone
+from astara.model.errors import Gone, Terminal
 from astara.model.operator import (
     CheckLine,
     FeedLine,
@@ -43,6 +43,7 @@ class FakeOperator:
 
     lines: dict[ResourceKey, ResourceLine] = field(default_factory=_resources)
     rebuilt: list[ResourceKey] = field(default_factory=list)
+    moved: list[tuple[ResourceKey, str | None]] = field(default_factory=list)
     resynced: list[ResourceKey | None] = field(default_factory=list)
     braked: bool = True
     checks: list[CheckLine] = field(default_factory=lambda: [CheckLine(check="neutron", ok=True, detail="answers")])
@@ -77,7 +78,14 @@ class FakeOperator:
 
     def resource(self, key: ResourceKey) -> ResourceDetail:
         instances = tuple(line for line in self.instances() if line.resource == str(key))
-        return ResourceDetail(resource=self._line(key), instances=instances, plan=("create instance main",))
+        return ResourceDetail(
+            resource=self._line(key),
+            instances=instances,
+            plan=("create instance main",),
+            body="container",
+            body_chosen=True,
+            image="frr",
+        )
 
     def history(self, key: ResourceKey) -> Sequence[HistoryLine]:
         self._line(key)
@@ -100,6 +108,8 @@ class FakeOperator:
                 generation="7.42",
                 ports=2,
                 created_at=1000.0,
+                image="frr",
+                image_digest="sha256:0123456789abcdef",
                 deviations=(Deviation(subsystem="nftables", detail="set floating lacks 1 element"),),
                 repairs=3,
             )
@@ -120,6 +130,12 @@ class FakeOperator:
 
     def release(self, key: ResourceKey) -> None:
         self.lines[key] = msgspec.structs.replace(self._line(key), held=False, hold_reason="")
+
+    def move(self, key: ResourceKey, body: str | None) -> None:
+        self._line(key)
+        if body == "zeppelin":
+            raise Terminal("body 'zeppelin' is not known", "choose one of: container, namespace")
+        self.moved.append((key, body))
 
     def release_brake(self) -> None:
         self._fail()

@@ -14,6 +14,7 @@ class FakeRecords:
     """Implements reconcile.boundaries.Records."""
 
     held: dict[ResourceKey, str] = field(default_factory=dict)
+    chosen: dict[ResourceKey, str] = field(default_factory=dict)
     lines: dict[ResourceKey, list[HistoryLine]] = field(default_factory=dict)
     term: int = 0
     disk_full: bool = False
@@ -32,6 +33,17 @@ class FakeRecords:
 
     def release(self, key: ResourceKey) -> None:
         self.held.pop(key, None)
+
+    def bodies(self) -> dict[ResourceKey, str]:
+        return dict(self.chosen)
+
+    def choose_body(self, key: ResourceKey, body: str) -> None:
+        if self.disk_full:
+            raise Retry("the choice is not durable: disk full")
+        self.chosen[key] = body
+
+    def forget_body(self, key: ResourceKey) -> None:
+        self.chosen.pop(key, None)
 
     def append(self, key: ResourceKey, line: HistoryLine) -> None:
         if not self.disk_full:

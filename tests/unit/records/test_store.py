@@ -190,3 +190,27 @@ def test_a_line_of_another_version_is_skipped(store, path):
     again = records(path)
     assert again.history(R1) == [line(1)]
     again.close()
+
+
+def test_a_chosen_body_survives_a_restart_until_it_is_taken_back(path):
+    made = records(path)
+    made.choose_body(R1, "container")
+    made.choose_body(R1, "microvm")
+    made.choose_body(R2, "container")
+    made.forget_body(R2)
+    made.close()
+    again = records(path)
+    assert again.bodies() == {R1: "microvm"}
+    again.close()
+
+
+def test_records_of_a_version_without_bodies_hold_none(path):
+    records(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE bodies")
+    connection.close()
+    again = records(path)
+    assert again.bodies() == {}
+    again.choose_body(R1, "container")
+    assert again.bodies() == {R1: "container"}
+    again.close()

@@ -35,6 +35,7 @@ class Agents:
     away: set[str] = field(default_factory=set)
     contracts: tuple[int, ...] = (1,)
     hosts: Sequence[str] = ("n2", "n1")
+    bodies: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"namespace": ()})
 
     def node(self, host: str) -> NodeSight:
         if host in self.away:
@@ -48,6 +49,7 @@ class Agents:
             started_at=0.0,
             instances=3,
             boot_id="b",
+            bodies=self.bodies,
         )
         return NodeSight(view, clock_ahead_s=-7.0, certificate_expires_at=1e9)
 
@@ -167,3 +169,18 @@ def test_the_watch_outlives_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
     nodes.stop()
     assert announced == [(("n1", True),)]
     assert "nodes.look-crashed" in capsys.readouterr().out
+
+
+def test_a_body_that_comes_or_goes_is_told_once_and_a_silent_node_keeps_what_it_said() -> None:
+    """Resources wait for a body; they must hear when Podman was installed."""
+    agents, told = Agents(), list[str]()
+    directory = NodeDirectory(agents, {})
+    nodes = NodeWatch(directory, Neutron(), Clock(), NodeWatchOptions(), on_bodies=told.append)  # type: ignore[arg-type]
+    nodes.look()
+    assert (told, nodes.bodies()["n1"]) == ([], frozenset({"namespace"}))
+    agents.bodies = {"namespace": (), "container": ("frr",)}
+    agents.away.add("n2")
+    nodes.look()
+    nodes.look()
+    assert told == ["n1"]
+    assert nodes.bodies() == {"n1": frozenset({"namespace", "container"}), "n2": frozenset({"namespace"})}

@@ -123,6 +123,24 @@ def release(session: Session, resource: str) -> None:
 
 
 @click.command()
+@resource_argument
+@click.option(
+    "--to", "body", required=True, metavar="BODY", help="namespace, container, microvm, …; default: as its flavor says."
+)
+@json_option
+@pass_session
+def move(session: Session, resource: str, body: str) -> None:
+    """Run a RESOURCE in another body from now on.
+
+    The new one is made and configured beside the old one. It survives a restart of the orchestrator.
+    """
+    key = session.resource(resource)
+    session.operator().move(key, None if body == "default" else body)
+    where = "the body its flavor or the configuration says" if body == "default" else f"body {body}"
+    _done(session, key, f"moves to {where}: see `astara resource show`", "move")
+
+
+@click.command()
 @click.argument("resource", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every resource we own.")
 @json_option
@@ -145,12 +163,13 @@ def resync(session: Session, resource: str | None, everything: bool) -> None:
 def instance_table(lines: tuple[InstanceLine, ...], now: float) -> Table:
     """Return the table of instances, shared with `astara instance list`."""
     return table(
-        ("instance", "resource", "provider", "node", "health", "ports", "repairs", "age"),
+        ("instance", "resource", "body", "image", "node", "health", "ports", "repairs", "age"),
         (
             (
                 line.id,
                 line.resource,
                 line.provider,
+                _image(line),
                 line.host,
                 line.health,
                 str(line.ports),
@@ -171,6 +190,7 @@ def _facts(detail: ResourceDetail, now: float) -> list[tuple[str, str]]:
         ("project", line.project_id or "-"),
         ("phase", line.phase),
         ("node", line.host or "-"),
+        ("body", _body(detail)),
         ("last look", ago(now, line.last_reconciled_at)),
     ]
     if line.settled_since is not None:
@@ -185,6 +205,18 @@ def _facts(detail: ResourceDetail, now: float) -> list[tuple[str, str]]:
         rows.append(("next look", f"in {duration(line.next_look_in_s)}"))
     rows.extend(("would do", step) for step in detail.plan)
     return rows
+
+
+def _body(detail: ResourceDetail) -> str:
+    if detail.body is None:
+        return "-"
+    image = "" if detail.image is None else f", image {detail.image}"
+    return detail.body + image + (" (an operator's choice)" if detail.body_chosen else "")
+
+
+def _image(line: InstanceLine) -> str:
+    digest = "" if line.image_digest is None else f" {line.image_digest.removeprefix('sha256:')[:12]}"
+    return f"{line.image or ''}{digest}".strip() or "-"
 
 
 def _history_row(line: HistoryLine, now: float) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class NetworkDriver:
         section = network_section(network, own, self._options)
         instance = DesiredInstance(
             slot=SLOT,
-            provider=self._options.default_provider,
+            provider=self._options.network_provider or self._options.default_provider,
             host=host,
             ports=(_attachment(own, network),),
             section=section,

@@ -80,6 +80,7 @@ class RouterDriver:
             ports=tuple(_attachment(port, networks) for port in _ports(usable)),
             section=section,
             digest=digest(section),
+            image=router.flavor_metainfo.get("image") or None,
         )
 
 

@@ -27,6 +27,8 @@ class Simulated:
     host: str
     created_at: float
     ports: dict[str, PortAttachment]
+    body: str = "memory"
+    image_name: str | None = None
     health: Health = Health.UNCONFIGURED
     driver: str | None = None
     digest: str | None = None
@@ -147,17 +149,18 @@ class MemoryCloud:
             instance.last_error = words
             raise Terminal(f"$.section: {words}", "change the resource so that its configuration is valid")
 
-    def observed(self, instance: Simulated, provider: str) -> ObservedInstance:
+    def observed(self, instance: Simulated) -> ObservedInstance:
         state = Unknown.UNREACHABLE if instance.hung else _state(instance)
         return ObservedInstance(
             id=instance.id,
             slot=instance.slot,
-            provider=provider,
+            provider=instance.body,
             host=instance.host,
             ports=tuple(instance.ports.values()),
             state=state,
             created_at=instance.created_at,
             key=instance.key,
+            image=instance.image_name,
             image_digest=instance.image,
         )
 

@@ -17,12 +17,18 @@ from astara.providers.memory.cloud import MemoryCloud, Simulated
 
 
 class MemoryProvider:
-    """Implements model.boundaries.InstanceProvider. Several providers may look at one cloud (rival orchestrators)."""
+    """Implements model.boundaries.InstanceProvider. Several providers may look at one cloud (rival orchestrators).
 
-    name = "memory"
+    With another `name` it makes and reports instances of another body in the same cloud.
+    """
+
+    name: str = "memory"
     summary = "nothing real: simulated instances in the orchestrator's memory, for tests"
 
-    def __init__(self, cloud: MemoryCloud | None = None, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, cloud: MemoryCloud | None = None, wall: Callable[[], float] = time.time, name: str = "memory"
+    ) -> None:
+        self.name = name
         self.cloud = cloud if cloud is not None else MemoryCloud()
         self._wall = wall
 
@@ -43,7 +49,7 @@ class MemoryProvider:
         with cloud.lock, self._call("list" if key is None else "list-one"):
             found = cloud.instances.values() if key is None else cloud.of(key)
             return ProviderListing(
-                tuple(cloud.observed(i, self.name) for i in found if i.host not in cloud.unreachable),
+                tuple(cloud.observed(i) for i in found if i.host not in cloud.unreachable and i.body == self.name),
                 frozenset(cloud.unreachable),
             )
 
@@ -55,7 +61,7 @@ class MemoryProvider:
             found = self._of(key, wanted)
             instance = found or self._make(key, wanted)
             self._plug(instance, wanted, is_change=found is not None)
-            return cloud.observed(instance, self.name)
+            return cloud.observed(instance)
 
     def adopt(
         self, spare: ObservedInstance, key: ResourceKey, wanted: DesiredInstance, generation: Generation
@@ -73,7 +79,7 @@ class MemoryProvider:
                     raise Gone(f"spare {spare.id} does not answer", "take another, or create the instance")
                 cloud.give(instance, key, wanted.slot)
             self._plug(instance, wanted, is_change=True)
-            return cloud.observed(instance, self.name)
+            return cloud.observed(instance)
 
     def delete(self, instance: ObservedInstance, generation: Generation) -> None:
         """Remove it; absence is success."""
@@ -95,7 +101,7 @@ class MemoryProvider:
             if found.ports.get(port.port_id) != port:
                 found.ports[port.port_id] = port
                 cloud.changes += 1
-            return cloud.observed(found, self.name)
+            return cloud.observed(found)
 
     def detach_port(self, instance: ObservedInstance, port_id: str, generation: Generation) -> ObservedInstance:
         cloud = self.cloud
@@ -103,7 +109,7 @@ class MemoryProvider:
             found = self._find(instance, generation)
             if found.ports.pop(port_id, None) is not None:
                 cloud.changes += 1
-            return cloud.observed(found, self.name)
+            return cloud.observed(found)
 
     def push(self, instance: ObservedInstance, driver: str, section: Wire, generation: Generation) -> ApplyReport:
         """Apply the section; raises Stale, Terminal (refused), Retry (hung, broken), Gone."""
@@ -139,12 +145,15 @@ class MemoryProvider:
             ports={},
             hung=cloud.boots_slowly,
             image=cloud.image,
+            body=self.name,
+            image_name=wanted.image,
         )
         cloud.add(instance)
         return instance
 
     def _of(self, key: ResourceKey, wanted: DesiredInstance) -> Simulated | None:
-        same = (i for i in self.cloud.of(key) if (i.slot, i.host) == (wanted.slot, wanted.host))
+        place = (wanted.slot, wanted.host, self.name)
+        same = (i for i in self.cloud.of(key) if (i.slot, i.host, i.body) == place)
         return next(same, None)
 
     def _plug(self, instance: Simulated, wanted: DesiredInstance, *, is_change: bool) -> None:

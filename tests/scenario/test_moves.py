@@ -1,0 +1,84 @@
+"""A resource changes its body: by its flavor, or by an operator's word; the whole orchestrator, simulated."""
+
+from __future__ import annotations
+
+import pytest
+
+from astara.model.errors import Gone, Terminal
+from astara.model.resource import ResourceKey
+from support.builders.resources import router
+from support.simulation import Orchestrator, World
+
+R1 = ResourceKey("router", "r1")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def settled(world: World, **wish: object) -> Orchestrator:
+    world.neutron.put_router(router(**wish))
+    orchestrator = world.orchestrator()
+    orchestrator.run(60)
+    assert orchestrator.phase() == "configured"
+    return orchestrator
+
+
+def test_a_moved_resource_ends_in_its_new_body_alone_and_comes_back_by_default(world):
+    orchestrator = settled(world)
+    orchestrator.engine.move(R1, "paper")
+    orchestrator.run(60)
+    assert (world.only().body, orchestrator.phase()) == ("paper", "configured")
+    orchestrator.engine.move(R1, None)
+    orchestrator.run(60)
+    assert (world.only().body, orchestrator.phase()) == ("memory", "configured")
+
+
+def test_a_choice_survives_a_restart(world):
+    settled(world).engine.move(R1, "paper")
+    later = world.orchestrator()
+    later.run(60)
+    assert world.only().body == "paper"
+
+
+def test_a_flavor_says_the_body_and_an_operator_overrides_it(world):
+    orchestrator = settled(world, body="paper")
+    assert world.only().body == "paper"
+    orchestrator.engine.move(R1, "memory")
+    orchestrator.run(60)
+    assert world.only().body == "memory"
+
+
+def test_a_body_nobody_knows_is_refused_and_changes_nothing(world):
+    orchestrator = settled(world)
+    with pytest.raises(Terminal, match="'zeppelin' is not known") as refused:
+        orchestrator.engine.move(R1, "zeppelin")
+    assert "memory, paper" in refused.value.remedy
+    with pytest.raises(Gone):
+        orchestrator.engine.move(ResourceKey("router", "r9"), "paper")
+    orchestrator.run(60)
+    assert world.only().body == "memory"
+
+
+def test_a_flavor_with_an_unknown_body_waits_with_the_reason_and_what_runs_goes_on(world):
+    orchestrator = settled(world)
+    before = world.only().id
+    world.neutron.put_router(router(body="zeppelin"))
+    orchestrator.event()
+    orchestrator.run(60)
+    [line] = orchestrator.engine.resources()
+    assert line.phase == "waiting"
+    assert "choose one of: memory, paper" in line.because
+    assert world.only().id == before
+
+
+def test_an_instance_made_from_another_image_than_the_one_named_is_replaced(world):
+    orchestrator = settled(world, image="stable")
+    before = world.only()
+    assert before.image_name == "stable"
+    world.neutron.put_router(router(image="next"))
+    orchestrator.event()
+    orchestrator.run(60)
+    assert (world.only().image_name, orchestrator.phase()) == ("next", "configured")
+    assert world.only().id != before.id
