@@ -82,3 +82,17 @@ def test_an_instance_made_from_another_image_than_the_one_named_is_replaced(worl
     orchestrator.run(60)
     assert (world.only().image_name, orchestrator.phase()) == ("next", "configured")
     assert world.only().id != before.id
+
+
+def test_a_credential_that_ends_is_renewed_in_place(world):
+    orchestrator = settled(world, ports=("p1",))
+    before = world.only()
+    before.credential_due = True
+    world.cloud.calls.clear()
+    orchestrator.run(600)
+    assert (world.only(), before.credential_due, orchestrator.phase()) == (before, False, "configured")
+    assert (world.cloud.calls["create"], world.cloud.calls.get("push"), world.cloud.calls.get("delete")) == (
+        1,
+        None,
+        None,
+    )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from astara.contract.snapshot import RouterSnapshot
 from support.builders.resources import network, router
-from support.simulation import Orchestrator, World
+from support.simulation import BODIES, Orchestrator, World
 
 IDS = ("r1", "r2", "r3")
 HOSTS = ("h1", "h2", "h1,h2")
@@ -42,6 +42,7 @@ def routers() -> st.SearchStrategy[RouterSnapshot]:
         ports=st.lists(st.sampled_from(("p1", "p2", "p3")), unique=True, max_size=3).map(lambda p: tuple(sorted(p))),
         routes=st.sampled_from(((), ("10.9.0.0/24",), ("10.9.0.0/24", "10.8.0.0/24"))),
         slots=st.sampled_from(("a", "a", "a,b")),
+        body=st.sampled_from(BODIES),
     )
 
 

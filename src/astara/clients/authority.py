@@ -1,6 +1,6 @@
 """The deployment's certificate authority: one CA per deployment, made at set-up, kept in one directory.
 
-    ca.crt ca.key                 the authority (P-256, ten years)
+    ca.crt ca.key                 the authority (P-256, ten years); one more CA fits below it (clients.issuing)
     <name>.crt <name>.key         what it issued (P-256, one year by default)
 
 Everything is idempotent: what is there and still good is kept, what is about to expire is made anew.
@@ -82,8 +82,8 @@ def issue(
     if not _still_good(authority, identity, names, now, days):
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _leaf(authority, key, name, names, now, days)
-        _write(identity.key_file, _key_pem(key))
-        _write(identity.cert_file, certificate.public_bytes(serialization.Encoding.PEM))
+        write(identity.key_file, key_pem(key))
+        write(identity.cert_file, certificate.public_bytes(serialization.Encoding.PEM))
     return identity
 
 
@@ -116,16 +116,16 @@ def _names(role: str, addresses: Sequence[str]) -> x509.SubjectAlternativeName:
 
 def _make_authority(paths: tuple[Path, Path], name: str, now: datetime.datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _subject(f"{name} CA")
+    itself = subject(f"{name} CA")
     certificate = (
-        _builder(subject, subject, key, now, _CA_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
+        builder(itself, itself, key, now, _CA_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
+        .add_extension(usage(signs=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write(paths[1], _key_pem(key))
-    _write(paths[0], certificate.public_bytes(serialization.Encoding.PEM))
+    write(paths[1], key_pem(key))
+    write(paths[0], certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _leaf(
@@ -139,17 +139,17 @@ def _leaf(
     both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
     return (
-        _builder(_subject(name), authority.certificate.subject, key, now, days)
+        builder(subject(name), authority.certificate.subject, key, now, days)
         .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(usage(signs=False), critical=True)
         .add_extension(both, critical=False)
         .add_extension(issuer_key, critical=False)
         .sign(authority.key, hashes.SHA256())
     )
 
 
-def _builder(
+def builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime.datetime, days: int
 ) -> x509.CertificateBuilder:
     return (
@@ -163,11 +163,11 @@ def _builder(
     )
 
 
-def _subject(name: str) -> x509.Name:
+def subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _usage(*, signs: bool) -> x509.KeyUsage:
+def usage(*, signs: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not signs,
         key_cert_sign=signs,
@@ -181,13 +181,13 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
     )
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     """Write atomically; the file is never readable by others, not even for a moment."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "wb") as out:

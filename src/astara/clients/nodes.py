@@ -11,6 +11,7 @@ from typing import ClassVar
 import structlog
 
 from astara.clients.appliance import NodeClient, NodeEndpoint, NodeSight, NodeTimeouts
+from astara.clients.issuing import Issued, Papers
 from astara.clients.node_feed import Feed, OnChange
 from astara.contract.agent import ApplyReport, Body, InstanceSpec, InstanceView, Key, PortAttachment
 from astara.contract.codec import Wire
@@ -24,6 +25,8 @@ from astara.peers.identity import Identity
 _log = structlog.get_logger(__name__)
 _IDS = uuid.UUID("6c0c8d6e-4a0f-5d2e-9a51-3f6f0c1d7a91")
 NAMESPACE = "namespace"
+#: The label in which an instance says when its credential ends: seconds since the epoch.
+CREDENTIAL_UNTIL = "astara:credential-until"
 
 
 def instance_id(key: ResourceKey, slot: str, body: str = NAMESPACE) -> str:
@@ -38,12 +41,18 @@ def instance_id(key: ResourceKey, slot: str, body: str = NAMESPACE) -> str:
 class NodeFleet:
     """A client per node agent, shared by every provider whose instances node agents make. `nodes`: host to agent.
 
-    One listing holds the instances of every body; `ObservedInstance.provider` says which.
+    One listing holds the instances of every body; `ObservedInstance.provider` says which. `papers` issues what
+    instances with an agent of their own are born with; without, there can be none of them.
     """
 
     def __init__(
-        self, nodes: Mapping[str, NodeEndpoint], identity: Identity, timeouts: NodeTimeouts | None = None
+        self,
+        nodes: Mapping[str, NodeEndpoint],
+        identity: Identity,
+        timeouts: NodeTimeouts | None = None,
+        papers: Papers | None = None,
     ) -> None:
+        self.papers = papers
         self._clients = {host: NodeClient(endpoint, identity, timeouts) for host, endpoint in nodes.items()}
         self._pool = ThreadPoolExecutor(max(1, 4 * len(self._clients)), thread_name_prefix="nodes")
 
@@ -82,7 +91,10 @@ class NodeFleet:
         answers = self._everywhere(lambda client: client.instances(driver, identifier).instances)
         return ProviderListing(
             instances=tuple(
-                observed(host, view) for host, views in answers.items() if views is not None for view in views
+                observed(host, view, self.papers)
+                for host, views in answers.items()
+                if views is not None
+                for view in views
             ),
             unreachable_hosts=frozenset(host for host, views in answers.items() if views is None),
         )
@@ -113,6 +125,8 @@ class NodeInstances:
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    #: Whether there is an agent of its own in each, which must be told from others.
+    has_agent: ClassVar[bool] = True
 
     def __init__(self, fleet: NodeFleet) -> None:
         self.source = fleet
@@ -136,12 +150,20 @@ class NodeInstances:
             raise Terminal(f"node {host} cannot make {what}", "see body.unavailable in the log of astara-node there")
         return Image(name=image or next(iter(known), None))
 
+    @property
+    def obstacle(self) -> str | None:
+        """Why no instance can be made, and what to do; None when nothing is in the way."""
+        if not self.has_agent or self.source.papers is not None:
+            return None
+        return f"nobody issues certificates to a {self.name}: run `astara ca init`, set [identity] ca_dir"
+
     def list(self, key: ResourceKey | None = None) -> ProviderListing:
         """Ask all nodes, and leave out other bodies."""
         listing = self.source.list(key)
         return replace(listing, instances=tuple(one for one in listing.instances if one.provider == self.name))
 
     def create(self, key: ResourceKey, wanted: DesiredInstance, generation: Generation) -> ObservedInstance:
+        """Make it, or find it and make its ports those wished for; with an agent it gets a new credential each time."""
         return self._put(key, wanted, generation, adopt=None)
 
     def adopt(
@@ -153,25 +175,29 @@ class NodeInstances:
     def _put(
         self, key: ResourceKey, wanted: DesiredInstance, generation: Generation, adopt: str | None
     ) -> ObservedInstance:
+        identifier = instance_id(key, wanted.slot, self.name)
+        issued = self._issued(identifier)
         spec = InstanceSpec(
-            id=instance_id(key, wanted.slot, self.name),
+            id=identifier,
             key=Key(driver=key.driver, id=key.id),
             slot=wanted.slot,
             generation=generation,
             ports=wanted.ports,
             body=Body(kind=self.name, image=wanted.image),
             adopt=adopt,
+            labels={} if issued is None else {CREDENTIAL_UNTIL: f"{issued.until:.0f}"},
+            credential=None if issued is None else issued.credential,
         )
-        return observed(wanted.host, self.source.client(wanted.host).put_instance(spec))
+        return self._observed(wanted.host, self.source.client(wanted.host).put_instance(spec))
 
     def delete(self, instance: ObservedInstance, generation: Generation) -> None:
         self.source.client(instance.host).delete_instance(instance.id, generation)
 
     def attach_port(self, instance: ObservedInstance, port: PortAttachment, generation: Generation) -> ObservedInstance:
-        return observed(instance.host, self.source.client(instance.host).attach(instance.id, port, generation))
+        return self._observed(instance.host, self.source.client(instance.host).attach(instance.id, port, generation))
 
     def detach_port(self, instance: ObservedInstance, port_id: str, generation: Generation) -> ObservedInstance:
-        return observed(instance.host, self.source.client(instance.host).detach(instance.id, port_id, generation))
+        return self._observed(instance.host, self.source.client(instance.host).detach(instance.id, port_id, generation))
 
     def push(self, instance: ObservedInstance, driver: str, section: Wire, generation: Generation) -> ApplyReport:
         client = self.source.client(instance.host)
@@ -180,9 +206,21 @@ class NodeInstances:
     def console_log(self, instance: ObservedInstance) -> str:
         return self.source.client(instance.host).console_log(instance.id)
 
+    def _issued(self, identifier: str) -> Issued | None:
+        if not self.has_agent:
+            return None
+        if self.source.papers is None:
+            reason, _, remedy = (self.obstacle or "").partition(": ")
+            raise Terminal(reason, remedy)
+        return self.source.papers.issue(identifier)
 
-def observed(host: str, view: InstanceView) -> ObservedInstance:
+    def _observed(self, host: str, view: InstanceView) -> ObservedInstance:
+        return observed(host, view, self.source.papers)
+
+
+def observed(host: str, view: InstanceView, papers: Papers | None = None) -> ObservedInstance:
     """Return what the agent of `host` says of an instance in the orchestrator's terms."""
+    ends = view.labels.get(CREDENTIAL_UNTIL)
     return ObservedInstance(
         id=view.id,
         slot=view.slot,
@@ -194,4 +232,5 @@ def observed(host: str, view: InstanceView) -> ObservedInstance:
         key=ResourceKey(view.key.driver, view.key.id),
         image=view.body.image,
         image_digest=view.image,
+        credential_due=ends is not None and papers is not None and papers.due(float(ends)),
     )

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 _PREFIX = "astara:role/"
+_INSTANCE = _PREFIX + "instance/"
+#: The organisational unit in the name of the CA that signs instances' certificates, and nothing else.
+INSTANCES_UNIT = "astara instances"
 ORCHESTRATOR = _PREFIX + "orchestrator"
 
 
@@ -20,13 +23,22 @@ def node_role(name: str) -> str:
 
 def instance_role(instance_id: str) -> str:
     """Return the role of the agent inside one instance."""
-    return f"{_PREFIX}instance/{instance_id}"
+    return f"{_INSTANCE}{instance_id}"
 
 
 def roles_in(certificate: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the role URIs of a verified peer certificate; empty when there is none."""
+    """Return the role URIs of a verified peer certificate; empty when there is none.
+
+    The CA for instances is on machines that are always up, its key with it: it is believed for roles of instances only.
+    RFC 5280's name constraints cannot say that, they know no URI without a host (section 4.2.1.10).
+    """
     names = (certificate or {}).get("subjectAltName", ())
-    return frozenset(value for kind, value in names if kind == "URI" and value.startswith(_PREFIX))
+    believed = _INSTANCE if _issued_for_instances(certificate or {}) else _PREFIX
+    return frozenset(value for kind, value in names if kind == "URI" and value.startswith(believed))
+
+
+def _issued_for_instances(certificate: Mapping[str, Any]) -> bool:
+    return any(("organizationalUnitName", INSTANCES_UNIT) in parts for parts in certificate.get("issuer", ()))
 
 
 def parse_role(text: str) -> str:

@@ -112,6 +112,8 @@ class ObservedInstance:
     #: The image it was asked to be made from (DesiredInstance.image), and the digest of the one it says it runs.
     image: str | None = None
     image_digest: str | None = None
+    #: It is time for another credential.
+    credential_due: bool = False
 
 
 @dataclass(frozen=True, slots=True)

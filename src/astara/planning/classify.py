@@ -26,6 +26,7 @@ class Phase(enum.StrEnum):
     FAILED = "failed"  # the agent says the instance is broken beyond configuring
     ABSENT = "absent"  # wanted, the host answered, and there is none
     UNREACHABLE = "unreachable"  # the host did not answer: nothing is known, so nothing is done
+    EXPIRING = "expiring"  # what it shows its peers ends soon: it gets another credential before anything else
     SILENT = "silent"  # the instance is there, its agent says nothing: booting or hung, a deadline tells
     UNCONFIGURED = "unconfigured"  # the agent answers; nothing was applied yet
     DEGRADED = "degraded"  # the wished configuration, but read-back differs from it
@@ -42,6 +43,7 @@ _KEEP = {
     for rank, phase in enumerate(
         (
             Phase.CONFIGURED,
+            Phase.EXPIRING,
             Phase.DEGRADED,
             Phase.OUTDATED,
             Phase.UNCONFIGURED,
@@ -138,6 +140,8 @@ def _slot(wanted: DesiredInstance, observed: ObservedState) -> Slot:
 def _judge(wanted: DesiredInstance, seen: ObservedInstance, unreachable: frozenset[str]) -> tuple[Phase, str]:
     if seen.host in unreachable:
         return Phase.UNREACHABLE, f"host {seen.host} does not answer"
+    if seen.credential_due:
+        return Phase.EXPIRING, "its credential ends soon, or has ended"
     if not isinstance(seen.state, StateView):
         return Phase.SILENT, "the instance's agent does not answer"
     return _judge_state(wanted, seen, seen.state)

@@ -13,7 +13,18 @@ from astara.planning.backoff import Attempts, rebuild_allowed_at
 from astara.planning.classify import Phase, Slot, other_image, ports_changed
 from astara.planning.lifecycle import LIFECYCLE, Action, Wish
 from astara.planning.policy import Policy
-from astara.planning.steps import AttachPort, CreateInstance, DeleteInstance, DetachPort, PushConfig, Step, Why
+from astara.planning.steps import (
+    AttachPort,
+    CreateInstance,
+    DeleteInstance,
+    DetachPort,
+    PushConfig,
+    RenewCredential,
+    Step,
+    Why,
+)
+
+_SERVING = (Phase.CONFIGURED, Phase.OUTDATED, Phase.DEGRADED, Phase.EXPIRING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,7 @@ def _permitted(course: Course, attempts: Attempts, now: float, circumstances: Ci
 def _in_turn(alone: Sequence[Course], policy: Policy) -> Iterator[Course]:
     """Let nobody be replaced while another one that could serve instead is not back yet."""
     building = any(course.slot.phase in (Phase.ABSENT, Phase.UNCONFIGURED) for course in alone)
-    serving = any(course.slot.phase in (Phase.CONFIGURED, Phase.OUTDATED, Phase.DEGRADED) for course in alone)
+    serving = any(course.slot.phase in _SERVING for course in alone)
     taken = building and serving
     for course in alone:
         if course.action is Action.REPLACE and taken:
@@ -132,6 +143,9 @@ def steps_of(course: Course) -> Iterator[Step]:
             yield DeleteInstance(slot.seen, Why.REPLACED)
             yield CreateInstance(slot.wanted, replaces=slot.seen.id)
             yield PushConfig(slot.wanted, None)
+        case Action.RENEW:
+            assert slot.seen is not None
+            yield RenewCredential(slot.wanted, slot.seen)
         case Action.CONFIGURE:
             assert slot.seen is not None
             yield from _configure(slot, slot.seen)

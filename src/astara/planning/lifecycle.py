@@ -29,6 +29,7 @@ class Action(enum.StrEnum):
     BUILD = "create, push"
     CONFIGURE = "attach, push, detach"
     REPLACE = "delete, create, push"
+    RENEW = "renew credential"
     REMOVE = "delete surplus"
     ASK_FOR_PORT = "ensure port"
 
@@ -72,6 +73,9 @@ LIFECYCLE: Mapping[tuple[Wish, Phase], Transition] = MappingProxyType(
         ),
         (Wish.PRESENT, Phase.UNREACHABLE): Transition(
             Action.NOTHING, Shows.KEEP, Phase.OUTDATED, look_again="unreachable_look_s"
+        ),
+        (Wish.PRESENT, Phase.EXPIRING): Transition(
+            Action.RENEW, Shows.KEEP, Phase.OUTDATED, look_again="silent_look_s"
         ),
         (Wish.PRESENT, Phase.UNCONFIGURED): Transition(Action.CONFIGURE, Shows.DOWN, Phase.CONFIGURED),
         (Wish.PRESENT, Phase.OUTDATED): Transition(Action.CONFIGURE, Shows.KEEP, Phase.CONFIGURED),

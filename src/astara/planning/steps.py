@@ -56,6 +56,14 @@ class PushConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewCredential:
+    """Hand the instance another credential; nothing else about it changes."""
+
+    wanted: DesiredInstance
+    instance: ObservedInstance
+
+
+@dataclass(frozen=True, slots=True)
 class ReportStatus:
     """Write statuses into Neutron. `serving` marks the report that may be made only after everything else worked."""
 
@@ -71,16 +79,16 @@ class EnsurePort:
     host: str
 
 
-Step: TypeAlias = CreateInstance | DeleteInstance | AttachPort | DetachPort | PushConfig | ReportStatus | EnsurePort
+Step: TypeAlias = (
+    CreateInstance | DeleteInstance | AttachPort | DetachPort | PushConfig | RenewCredential | ReportStatus | EnsurePort
+)
 
 
 def words(step: Step) -> str:
     """Say what the step does, for logs, the operator's view and history."""
     match step:
-        case CreateInstance(wanted=wanted):
-            return f"create instance {wanted.slot} on {wanted.host} ({wanted.provider}, {len(wanted.ports)} ports)"
-        case DeleteInstance(instance=instance, why=why):
-            return f"delete instance {instance.id} on {instance.host} ({why})"
+        case CreateInstance() | DeleteInstance() | RenewCredential():
+            return _of_life(step)
         case AttachPort(instance=instance, port=port):
             return f"attach port {port.port_id} to {instance.id}"
         case DetachPort(instance=instance, port_id=port_id):
@@ -91,6 +99,18 @@ def words(step: Step) -> str:
             return f"report {_statuses(report)}"
         case EnsurePort(network_id=network_id, host=host):
             return f"ensure the service port of network {network_id} on {host}"
+        case _:
+            assert_never(step)
+
+
+def _of_life(step: CreateInstance | DeleteInstance | RenewCredential) -> str:
+    match step:
+        case CreateInstance(wanted=wanted):
+            return f"create instance {wanted.slot} on {wanted.host} ({wanted.provider}, {len(wanted.ports)} ports)"
+        case DeleteInstance(instance=instance, why=why):
+            return f"delete instance {instance.id} on {instance.host} ({why})"
+        case RenewCredential(instance=instance):
+            return f"renew the credential of {instance.id}"
         case _:
             assert_never(step)
 
@@ -116,7 +136,7 @@ def depends(step: Step, earlier: Step) -> bool:
             return why is Why.SURPLUS and isinstance(earlier, CreateInstance | AttachPort | PushConfig)
         case ReportStatus(serving=serving):
             return serving and isinstance(earlier, CreateInstance | AttachPort | PushConfig)
-        case DetachPort() | EnsurePort():
+        case DetachPort() | EnsurePort() | RenewCredential():
             return False
         case _:
             assert_never(step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from astara.contract.agent import StateView
@@ -21,6 +21,7 @@ from astara.planning.steps import (
     DetachPort,
     EnsurePort,
     PushConfig,
+    RenewCredential,
     ReportStatus,
     Step,
     depends,
@@ -119,8 +120,8 @@ class Executor:
 
     def _do(self, run: _Run, step: Step) -> Outcome:
         match step:
-            case CreateInstance(wanted=wanted):
-                run.made[wanted.slot] = self._provider(wanted.provider).create(run.key, wanted, run.generation)
+            case CreateInstance() | RenewCredential():
+                self._make(run, step)
             case DeleteInstance(instance=instance):
                 self._provider(instance.provider).delete(instance, run.generation)
             case AttachPort(instance=instance, port=port):
@@ -136,6 +137,12 @@ class Executor:
             case _:
                 assert_never(step)
         return Outcome.DONE
+
+    def _make(self, run: _Run, step: CreateInstance | RenewCredential) -> None:
+        wanted = step.wanted
+        if isinstance(step, RenewCredential):
+            wanted = replace(wanted, ports=step.instance.ports)  # ports are for a push, which comes after this
+        run.made[wanted.slot] = self._provider(wanted.provider).create(run.key, wanted, run.generation)
 
     def _push(self, run: _Run, step: PushConfig) -> Outcome:
         instance = step.instance or run.made[step.wanted.slot]

@@ -54,6 +54,9 @@ class Options:
     admin_socket: Path
     metrics_listen: tuple[str, int] | None
     pool: PoolOptions = field(default_factory=PoolOptions)
+    #: Of the authority that issues to instances; None: there is none.
+    ca_dir: Path | None = None
+    credential_days: int = 7
     #: Section [provider:NAME] of the file, by name: options of providers that this version does not know.
     provider_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
@@ -109,6 +112,10 @@ _GROUPS = {
         cfg.StrOpt("cert_file", help="The orchestrator's certificate"),
         cfg.StrOpt("key_file", help="Its key"),
     ],
+    "identity": [
+        cfg.StrOpt("ca_dir", help="The authority of instances, made by `astara ca init`: /etc/astara/tls/instances"),
+        cfg.IntOpt("credential_days", default=7, min=1, help="How long an instance's certificate lasts"),
+    ],
     "services": [
         cfg.ListOpt("drivers", default=["router", "network"], help="Which network services are served"),
         cfg.StrOpt("default_provider", default="namespace", help="Kind of instance, unless a flavor says otherwise"),
@@ -154,6 +161,8 @@ def _options(conf: Any) -> Options:
         feeds=_feeds(conf),
         nodes=nodes,
         identity=_identity(conf.nodes) if nodes else None,
+        ca_dir=Path(conf.identity.ca_dir) if conf.identity.ca_dir else None,
+        credential_days=conf.identity.credential_days,
         drivers=tuple(dict.fromkeys(conf.services.drivers)),
         providers=tuple(dict.fromkeys(filter(None, named))),
         driver_options=DriverOptions(

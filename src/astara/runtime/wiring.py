@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from astara.clients.appliance import NodeEndpoint
+from astara.clients.issuing import Papers, open_issuer
 from astara.clients.nodes import NodeFleet, NodeInstances
 from astara.intake.http_feed import HttpFeed, HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeed, RabbitFeedOptions
@@ -38,7 +39,9 @@ def fleet(options: Options) -> NodeFleet | None:
     """Return the node agents of the deployment, for every provider that works by them; None when there are none."""
     if options.identity is None:
         return None
-    return NodeFleet({node.name: NodeEndpoint(node.name, node.url) for node in options.nodes}, options.identity)
+    endpoints = {node.name: NodeEndpoint(node.name, node.url) for node in options.nodes}
+    papers = None if options.ca_dir is None else Papers(open_issuer(options.ca_dir), options.credential_days)
+    return NodeFleet(endpoints, options.identity, papers=papers)
 
 
 def providers(options: Options, nodes: NodeFleet | None) -> dict[str, InstanceProvider]:
@@ -78,9 +81,11 @@ def _provider_of_others(name: str, maker: Any, settings: Mapping[str, str]) -> I
 
 def offers(options: Options, made: Mapping[str, InstanceProvider], on_hosts: Mapping[str, frozenset[str]]) -> Offers:
     """Return which bodies can be had; `on_hosts` is what the node agents said."""
+    obstacles = {name: getattr(provider, "obstacle", None) for name, provider in made.items()}
     return Offers(
         installed=frozenset(made),
         enabled=frozenset(options.providers),
+        obstacles={name: why for name, why in obstacles.items() if why is not None},
         by_host=frozenset(name for name, provider in made.items() if isinstance(provider, NodeInstances)),
         on_hosts=on_hosts,
     )

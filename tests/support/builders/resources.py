@@ -60,12 +60,14 @@ def seen(
     created_at: float = 1.0,
     provider: str = "memory",
     image: str | None = None,
+    credential_due: bool = False,
 ) -> ObservedInstance:
     return ObservedInstance(
         id=identifier,
         slot=slot,
         provider=provider,
         image=image,
+        credential_due=credential_due,
         host=host,
         ports=ports,
         state=view if view is not None else state(),

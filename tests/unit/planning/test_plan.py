@@ -50,6 +50,11 @@ TABLE = {
         [DOWN, "delete instance i1 on h1 (replaced)", CREATE, PUSH, UP],
     ),
     "silent is given time": (present(wanted()), (seen(view=Unknown.UNREACHABLE),), []),
+    "a credential that ends is renewed, and nothing else is touched": (
+        present(wanted(ports=(P1,))),
+        (seen(view=state(digest="old"), credential_due=True),),
+        ["renew the credential of i1"],
+    ),
     "configured is left alone": (present(wanted()), (seen(),), []),
     "configured is shown": (present(wanted(), shown="ERROR"), (seen(),), [UP]),
     "gone is left alone": (Absent(5), (), []),

@@ -14,6 +14,7 @@ from astara.planning.steps import (
     DetachPort,
     EnsurePort,
     PushConfig,
+    RenewCredential,
     ReportStatus,
     Step,
     Why,
@@ -29,6 +30,7 @@ ALL: tuple[Step, ...] = (
     AttachPort(seen(), port()),
     DetachPort(seen(), "p1"),
     PushConfig(wanted(), seen()),
+    RenewCredential(wanted(), seen()),
     ReportStatus(UP, serving=True),
     EnsurePort("n1", "h1"),
 )

@@ -35,14 +35,17 @@ def ca() -> None:
 def init(session: Session, directory: Path) -> None:
     """Make the deployment's CA, once; what is there is kept."""
     from astara.clients.authority import open_authority
+    from astara.clients.issuing import make_issuer
 
     existed = (directory / "ca.crt").exists()
-    open_authority(directory, datetime.datetime.now(datetime.UTC))
+    now = datetime.datetime.now(datetime.UTC)
+    issuer = make_issuer(open_authority(directory, now), now)
     if session.as_json:
-        show_json({"ca_file": str(directory / "ca.crt"), "made": not existed})
+        show_json({"ca_file": str(directory / "ca.crt"), "made": not existed, "ca_dir": str(issuer)})
     else:
         click.echo(f"{directory / 'ca.crt'}: {'kept' if existed else 'made'}")
         click.echo(f"keep {directory / 'ca.key'} secret: whoever has it can be any node")
+        click.echo(f"{issuer}: for the orchestrator, [identity] ca_dir; its key can be any instance, and nothing else")
 
 
 @ca.command("issue")

@@ -29,6 +29,7 @@ class Simulated:
     ports: dict[str, PortAttachment]
     body: str = "memory"
     image_name: str | None = None
+    credential_due: bool = False
     health: Health = Health.UNCONFIGURED
     driver: str | None = None
     digest: str | None = None
@@ -162,6 +163,7 @@ class MemoryCloud:
             key=instance.key,
             image=instance.image_name,
             image_digest=instance.image,
+            credential_due=instance.credential_due,
         )
 
     def begin(self, operation: str) -> Fault | None:

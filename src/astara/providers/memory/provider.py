@@ -158,6 +158,7 @@ class MemoryProvider:
 
     def _plug(self, instance: Simulated, wanted: DesiredInstance, *, is_change: bool) -> None:
         ports = {port.port_id: port for port in wanted.ports}
+        instance.credential_due = False
         if instance.ports != ports:
             instance.ports = ports
             self.cloud.changes += is_change

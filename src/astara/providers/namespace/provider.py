@@ -9,6 +9,7 @@ class NamespaceProvider(NodeInstances):
     """Implements `model.boundaries.InstanceProvider` over node agents; `host/bodies/namespace` is its other end."""
 
     name = "namespace"
+    has_agent = False
     summary = "network namespaces, made by the node agents listed under [nodes]"
 
     @classmethod
