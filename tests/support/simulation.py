@@ -62,7 +62,7 @@ class World:
         """Return what matters of the end state, free of ids, times, generations and spares."""
         return (
             sorted(
-                (str(i.key), i.slot, i.host, i.body, i.health.value, i.digest or "", tuple(sorted(i.ports)))
+                (str(i.key), i.slot, i.host, i.body, i.standby, i.health.value, i.digest or "", tuple(sorted(i.ports)))
                 for i in self.cloud.instances.values()
                 if i.key.driver != SPARE
             ),

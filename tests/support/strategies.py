@@ -92,6 +92,7 @@ def misfortunes() -> st.SearchStrategy[Deed]:
         "hang": lambda world, i: world.cloud.hang(i),
         "fault in create": lambda world, _: world.cloud.inject("create"),
         "lost answer of create": lambda world, _: world.cloud.inject("create", after=True),
+        "lost answer of cut-over": lambda world, _: world.cloud.inject("cut_over", after=True),
         "lost answer of push": lambda world, _: world.cloud.inject("push", after=True),
         "fault in delete": lambda world, _: world.cloud.inject("delete"),
         "lost answer of attach": lambda world, _: world.cloud.inject("attach_port", after=True),

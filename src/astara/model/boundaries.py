@@ -116,9 +116,10 @@ class InstanceProvider(InstanceLister, Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Of: "hotplug" (attach_port on a live instance), "console-log", "adopt" (an AdoptingProvider), "instant".
+        """Of: "hotplug" (attach_port on a live instance), "console-log", "instant", and names of further promises.
 
         "instant": a new instance answers as soon as a spare would, so that nobody keeps spares of it.
+        "adopt": it is an AdoptingProvider. "cut-over": it is a SeamlessProvider.
         """
         ...
 
@@ -137,6 +138,20 @@ class InstanceProvider(InstanceLister, Protocol):
         ...
 
     def console_log(self, instance: ObservedInstance) -> str: ...
+
+
+class SeamlessProvider(InstanceProvider, Protocol):
+    """Says "cut-over": its instances can stand by (DesiredInstance.standby) beside one that has their ports.
+
+    Only one of those is plugged in at any time; each may be of another SeamlessProvider.
+    """
+
+    def cut_over(self, instance: ObservedInstance, generation: Generation) -> ObservedInstance:
+        """Plug the instance in, and whoever has its ports on its host out, who stands by then. Idempotent.
+
+        What crosses it goes on: the interruption is shorter than what protocols notice.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ class DesiredInstance:
     section: Wire
     digest: str
     image: str | None = None
+    #: Made beside an instance that has its ports on that host: it is not plugged in until it is cut over to.
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class ObservedInstance:
     image_digest: str | None = None
     #: It is time for another credential.
     credential_due: bool = False
+    #: It has its interfaces, and no network behind them: another instance on its host has the ports.
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class Phase(enum.StrEnum):
     UNCONFIGURED = "unconfigured"  # the agent answers; nothing was applied yet
     DEGRADED = "degraded"  # the wished configuration, but read-back differs from it
     OUTDATED = "outdated"  # runs another configuration or other ports than wished
+    STANDBY = "standby"  # everything as wished, but its ports are another instance's still
     SURPLUS = "surplus"  # everything wanted is configured, but more exists than is wanted
     CONFIGURED = "configured"  # exactly as wished
     GONE = "gone"  # nothing wanted, nothing there
@@ -43,6 +44,7 @@ _KEEP = {
     for rank, phase in enumerate(
         (
             Phase.CONFIGURED,
+            Phase.STANDBY,
             Phase.EXPIRING,
             Phase.DEGRADED,
             Phase.OUTDATED,
@@ -57,12 +59,13 @@ _KEEP = {
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One wanted instance beside what was found for it."""
+    """One wanted instance beside what was found for it. `rivals` have its ports on its host, in another body."""
 
     wanted: DesiredInstance
     seen: ObservedInstance | None
     phase: Phase
     because: str
+    rivals: tuple[ObservedInstance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,11 @@ def _identity(instance: ObservedInstance) -> tuple[str, str, str]:
 
 def _slot(wanted: DesiredInstance, observed: ObservedState) -> Slot:
     place = (wanted.slot, wanted.provider, wanted.host)
+    rivals = tuple(
+        instance
+        for instance in observed.instances
+        if (instance.slot, instance.host) == (wanted.slot, wanted.host) and instance.provider != wanted.provider
+    )
     judged = [
         (instance, *_judge(wanted, instance, observed.unreachable_hosts))
         for instance in observed.instances
@@ -131,10 +139,10 @@ def _slot(wanted: DesiredInstance, observed: ObservedState) -> Slot:
     ]
     if judged:
         seen, phase, because = min(judged, key=lambda found: (_KEEP[found[1]], found[0].created_at, found[0].id))
-        return Slot(wanted, seen, phase, because)
+        return Slot(wanted, seen, phase, because, rivals)
     if wanted.host in observed.unreachable_hosts:
-        return Slot(wanted, None, Phase.UNREACHABLE, f"host {wanted.host} does not answer")
-    return Slot(wanted, None, Phase.ABSENT, f"no instance on {wanted.host}")
+        return Slot(wanted, None, Phase.UNREACHABLE, f"host {wanted.host} does not answer", rivals)
+    return Slot(wanted, None, Phase.ABSENT, f"no instance on {wanted.host}", rivals)
 
 
 def _judge(wanted: DesiredInstance, seen: ObservedInstance, unreachable: frozenset[str]) -> tuple[Phase, str]:
@@ -161,6 +169,8 @@ def _judge_state(wanted: DesiredInstance, seen: ObservedInstance, state: StateVi
     if state.health is Health.DEGRADED:
         details = "; ".join(f"{deviation.subsystem}: {deviation.detail}" for deviation in state.deviations)
         return Phase.DEGRADED, details or "read-back differs from what was applied"
+    if seen.standby:
+        return Phase.STANDBY, "configured, not plugged in yet"
     return Phase.CONFIGURED, ""
 
 

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from msgspec import structs
 
-from astara.model.resource import ObservedInstance
+from astara.model.resource import DesiredInstance, ObservedInstance
 from astara.planning.backoff import Attempts, rebuild_allowed_at
 from astara.planning.classify import Phase, Slot, other_image, ports_changed
 from astara.planning.lifecycle import LIFECYCLE, Action, Wish
@@ -16,6 +16,7 @@ from astara.planning.policy import Policy
 from astara.planning.steps import (
     AttachPort,
     CreateInstance,
+    CutOver,
     DeleteInstance,
     DetachPort,
     PushConfig,
@@ -38,6 +39,8 @@ class Circumstances:
     braked: bool = False
     condemned: frozenset[str] = frozenset()
     rigid: frozenset[str] = frozenset()
+    #: Providers whose instances can be on one host beside each other with the same ports: one of them is standby.
+    seamless: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +51,37 @@ class Course:
     action: Action
     look_again_s: float | None = None
     note: str = ""
+    seamless: frozenset[str] = frozenset()
+
+    @property
+    def _beside(self) -> bool:
+        """Return whether it is made while those that have its ports go on."""
+        rivals = self.slot.rivals
+        return bool(rivals) and {self.slot.wanted.provider, *(one.provider for one in rivals)} <= self.seamless
+
+    @property
+    def wanted(self) -> DesiredInstance:
+        """What is made now."""
+        return replace(self.slot.wanted, standby=self._beside)
+
+    @property
+    def leaving(self) -> tuple[ObservedInstance, ...]:
+        """Those that must be gone before it can be made."""
+        return () if self._beside else self.slot.rivals
 
     @property
     def completes(self) -> bool:
         """Return whether the slot is configured once this course's steps succeeded."""
         if self.slot.phase is Phase.CONFIGURED and self.action is Action.NOTHING:
             return not self.note
-        return self.action in (Action.BUILD, Action.CONFIGURE, Action.REPLACE)
+        return self.action in (Action.BUILD, Action.CONFIGURE, Action.REPLACE, Action.CUT_OVER)
 
 
 def courses(slots: Sequence[Slot], attempts: Attempts, now: float, circumstances: Circumstances) -> tuple[Course, ...]:
     """Decide for every slot; at most one is replaced at a time (W10)."""
     policy = circumstances.policy
     alone = [_permitted(_course(slot, attempts, now, circumstances), attempts, now, circumstances) for slot in slots]
-    return tuple(_in_turn(alone, policy))
+    return tuple(replace(course, seamless=circumstances.seamless) for course in _in_turn(alone, policy))
 
 
 def seconds(policy: Policy, name: str) -> float:
@@ -136,13 +156,14 @@ def steps_of(course: Course) -> Iterator[Step]:
         case Action.NOTHING | Action.REMOVE | Action.ASK_FOR_PORT:
             return
         case Action.BUILD:
-            yield CreateInstance(slot.wanted)
-            yield PushConfig(slot.wanted, None)
+            yield from (DeleteInstance(rival, Why.MOVED) for rival in course.leaving)
+            yield from _make(course.wanted, tuple(rival.id for rival in course.leaving))
         case Action.REPLACE:
             assert slot.seen is not None
             yield DeleteInstance(slot.seen, Why.REPLACED)
-            yield CreateInstance(slot.wanted, replaces=slot.seen.id)
-            yield PushConfig(slot.wanted, None)
+            yield from _make(course.wanted, (slot.seen.id,))
+        case Action.CUT_OVER:
+            yield CutOver(slot.wanted, slot.seen)
         case Action.RENEW:
             assert slot.seen is not None
             yield RenewCredential(slot.wanted, slot.seen)
@@ -151,6 +172,13 @@ def steps_of(course: Course) -> Iterator[Step]:
             yield from _configure(slot, slot.seen)
         case _:
             assert_never(course.action)
+
+
+def _make(wanted: DesiredInstance, replaces: tuple[str, ...]) -> Iterator[Step]:
+    yield CreateInstance(wanted, replaces)
+    yield PushConfig(wanted, None)
+    if wanted.standby:
+        yield CutOver(wanted, None)
 
 
 def _configure(slot: Slot, seen: ObservedInstance) -> Iterator[Step]:
@@ -165,6 +193,8 @@ def _configure(slot: Slot, seen: ObservedInstance) -> Iterator[Step]:
             yield DetachPort(seen, port_id)  # plugged elsewhere or with another MAC, it is another link
         yield AttachPort(seen, port)
     yield PushConfig(slot.wanted, seen)
+    if seen.standby:
+        yield CutOver(slot.wanted, seen)
     for port_id in have:
         if port_id not in want:
             yield DetachPort(seen, port_id)

@@ -29,6 +29,7 @@ class Action(enum.StrEnum):
     BUILD = "create, push"
     CONFIGURE = "attach, push, detach"
     REPLACE = "delete, create, push"
+    CUT_OVER = "cut over"
     RENEW = "renew credential"
     REMOVE = "delete surplus"
     ASK_FOR_PORT = "ensure port"
@@ -83,6 +84,7 @@ LIFECYCLE: Mapping[tuple[Wish, Phase], Transition] = MappingProxyType(
             Action.CONFIGURE, Shows.KEEP, Phase.CONFIGURED, deadline="degraded_deadline_s", then=Action.REPLACE
         ),
         (Wish.PRESENT, Phase.FAILED): Transition(Action.REPLACE, Shows.DOWN, Phase.CONFIGURED),
+        (Wish.PRESENT, Phase.STANDBY): Transition(Action.CUT_OVER, Shows.KEEP, Phase.SURPLUS),
         (Wish.PRESENT, Phase.SURPLUS): Transition(Action.REMOVE, Shows.ACTIVE, Phase.CONFIGURED),
         (Wish.PRESENT, Phase.CONFIGURED): Transition(Action.NOTHING, Shows.ACTIVE, Phase.CONFIGURED, settled=True),
         (Wish.ABSENT, Phase.SURPLUS): Transition(Action.REMOVE, Shows.KEEP, Phase.GONE),

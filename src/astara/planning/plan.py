@@ -119,7 +119,8 @@ def _present(
     complete = not held_back_s and all(course.completes for course in chosen)
     acting = [] if held_back_s else [step for course in chosen for step in steps_of(course)]
     if complete:
-        acting += _removals(finding.surplus, observed, Why.SURPLUS)
+        gone = [step.instance for step in acting if isinstance(step, DeleteInstance)]
+        acting += _removals(tuple(one for one in finding.surplus if one not in gone), observed, Why.SURPLUS)
     shows = verdict(finding, observed, attempts, now, policy)
     first = _first_report(desired, shows)
     last = _last_report(desired, first) if complete and acting and shows is not Shows.ACTIVE else []

@@ -16,15 +16,16 @@ class Why(enum.StrEnum):
 
     UNWANTED = "unwanted"  # the resource is gone: nothing to wait for
     SURPLUS = "surplus"  # a good one exists: only after the good one is configured
+    MOVED = "moved"  # in another body on the same host, and the two cannot be there together: gone before its successor
     REPLACED = "replaced"  # broken: its successor is created after it is gone
 
 
 @dataclass(frozen=True, slots=True)
 class CreateInstance:
-    """Make (or find) the instance of one slot with all its ports. `replaces` is the id of a broken predecessor."""
+    """Make (or find) the instance of one slot with all its ports. `replaces` are ids of those that must be gone."""
 
     wanted: DesiredInstance
-    replaces: str | None = None
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,14 @@ class PushConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CutOver:
+    """Have the ports on its host lead to this instance; None: the one a CreateInstance earlier in the plan makes."""
+
+    wanted: DesiredInstance
+    instance: ObservedInstance | None
+
+
+@dataclass(frozen=True, slots=True)
 class RenewCredential:
     """Hand the instance another credential; nothing else about it changes."""
 
@@ -80,14 +89,26 @@ class EnsurePort:
 
 
 Step: TypeAlias = (
-    CreateInstance | DeleteInstance | AttachPort | DetachPort | PushConfig | RenewCredential | ReportStatus | EnsurePort
+    CreateInstance
+    | DeleteInstance
+    | AttachPort
+    | DetachPort
+    | PushConfig
+    | CutOver
+    | RenewCredential
+    | ReportStatus
+    | EnsurePort
 )
+
+
+#: What must have succeeded before something is said to serve, or what served before is taken away.
+_SERVES = CreateInstance | AttachPort | PushConfig | CutOver
 
 
 def words(step: Step) -> str:
     """Say what the step does, for logs, the operator's view and history."""
     match step:
-        case CreateInstance() | DeleteInstance() | RenewCredential():
+        case CreateInstance() | DeleteInstance() | RenewCredential() | CutOver():
             return _of_life(step)
         case AttachPort(instance=instance, port=port):
             return f"attach port {port.port_id} to {instance.id}"
@@ -103,12 +124,16 @@ def words(step: Step) -> str:
             assert_never(step)
 
 
-def _of_life(step: CreateInstance | DeleteInstance | RenewCredential) -> str:
+def _of_life(step: CreateInstance | DeleteInstance | RenewCredential | CutOver) -> str:
     match step:
         case CreateInstance(wanted=wanted):
-            return f"create instance {wanted.slot} on {wanted.host} ({wanted.provider}, {len(wanted.ports)} ports)"
+            beside = ", standby" if wanted.standby else ""
+            what = f"{wanted.provider}, {len(wanted.ports)} ports{beside}"
+            return f"create instance {wanted.slot} on {wanted.host} ({what})"
         case DeleteInstance(instance=instance, why=why):
             return f"delete instance {instance.id} on {instance.host} ({why})"
+        case CutOver(wanted=wanted):
+            return f"cut slot {wanted.slot} over to its {wanted.provider}"
         case RenewCredential(instance=instance):
             return f"renew the credential of {instance.id}"
         case _:
@@ -124,7 +149,9 @@ def depends(step: Step, earlier: Step) -> bool:
     """Return whether `step` is pointless or harmful when `earlier` did not succeed."""
     match step:
         case CreateInstance(replaces=replaces):
-            return isinstance(earlier, DeleteInstance) and earlier.instance.id == replaces
+            return isinstance(earlier, DeleteInstance) and earlier.instance.id in replaces
+        case CutOver(wanted=wanted):
+            return isinstance(earlier, CreateInstance | PushConfig) and earlier.wanted.slot == wanted.slot
         case PushConfig():
             return _prepares(earlier, step)
         case AttachPort(instance=instance, port=port):
@@ -133,9 +160,9 @@ def depends(step: Step, earlier: Step) -> bool:
                 port.port_id,
             )
         case DeleteInstance(why=why):
-            return why is Why.SURPLUS and isinstance(earlier, CreateInstance | AttachPort | PushConfig)
+            return why is Why.SURPLUS and isinstance(earlier, _SERVES)
         case ReportStatus(serving=serving):
-            return serving and isinstance(earlier, CreateInstance | AttachPort | PushConfig)
+            return serving and isinstance(earlier, _SERVES)
         case DetachPort() | EnsurePort() | RenewCredential():
             return False
         case _:

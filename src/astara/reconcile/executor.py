@@ -5,18 +5,19 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import assert_never, cast
 
 from astara.contract.agent import StateView
 from astara.contract.generation import Generation
 from astara.contract.snapshot import DhcpPortRequest
-from astara.model.boundaries import Clock, InstanceProvider, NeutronApi
+from astara.model.boundaries import Clock, InstanceProvider, NeutronApi, SeamlessProvider
 from astara.model.errors import Gone, Retry, Stale, Terminal
 from astara.model.resource import ObservedInstance, ResourceKey
 from astara.planning.backoff import Failure, FailureKind
 from astara.planning.steps import (
     AttachPort,
     CreateInstance,
+    CutOver,
     DeleteInstance,
     DetachPort,
     EnsurePort,
@@ -120,7 +121,7 @@ class Executor:
 
     def _do(self, run: _Run, step: Step) -> Outcome:
         match step:
-            case CreateInstance() | RenewCredential():
+            case CreateInstance() | RenewCredential() | CutOver():
                 self._make(run, step)
             case DeleteInstance(instance=instance):
                 self._provider(instance.provider).delete(instance, run.generation)
@@ -138,11 +139,16 @@ class Executor:
                 assert_never(step)
         return Outcome.DONE
 
-    def _make(self, run: _Run, step: CreateInstance | RenewCredential) -> None:
+    def _make(self, run: _Run, step: CreateInstance | RenewCredential | CutOver) -> None:
         wanted = step.wanted
+        provider = self._provider(wanted.provider)
+        if isinstance(step, CutOver):
+            seamless = cast(SeamlessProvider, provider)  # planned for those with the capability only
+            seamless.cut_over(step.instance or run.made[wanted.slot], run.generation)
+            return
         if isinstance(step, RenewCredential):
             wanted = replace(wanted, ports=step.instance.ports)  # ports are for a push, which comes after this
-        run.made[wanted.slot] = self._provider(wanted.provider).create(run.key, wanted, run.generation)
+        run.made[wanted.slot] = provider.create(run.key, wanted, run.generation)
 
     def _push(self, run: _Run, step: PushConfig) -> Outcome:
         instance = step.instance or run.made[step.wanted.slot]

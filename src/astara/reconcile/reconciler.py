@@ -57,6 +57,7 @@ class Planner:
             braked=self.brake.judged().engaged,
             condemned=self.ledger.condemned(key),
             rigid=frozenset(n for n, p in self.providers.items() if "hotplug" not in p.capabilities),
+            seamless=frozenset(n for n, p in self.providers.items() if "cut-over" in p.capabilities),
         )
         return Seen(desired, observed, attempts, plan(desired, observed, attempts, now, circumstances))
 

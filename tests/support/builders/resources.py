@@ -61,6 +61,7 @@ def seen(
     provider: str = "memory",
     image: str | None = None,
     credential_due: bool = False,
+    standby: bool = False,
 ) -> ObservedInstance:
     return ObservedInstance(
         id=identifier,
@@ -68,6 +69,7 @@ def seen(
         provider=provider,
         image=image,
         credential_due=credential_due,
+        standby=standby,
         host=host,
         ports=ports,
         state=view if view is not None else state(),

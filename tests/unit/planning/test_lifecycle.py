@@ -40,6 +40,7 @@ SIGHTS = tuple(
         *((seen(view=view), seen("i2", slot="b", host="h2")) for view in VIEWS),
         *((seen(view=view), seen("i3", host="h2")) for view in VIEWS),
         *((seen(view=view, credential_due=True),) for view in VIEWS),
+        *((seen(view=view, standby=True), seen("i4", provider="paper")) for view in VIEWS),
     )
 )
 EVERYTHING = tuple(itertools.product(WISHES, SIGHTS))

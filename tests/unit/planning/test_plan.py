@@ -176,3 +176,56 @@ def test_nothing_is_touched_before_its_time_but_the_verdict_is_shown():
 def test_a_plan_is_a_value__the_same_world_gives_the_same_plan():
     desired = present(wanted(ports=(P1, P2)))
     assert made(desired, seen(ports=(P3,))) == made(desired, seen(ports=(P3,)))
+
+
+TO_PAPER = present(wanted(provider="paper"))
+SEAMLESS = Circumstances(seamless=frozenset({"memory", "paper"}))
+CUT = "cut slot a over to its paper"
+OLD_GOES = "delete instance i1 on h1 (surplus)"
+
+
+def test_another_body_is_made_and_configured_beside_the_old_one_which_leaves_last():
+    assert said(made(TO_PAPER, seen(), circumstances=SEAMLESS)) == [
+        "create instance a on h1 (paper, 0 ports, standby)",
+        PUSH,
+        CUT,
+        OLD_GOES,
+    ]
+
+
+def test_a_body_that_cannot_be_beside_another_follows_it():
+    """The same MAC address twice on one network cuts both off."""
+    assert said(made(TO_PAPER, seen())) == [
+        "delete instance i1 on h1 (moved)",
+        "create instance a on h1 (paper, 0 ports)",
+        PUSH,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("view", "steps"),
+    [
+        (state(Health.UNCONFIGURED, None), [PUSH, CUT, OLD_GOES]),
+        (state(digest="old"), [PUSH, CUT, OLD_GOES]),
+        (state(), [CUT, OLD_GOES]),
+        (Unknown.UNREACHABLE, []),
+    ],
+)
+def test_a_move_goes_on_from_wherever_it_was_interrupted(view, steps):
+    new = seen("i2", view=view, provider="paper", standby=True)
+    assert said(made(TO_PAPER, seen(), new, circumstances=SEAMLESS)) == steps
+
+
+def test_after_the_cut_over_only_the_old_one_is_left_to_leave():
+    old, new = seen(standby=True), seen("i2", provider="paper")
+    assert said(made(TO_PAPER, old, new, circumstances=SEAMLESS)) == [OLD_GOES]
+
+
+def test_a_move_taken_back_in_the_middle_never_unplugs_what_serves():
+    new = seen("i2", provider="paper", standby=True)
+    assert said(made(present(wanted()), seen(), new, circumstances=SEAMLESS)) == ["delete instance i2 on h1 (surplus)"]
+
+
+def test_what_stands_by_is_plugged_in_although_the_other_one_is_gone():
+    new = seen("i2", provider="paper", standby=True)
+    assert said(made(TO_PAPER, new, circumstances=SEAMLESS)) == [CUT]

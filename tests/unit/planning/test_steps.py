@@ -10,6 +10,7 @@ from astara.planning import steps
 from astara.planning.steps import (
     AttachPort,
     CreateInstance,
+    CutOver,
     DeleteInstance,
     DetachPort,
     EnsurePort,
@@ -25,12 +26,13 @@ from support.builders.resources import port, seen, wanted
 
 UP = StatusReport(routers=(StatusItem(id="r1", status="ACTIVE"),))
 ALL: tuple[Step, ...] = (
-    CreateInstance(wanted(), replaces="i1"),
+    CreateInstance(wanted(), replaces=("i1",)),
     DeleteInstance(seen(), Why.REPLACED),
     AttachPort(seen(), port()),
     DetachPort(seen(), "p1"),
     PushConfig(wanted(), seen()),
     RenewCredential(wanted(), seen()),
+    CutOver(wanted(), None),
     ReportStatus(UP, serving=True),
     EnsurePort("n1", "h1"),
 )
@@ -50,8 +52,8 @@ PUSH_NEW = PushConfig(wanted(), None)
 @pytest.mark.parametrize(
     ("step", "earlier", "expected"),
     [
-        (CreateInstance(wanted(), replaces="i1"), DeleteInstance(seen("i1"), Why.REPLACED), True),
-        (CreateInstance(wanted(), replaces="i1"), DeleteInstance(seen("i2"), Why.REPLACED), False),
+        (CreateInstance(wanted(), replaces=("i1",)), DeleteInstance(seen("i1"), Why.REPLACED), True),
+        (CreateInstance(wanted(), replaces=("i1",)), DeleteInstance(seen("i2"), Why.REPLACED), False),
         (PUSH_NEW, CreateInstance(wanted()), True),
         (PUSH_NEW, CreateInstance(wanted("b")), False),
         (PushConfig(wanted(), seen()), AttachPort(seen(), port()), True),
@@ -60,6 +62,10 @@ PUSH_NEW = PushConfig(wanted(), None)
         (AttachPort(seen(), port("p1")), DetachPort(seen(), "p2"), False),
         (DetachPort(seen(), "p1"), PushConfig(wanted(), seen()), False),
         (SURPLUS, PUSH_NEW, True),
+        (SURPLUS, CutOver(wanted(), None), True),
+        (CutOver(wanted(), None), PUSH_NEW, True),
+        (CutOver(wanted(), None), PushConfig(wanted("b"), None), False),
+        (ReportStatus(UP, serving=True), CutOver(wanted(), None), True),
         (SURPLUS, ReportStatus(UP, serving=False), False),
         (DeleteInstance(seen(), Why.UNWANTED), DeleteInstance(seen("i2"), Why.UNWANTED), False),
         (ReportStatus(UP, serving=True), PUSH_NEW, True),

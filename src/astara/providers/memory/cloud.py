@@ -30,6 +30,7 @@ class Simulated:
     body: str = "memory"
     image_name: str | None = None
     credential_due: bool = False
+    standby: bool = False
     health: Health = Health.UNCONFIGURED
     driver: str | None = None
     digest: str | None = None
@@ -164,6 +165,7 @@ class MemoryCloud:
             image=instance.image_name,
             image_digest=instance.image,
             credential_due=instance.credential_due,
+            standby=instance.standby,
         )
 
     def begin(self, operation: str) -> Fault | None:

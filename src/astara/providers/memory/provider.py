@@ -34,7 +34,7 @@ class MemoryProvider:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({"hotplug", "console-log", "adopt"})
+        return frozenset({"hotplug", "console-log", "adopt", "cut-over"})
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -126,6 +126,17 @@ class MemoryProvider:
             self._apply(found, driver, digest, generation)
             return ApplyReport(outcome=Outcome.APPLIED, digest=digest, generation=generation, touched=("memory",))
 
+    def cut_over(self, instance: ObservedInstance, generation: Generation) -> ObservedInstance:
+        """Plug it in and its rivals on that host out."""
+        cloud = self.cloud
+        with cloud.lock, self._call("cut_over"):
+            found = self._find(instance, generation)
+            for rival in cloud.of(found.key):
+                if (rival.slot, rival.host) == (found.slot, found.host) and rival.standby is not (rival is not found):
+                    rival.standby = rival is not found
+                    cloud.changes += 1
+            return cloud.observed(found)
+
     def console_log(self, instance: ObservedInstance) -> str:
         """Say what a simulated console would."""
         with self.cloud.lock:
@@ -147,6 +158,7 @@ class MemoryProvider:
             image=cloud.image,
             body=self.name,
             image_name=wanted.image,
+            standby=wanted.standby,
         )
         cloud.add(instance)
         return instance
