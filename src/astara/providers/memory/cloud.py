@@ -8,11 +8,13 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from astara.contract.agent import Deviation, Health, PortAttachment, StateView
 from astara.contract.generation import ZERO, Generation
+from astara.model.boundaries import ProviderListing
 from astara.model.errors import Retry, Stale, Terminal
 from astara.model.resource import ObservedInstance, ResourceKey, Unknown
 
@@ -167,6 +169,22 @@ class MemoryCloud:
             credential_due=instance.credential_due,
             standby=instance.standby,
         )
+
+    def list(self, key: ResourceKey | None = None) -> ProviderListing:
+        """Return the instances of every body on hosts that answer; the others are named."""
+        with self.lock, self.call("list" if key is None else "list-one"):
+            found = self.instances.values() if key is None else self.of(key)
+            return ProviderListing(
+                tuple(self.observed(one) for one in found if one.host not in self.unreachable),
+                frozenset(self.unreachable),
+            )
+
+    @contextmanager
+    def call(self, operation: str) -> Iterator[None]:
+        """Count a call, and have it fail when a fault lies in wait for it."""
+        fault = self.begin(operation)
+        yield
+        self.end(operation, fault)
 
     def begin(self, operation: str) -> Fault | None:
         """Count a call and raise its fault, or hand it back to be raised after the effect."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 
 from astara.contract.agent import SPARE, ApplyReport, Health, Outcome, PortAttachment
 from astara.contract.codec import Wire
@@ -19,7 +19,7 @@ from astara.providers.memory.cloud import MemoryCloud, Simulated
 class MemoryProvider:
     """Implements model.boundaries.InstanceProvider. Several providers may look at one cloud (rival orchestrators).
 
-    With another `name` it makes and reports instances of another body in the same cloud.
+    With another `name` it makes and reports instances of another body in the same cloud, its `source`.
     """
 
     name: str = "memory"
@@ -30,6 +30,7 @@ class MemoryProvider:
     ) -> None:
         self.name = name
         self.cloud = cloud if cloud is not None else MemoryCloud()
+        self.source = self.cloud
         self._wall = wall
 
     @property
@@ -45,18 +46,13 @@ class MemoryProvider:
 
     def list(self, key: ResourceKey | None = None) -> ProviderListing:
         """Return the instances on hosts that answer; the others are named."""
-        cloud = self.cloud
-        with cloud.lock, self._call("list" if key is None else "list-one"):
-            found = cloud.instances.values() if key is None else cloud.of(key)
-            return ProviderListing(
-                tuple(cloud.observed(i) for i in found if i.host not in cloud.unreachable and i.body == self.name),
-                frozenset(cloud.unreachable),
-            )
+        listing = self.cloud.list(key)
+        return replace(listing, instances=tuple(one for one in listing.instances if one.provider == self.name))
 
     def create(self, key: ResourceKey, wanted: DesiredInstance, generation: Generation) -> ObservedInstance:
         """Make the instance of this slot on this host, or find it and make its ports those wished for."""
         cloud = self.cloud
-        with cloud.lock, self._call("create"):
+        with cloud.lock, cloud.call("create"):
             cloud.admit(key, wanted.host, generation)
             found = self._of(key, wanted)
             instance = found or self._make(key, wanted)
@@ -68,7 +64,7 @@ class MemoryProvider:
     ) -> ObservedInstance:
         """Have a spare become the instance of this slot, unless there is one; raises Gone when it cannot be had."""
         cloud = self.cloud
-        with cloud.lock, self._call("adopt"):
+        with cloud.lock, cloud.call("adopt"):
             cloud.admit(key, wanted.host, generation)
             instance = self._of(key, wanted)
             if instance is None:
@@ -84,7 +80,7 @@ class MemoryProvider:
     def delete(self, instance: ObservedInstance, generation: Generation) -> None:
         """Remove it; absence is success."""
         cloud = self.cloud
-        with cloud.lock, self._call("delete"):
+        with cloud.lock, cloud.call("delete"):
             found = cloud.instances.get(instance.id)
             if found is None and instance.host in cloud.unreachable:
                 raise Retry(f"host {instance.host} does not answer")
@@ -96,7 +92,7 @@ class MemoryProvider:
 
     def attach_port(self, instance: ObservedInstance, port: PortAttachment, generation: Generation) -> ObservedInstance:
         cloud = self.cloud
-        with cloud.lock, self._call("attach_port"):
+        with cloud.lock, cloud.call("attach_port"):
             found = self._find(instance, generation)
             if found.ports.get(port.port_id) != port:
                 found.ports[port.port_id] = port
@@ -105,7 +101,7 @@ class MemoryProvider:
 
     def detach_port(self, instance: ObservedInstance, port_id: str, generation: Generation) -> ObservedInstance:
         cloud = self.cloud
-        with cloud.lock, self._call("detach_port"):
+        with cloud.lock, cloud.call("detach_port"):
             found = self._find(instance, generation)
             if found.ports.pop(port_id, None) is not None:
                 cloud.changes += 1
@@ -114,7 +110,7 @@ class MemoryProvider:
     def push(self, instance: ObservedInstance, driver: str, section: Wire, generation: Generation) -> ApplyReport:
         """Apply the section; raises Stale, Terminal (refused), Retry (hung, broken), Gone."""
         cloud = self.cloud
-        with cloud.lock, self._call("push"):
+        with cloud.lock, cloud.call("push"):
             found = self._find(instance, generation)
             if found.hung or found.health is Health.FAILED:
                 raise Retry(f"instance {found.id} does not answer")
@@ -129,7 +125,7 @@ class MemoryProvider:
     def cut_over(self, instance: ObservedInstance, generation: Generation) -> ObservedInstance:
         """Plug it in and its rivals on that host out."""
         cloud = self.cloud
-        with cloud.lock, self._call("cut_over"):
+        with cloud.lock, cloud.call("cut_over"):
             found = self._find(instance, generation)
             for rival in cloud.of(found.key):
                 if (rival.slot, rival.host) == (found.slot, found.host) and rival.standby is not (rival is not found):
@@ -190,9 +186,3 @@ class MemoryProvider:
         found.driver, found.digest, found.generation = driver, digest, generation
         if not found.stuck:
             found.health, found.deviations, found.last_error = Health.HEALTHY, (), None
-
-    @contextmanager
-    def _call(self, operation: str) -> Iterator[None]:
-        fault = self.cloud.begin(operation)
-        yield
-        self.cloud.end(operation, fault)
