@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from astara_lab.places import PROFILES, Lab, client_environment, find_lab
+from astara_lab.places import BODIES, PROFILES, Lab, client_environment, find_lab
 
 if TYPE_CHECKING:
     from astara_lab.profiles.astara import Variant
@@ -62,6 +62,14 @@ def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a Variant, handed on as `variant`."""
     options = (
         click.option("--no-supervise", is_flag=True, help="Leave a service dead when it dies."),
+        click.option(
+            "--body",
+            type=click.Choice(BODIES),
+            default="namespace",
+            show_default=True,
+            envvar="BODY",
+            help="What routers run in.",
+        ),
         click.option(
             "--mech",
             type=click.Choice(("ovs", "ovn")),

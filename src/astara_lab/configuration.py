@@ -11,6 +11,7 @@ from astara_lab import ini
 from astara_lab.ini import Sections
 from astara_lab.places import (
     ADMIN_SOCKET,
+    BODIES,
     EXTERNAL_BRIDGE,
     EXTERNAL_PHYSNET,
     INTAKE_PORT,
@@ -142,8 +143,8 @@ add-header = Connection: close
 """
 
 
-def orchestrator(lab: Lab, trust: Trust, *, feeds: str, transport_url: str = "") -> Sections:
-    """astara.conf"""
+def orchestrator(lab: Lab, trust: Trust, *, feeds: str, body: str, transport_url: str = "") -> Sections:
+    """astara.conf; `body` is that of routers"""
     intake: dict[str, ini.Value] = {
         "feeds": feeds,
         "http_listen": f"{LOOPBACK}:{INTAKE_PORT}",
@@ -161,7 +162,14 @@ def orchestrator(lab: Lab, trust: Trust, *, feeds: str, transport_url: str = "")
             "cert_file": trust.tls / "orchestrator.crt",
             "key_file": trust.tls / "orchestrator.key",
         },
-        "services": {"drivers": "router,network", "default_provider": "namespace", "domain": DNS_DOMAIN},
+        "identity": {"ca_dir": trust.tls / "instances"},
+        "services": {
+            "drivers": "router,network",
+            "default_provider": body,
+            "network_provider": "namespace",
+            "providers": BODIES,
+            "domain": DNS_DOMAIN,
+        },
         "admin": {"socket": ADMIN_SOCKET},
         "metrics": {"listen": f"{LOOPBACK}:{METRICS_PORT}"},
     }

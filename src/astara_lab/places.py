@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROFILES = ("embedded", "neutron", "cloud")
+#: What routers of a lab may run in.
+BODIES = ("namespace", "container", "microvm")
 
 LOOPBACK = "127.0.0.1"
 NEUTRON_PORT = 19696

@@ -58,9 +58,11 @@ def establish(lab: Lab) -> Trust:
 
 def _certificates(trust: Trust) -> None:
     from astara.clients.authority import issue, open_authority
+    from astara.clients.issuing import make_issuer
     from astara.contract.identity import ORCHESTRATOR, node_role
 
     now = datetime.datetime.now(datetime.UTC)
     authority = open_authority(trust.tls, now)
+    make_issuer(authority, now)
     issue(authority, "orchestrator", ORCHESTRATOR, (LOOPBACK,), now)
     issue(authority, "node", node_role(NODE_NAME), (LOOPBACK,), now)

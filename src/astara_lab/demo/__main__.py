@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from astara_lab.places import Lab, find_lab
+from astara_lab.places import BODIES, Lab, find_lab
 
 _DIRECTORY = ".lab/demo"
 _INTERRUPTED = 130
@@ -20,7 +20,8 @@ _INTERRUPTED = 130
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; progress goes to standard error.")
 @click.option("--keep/--down", default=True, show_default=True, help="Leave the lab running to look around.")
 @click.option("--dir", "directory", default=_DIRECTORY, show_default=True, help="The lab's directory.")
-def main(as_json: bool, keep: bool, directory: str) -> None:
+@click.option("--body", type=click.Choice(BODIES), default="namespace", envvar="BODY", help="What routers run in.")
+def main(as_json: bool, keep: bool, directory: str, body: str) -> None:
     """Show Astara at work: a small cloud, routers, tenant machines, packets, accidents. Needs root."""
     from astara_lab.pod import Pod, PodError
     from astara_lab.up import take_down
@@ -34,7 +35,7 @@ def main(as_json: bool, keep: bool, directory: str) -> None:
         Pod(lab).start()
     except (PodError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    status = _play_inside(lab, as_json, began)
+    status = _play_inside(lab, as_json, began, body)
     if not keep:
         take_down(lab, purge=True)
     elif status:
@@ -44,7 +45,7 @@ def main(as_json: bool, keep: bool, directory: str) -> None:
     sys.exit(status)
 
 
-def _play_inside(lab: Lab, as_json: bool, began: float) -> int:
+def _play_inside(lab: Lab, as_json: bool, began: float, body: str) -> int:
     """Play the story in a child that lives in the pod; returns its exit status."""
     from astara_lab.demo.story import play
     from astara_lab.pod import Pod
@@ -53,7 +54,7 @@ def _play_inside(lab: Lab, as_json: bool, began: float) -> int:
     if not child:
         Pod(lab).enter()
         try:
-            os._exit(play(lab, as_json, began))
+            os._exit(play(lab, as_json, began, body))
         except KeyboardInterrupt:
             sys.stderr.write("\ninterrupted; `make demo` starts afresh, `make demo-down` cleans up\n")
             os._exit(_INTERRUPTED)

@@ -24,6 +24,7 @@ from astara_lab.demo.traffic import Voices
 from astara_lab.hosts import OutsideHost
 from astara_lab.places import Lab, client_environment
 from astara_lab.pod import PodError
+from astara_lab.profiles.astara import Variant
 from astara_lab.tasks import BringUpError
 from astara_lab.up import bring_up
 from astara_lab.waiting import NotInTime
@@ -35,17 +36,17 @@ _PIPE_COLUMNS = 160
 _Scene = Callable[[Screen, Stage], Iterator[Proof]]
 
 
-def play(lab: Lab, as_json: bool, began: float) -> int:
+def play(lab: Lab, as_json: bool, began: float, body: str) -> int:
     """Play everything inside the pod; returns the exit status: 0 only when every claim was proved.
 
-    `began` is the monotonic time at which the user's command started.
+    `began` is the monotonic time at which the user's command started; `body` is what routers run in.
     """
     console = Console(stderr=as_json, highlight=False)
     if not console.is_terminal:
         console.width = _PIPE_COLUMNS
     screen = Screen(console, began)
     try:
-        result = _story(lab, screen)
+        result = _story(lab, screen, body)
     except (BringUpError, PodError, NotInTime, LookupError, AstaraError) as error:
         console.print("[bold red]the demo failed:[/]", escape(str(error)))
         return 1
@@ -56,10 +57,10 @@ def play(lab: Lab, as_json: bool, began: float) -> int:
     return 0 if result.ok else 1
 
 
-def _story(lab: Lab, screen: Screen) -> Result:
+def _story(lab: Lab, screen: Screen, body: str) -> Result:
     threading.Thread(target=_load_sdk, name="load-sdk", daemon=True).start()
     screen.chapter("A cloud: real Neutron, Astara's orchestrator and node agent, in namespaces of their own")
-    bring_up(lab, screen.console)
+    bring_up(lab, screen.console, Variant(body=body))
     screen.chapter("A tenant asks Neutron for networks and a router")
     stage, first, first_packet_s = _first_packet(screen, lab)
     shown = [first]

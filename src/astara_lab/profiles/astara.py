@@ -28,9 +28,10 @@ BIN = Path(sys.prefix) / "bin"
 
 @dataclass(frozen=True)
 class Variant:
-    """What can be chosen about a lab. All but the first matter to profile neutron only."""
+    """What can be chosen about a lab. All but the first two matter to profile neutron only."""
 
     supervise: bool = True  # start again what dies
+    body: str = "namespace"  # of routers; networks stay in namespaces, where their metadata proxy is
     mech: str = "ovs"  # "ovs": Open vSwitch with Neutron's agent, "ovn": OVN
     l3_agent: bool = False  # Neutron's own L3 and DHCP agents in Astara's place
     privsep_threads: int | None = None  # of the agents' privileged helpers; None: as many as there are CPUs

@@ -63,7 +63,13 @@ def _told(planned: Iterable[Task]) -> list[Task]:
 
 def _orchestrator(setting: Setting, base: cloud_configuration.Ground) -> Sections:
     """astara.conf: what it always is, and who we are."""
-    plain = configuration.orchestrator(setting.lab, setting.trust, feeds="rabbit", transport_url=base.transport_url)
+    plain = configuration.orchestrator(
+        setting.lab,
+        setting.trust,
+        feeds="rabbit",
+        body=setting.variant.body,
+        transport_url=base.transport_url,
+    )
     return _merged(plain, {"neutron": base.user("astara")})
 
 

@@ -104,7 +104,9 @@ def _write_files(setting: Setting, choice: NeutronChoice, orchestrator: ini.Sect
     ini.write(lab.etc / "ovs_agent.ini", _ovs_agent(choice.physnets))
     ini.write(lab.etc / "l3_agent.ini", _agent({"agent_mode": "legacy"}, "port_forwarding,conntrack_helper,ndp_proxy"))
     ini.write(lab.etc / "dhcp_agent.ini", _agent({"enable_isolated_metadata": True}))
-    feed = configuration.orchestrator(lab, trust, feeds="rabbit", transport_url=choice.transport_url)
+    feed = configuration.orchestrator(
+        lab, trust, feeds="rabbit", body=setting.variant.body, transport_url=choice.transport_url
+    )
     ini.write(lab.etc / "astara.conf", orchestrator or feed)
     (lab.etc / "astara.conf").chmod(0o600)
     ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=True))
