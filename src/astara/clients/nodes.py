@@ -133,7 +133,7 @@ class NodeInstances:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({"hotplug", "console-log", "adopt"})
+        return frozenset({"hotplug", "console-log", "adopt", "cut-over"})
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -185,6 +185,7 @@ class NodeInstances:
             ports=wanted.ports,
             body=Body(kind=self.name, image=wanted.image),
             adopt=adopt,
+            standby=wanted.standby,
             labels={} if issued is None else {CREDENTIAL_UNTIL: f"{issued.until:.0f}"},
             credential=None if issued is None else issued.credential,
         )
@@ -192,6 +193,9 @@ class NodeInstances:
 
     def delete(self, instance: ObservedInstance, generation: Generation) -> None:
         self.source.client(instance.host).delete_instance(instance.id, generation)
+
+    def cut_over(self, instance: ObservedInstance, generation: Generation) -> ObservedInstance:
+        return self._observed(instance.host, self.source.client(instance.host).cut_over(instance.id, generation))
 
     def attach_port(self, instance: ObservedInstance, port: PortAttachment, generation: Generation) -> ObservedInstance:
         return self._observed(instance.host, self.source.client(instance.host).attach(instance.id, port, generation))
@@ -232,5 +236,6 @@ def observed(host: str, view: InstanceView, papers: Papers | None = None) -> Obs
         key=ResourceKey(view.key.driver, view.key.id),
         image=view.body.image,
         image_digest=view.image,
+        standby=view.standby,
         credential_due=ends is not None and papers is not None and papers.due(float(ends)),
     )

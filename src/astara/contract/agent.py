@@ -8,6 +8,7 @@ REST, JSON, HTTPS with mutual TLS. Paths of the node agent, version 1:
     DELETE /v1/instances/{instance}              Fence -> 204                      absence is success
     PUT    /v1/instances/{instance}/ports/{port}     PortAttachment wrapped in AttachRequest -> InstanceView
     DELETE /v1/instances/{instance}/ports/{port}     Fence -> InstanceView
+    PUT    /v1/instances/{instance}/cut-over     Fence -> InstanceView     its ports lead to it, whoever had them
     PUT    /v1/instances/{instance}/config       Document -> ApplyReport
     GET    /v1/instances/{instance}/state        StateView (read back, never remembered)
     GET    /v1/instances/{instance}/console-log  text/plain
@@ -104,6 +105,8 @@ class InstanceSpec(Wire, frozen=True):
     body: Body = Body()
     credential: Credential | None = None
     adopt: str | None = None
+    #: Made beside one that has its ports: interfaces inside, no network behind them until its cut-over.
+    standby: bool = False
 
 
 class AttachRequest(Wire, frozen=True):
@@ -144,6 +147,8 @@ class InstanceView(Wire, frozen=True):
     image: str | None = None
     #: The id it was made with as a spare, which its namespace and its certificate keep; None for all others.
     born_as: str | None = None
+    #: Another instance of this node has its ports.
+    standby: bool = False
 
 
 class InstanceList(Wire, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,6 +24,7 @@ from astara.contract.agent import (
 )
 from astara.contract.document import Document
 from astara.contract.generation import Generation
+from astara.host import connections
 from astara.host.attach.boundary import Plug
 from astara.host.bodies.boundary import Birth, Body, BodyFailed
 from astara.host.bodies.choice import LostBody, chosen
@@ -89,7 +90,9 @@ class Instance:
             created = before.created_at if before is not None else self._around.wall()
             if spec.credential is not None:
                 self._around.records.keep_credential(self.id, spec.credential)
-            self._become(Record.of(spec, created, body, born_as=self.id))
+            wanted = Record.of(spec, created, body, born_as=self.id)
+            # Who is there is plugged in or stands by as it is: only a cut-over changes that.
+            self._become(wanted if before is None else replace(wanted, standby=before.standby))
             self._around.records.exhume(self.id, spec.id)
             return self.view()
 
@@ -138,6 +141,35 @@ class Instance:
             self._failure = None
             self._note_applied(document, report)
             return report
+
+    def rivals(self, others: Iterable[Instance]) -> list[Instance]:
+        """Return those of `others` that have ports of this instance."""
+        own = {port.port_id for port in self._existing().ports}
+        records = [(one, one.record) for one in others if one is not self]
+        return [one for one, record in records if record and own & {port.port_id for port in record.ports}]
+
+    def take_over(self, generation: Generation, rivals: Sequence[Instance]) -> InstanceView:
+        """Have the ports' networks lead here; `rivals` stand by then. The caller holds everybody's turn."""
+        with self._working():
+            record = self._existing()
+            self._fence(generation)
+            for rival in rivals:
+                rival.refuse_older(generation)
+            if not self._whole(record):
+                self._build(record)
+            for rival in rivals:
+                connections.hand_over(rival.place, self.place)
+            self._plugs.take_over(record.ports)
+            for rival in rivals:
+                rival.note(generation, standby=True)
+            self.note(generation, standby=False)
+            return self.view()
+
+    def note(self, generation: Generation, *, standby: bool) -> None:
+        """Record whether it stands by; the links say so already."""
+        record = replace(self._existing(), standby=standby, generation=generation)
+        self._around.records.save(record)
+        self.record, self._seen = record, None
 
     def delete(self, generation: Generation) -> None:
         """Absence is success; the tombstone keeps a late create of an older owner out."""
@@ -282,10 +314,10 @@ class Instance:
         return self._around.records.credential(self.id) if record.body.kind != "namespace" else None
 
     def _whole(self, record: Record) -> bool:
-        return self._plugs.whole(record.ports) and self._body(record).whole(self._birth(record))
+        return self._plugs.whole(record.ports, standby=record.standby) and self._body(record).whole(self._birth(record))
 
     def _build(self, record: Record) -> None:
-        self._plugs.build(record.ports)
+        self._plugs.build(record.ports, standby=record.standby)
         self._body(record).ensure(self._birth(record))
 
     def _existing(self) -> Record:
@@ -325,7 +357,8 @@ class Instance:
         self._seen = None
         try:
             if before is not None:
-                self._plugs.unplug(port for port in before.ports if wanted.port(port.port_id) != port)
+                leaving = [port for port in before.ports if wanted.port(port.port_id) != port]
+                self._plugs.unplug(leaving, standby=before.standby)
             self._build(wanted)
         except Exception:
             self._back_to(before, wanted)
@@ -336,7 +369,8 @@ class Instance:
             if before is None:
                 self._clear()
                 return
-            self._plugs.unplug(port for port in wanted.ports if before.port(port.port_id) != port)
+            leaving = [port for port in wanted.ports if before.port(port.port_id) != port]
+            self._plugs.unplug(leaving, standby=before.standby)
             self._around.records.save(before)
             self.record = before
             self._build(before)
@@ -349,7 +383,7 @@ class Instance:
             body.engine.remove(self.place)
             body.end(self.id, self._files)
         if self.record is not None:
-            self._plugs.unplug(self.record.ports)
+            self._plugs.unplug(self.record.ports, standby=self.record.standby)
         self._around.dwellings.remove(self.id)
         self._around.records.remove(self.id)
         self.record = None
@@ -375,6 +409,7 @@ class Instance:
             created_at=record.created_at,
             labels=record.labels,
             body=record.body,
+            standby=record.standby,
             image=self._body(record).image_of(self.id),
         )
 

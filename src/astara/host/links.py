@@ -81,6 +81,11 @@ def host_name(port_id: str) -> str:
     return HOST_PREFIX + port_id[:_NAME_PART]
 
 
+def standby_name(port_id: str) -> str:
+    """The outer end of a pair whose instance stands by: no port id begins with an "s"."""
+    return f"{HOST_PREFIX}s{port_id[:_NAME_PART]}"
+
+
 def inner_name(port_id: str) -> str:
     return INNER_PREFIX + port_id[:_NAME_PART]
 
@@ -110,16 +115,17 @@ def find(name: str) -> Link | None:
         return None if body is None else _link(body)
 
 
-def create_pair(port: PortAttachment, inside: Path) -> Link:
+def create_pair(port: PortAttachment, inside: Path, name: str | None = None) -> Link:
     """Make the pair of `port` with its inner end inside the namespace; both ends down, the host end without IPv6.
 
-    A link of that name left over from an earlier life of the port is removed first.
+    `name` is the outer end's, by default the port's own. A link of that name left over from an earlier life of the port
+    is removed first.
 
     Raises:
         LinkError: the kernel refused, or the name belongs to somebody else.
         netns.NetnsGone: no such namespace.
     """
-    name = host_name(port.port_id)
+    name = name or host_name(port.port_id)
     for _ in range(_ATTEMPTS):
         with _opened(inside) as namespace:
             made = _do(name, _pair(port, name, namespace), tolerate=errno.EEXIST)
@@ -171,6 +177,16 @@ def set_up(link: Link, identifier: str, master: int | None = None) -> None:
         raise LinkError(f"{link.name}: {error.strerror}")
 
 
+def release(link: Link) -> None:
+    """Take a link out of its bridge; it stays up. Raises LinkError."""
+    _do(link.name, Request(_NEWLINK, 0, _head(link.index) + netlink.u32(_IFLA_MASTER, 0)), tolerate=errno.ENODEV)
+
+
+def rename(link: Link, name: str) -> None:
+    """Give a link another name while it is up (Linux 6.2). Raises LinkError."""
+    _do(link.name, Request(_NEWLINK, 0, _head(link.index) + _name(name)), tolerate=errno.ENODEV)
+
+
 def remove(name: str) -> None:
     """Delete a link and with it its peer; absence is success."""
     _do(name, Request(_DELLINK, 0, _head() + _name(name)), tolerate=errno.ENODEV)
@@ -220,6 +236,17 @@ def inner_macs(inside: Path | None) -> frozenset[str]:
     """Return the MAC addresses of the links inside a namespace. Raises netns.NetnsGone."""
     with netns.entered(inside), Netlink() as kernel:
         return frozenset(rtnetlink.by_mac(rtnetlink.links(kernel)))
+
+
+def outer_ends(inside: Path | None) -> dict[str, int]:
+    """Return MAC address -> index of the other end, for the links inside a namespace. Raises netns.NetnsGone."""
+    with netns.entered(inside), Netlink() as kernel:
+        found = [netlink.attributes(body, 16) for body in kernel.dump(_GETLINK, _head() + _no_statistics())]
+    return {
+        link[_IFLA_ADDRESS].hex(":"): struct.unpack("=I", link[_IFLA_LINK])[0]
+        for link in found
+        if _IFLA_ADDRESS in link and _IFLA_LINK in link
+    }
 
 
 def quieten(name: str) -> None:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,15 @@ class Node:
             instance.delete(generation)
         if record is not None:
             self.changes.forget(record.key)
+
+    def cut_over(self, instance_id: str, generation: Generation) -> InstanceView:
+        """Have the ports of an instance lead to it, whoever had them; raises Refusal."""
+        taker = self.get(instance_id)
+        rivals = taker.rivals(self.instances())
+        with ExitStack() as turns:
+            for one in sorted((taker, *rivals), key=lambda one: one.id):  # everybody in one order: nobody deadlocks
+                turns.enter_context(one.turn)
+            return taker.take_over(generation, [one for one in rivals if one.exists])
 
     def get(self, instance_id: str) -> Instance:
         """Return an instance that exists; raises Refusal (404)."""

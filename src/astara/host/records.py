@@ -48,6 +48,7 @@ class Record(Wire, frozen=True):
     created_at: float
     labels: dict[str, str] = {}
     body: Body = Body()
+    standby: bool = False
     known_as: str | None = msgspec.field(name="astara:known_as", default=None)
 
     @classmethod
@@ -63,6 +64,7 @@ class Record(Wire, frozen=True):
             created_at=created_at,
             labels=spec.labels,
             body=body or spec.body,
+            standby=spec.standby,
         )
 
     def spec(self, credential: Credential | None) -> InstanceSpec:

@@ -35,6 +35,7 @@ def node_routes(node: Node, describe: Callable[[], NodeView]) -> Sequence[Route]
         ("DELETE", one, partial(_delete, node)),
         ("PUT", one + "/ports/{port}", partial(_attach, node)),
         ("DELETE", one + "/ports/{port}", partial(_detach, node)),
+        ("PUT", one + "/cut-over", partial(_cut_over, node)),
         ("PUT", one + "/config", partial(_configure, node)),
         ("GET", one + "/state", partial(_state, node)),
         ("GET", one + "/console-log", partial(_console_log, node)),
@@ -79,6 +80,12 @@ def _attach(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
 def _detach(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
     generation = request.decoded(Fence).generation
     return json_response(_instance(node, taken).detach(taken["port"], generation))
+
+
+def _cut_over(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
+    if not is_instance_id(taken["instance"]):
+        raise refusals.not_found(f"instance {taken['instance']}")
+    return json_response(node.cut_over(taken["instance"], request.decoded(Fence).generation))
 
 
 def _configure(node: Node, request: Request, taken: Mapping[str, str]) -> Response:

@@ -50,6 +50,9 @@ class AgentCalls(ABC):
         """Absence is success."""
         self._call("DELETE", f"/v1/instances/{instance_id}", Fence(generation=generation))
 
+    def cut_over(self, instance_id: str, generation: Generation) -> InstanceView:
+        return self._ask("PUT", f"/v1/instances/{instance_id}/cut-over", InstanceView, Fence(generation=generation))
+
     def attach(self, instance_id: str, port: PortAttachment, generation: Generation) -> InstanceView:
         request = AttachRequest(generation=generation, port=port)
         return self._ask("PUT", f"/v1/instances/{instance_id}/ports/{port.port_id}", InstanceView, request)

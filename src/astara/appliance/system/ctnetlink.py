@@ -25,6 +25,7 @@ _PROTO_NUMBER, _PROTO_SOURCE, _PROTO_DESTINATION = 1, 2, 3
 _FILTER_ORIGINAL, _FILTER_REPLY = 1, 2
 _FLAG_SOURCE, _FLAG_DESTINATION = 1 << 0, 1 << 1
 _HEADER = struct.Struct("!BBH")
+_NESTED = 0x8000
 _ANY, _INET, _INET6 = 0, 2, 10
 #: IPS_SRC_NAT | IPS_DST_NAT
 _TRANSLATED = 0x30
@@ -34,6 +35,16 @@ _ALIVE = 0x06
 _FIXED_TIMEOUT = 0x400
 #: As long as a sender repeats what is not acknowledged (tcp_retries2).
 _CLOSED_S = 924
+
+_PROTOINFO, _NAT_SOURCE, _NAT_DESTINATION, _LABELS = 4, 6, 13, 22
+_TCP_INFO, _TCP_STATE, _TCP_SCALE_ORIGINAL, _TCP_SCALE_REPLY, _TCP_FLAGS_ORIGINAL, _TCP_FLAGS_REPLY = 1, 1, 2, 3, 4, 5
+_NAT_FROM_4, _NAT_TO_4, _NAT_PORTS, _NAT_FROM_6, _NAT_TO_6, _NAT_FIRST_PORT, _NAT_LAST_PORT = 1, 2, 3, 4, 5, 1, 2
+_SRC_NAT, _DST_NAT, _CONFIRMED = 0x10, 0x20, 0x8
+#: IPS_EXPECTED | IPS_DYING: a copy is neither.
+_NOT_COPIED = 0x201
+#: IP_CT_TCP_FLAG_BE_LIBERAL: how far each end's window has come is not told.
+_LIBERAL = 0x08
+_WITH_PORTS = (6, 17, 132, 33)
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -89,6 +100,70 @@ def translated(kernel: Netlink) -> list[Connection]:
 def everything(kernel: Netlink) -> list[Connection]:
     """Return all connections of both IP versions. Raises NetlinkError."""
     return [_connection(netlink.attributes(answer, 4)) for answer in kernel.dump(_GET, _HEADER.pack(_ANY, 0, 0))]
+
+
+def copies(kernel: Netlink) -> list[Request]:
+    """Return what makes the connections of this namespace known in another: for `restore`, there.
+
+    TCP, UDP, SCTP and DCCP; what is translated is translated the same. Raises NetlinkError.
+    """
+    said = (netlink.attributes(answer, 4) for answer in kernel.dump(_GET, _HEADER.pack(_ANY, 0, 0)))
+    return [_copy(one) for one in said if _connection(one).original.protocol in _WITH_PORTS]
+
+
+def restore(kernel: Netlink, requests: Sequence[Request]) -> int:
+    """Carry out `copies`; what is known here already stays. Returns how many were made; refused ones are left out."""
+    return sum(error is None for error in kernel.attempt(requests))
+
+
+def _copy(said: dict[int, bytes]) -> Request:
+    found = _connection(said)
+    status = (found.status & ~_NOT_COPIED) | _CONFIRMED
+    body = _HEADER.pack(found.family, 0, 0) + netlink.attribute(_ORIGINAL | _NESTED, said[_ORIGINAL])
+    # The kernel works the answers' direction out of the translation: it wants it as it was before.
+    body += _tuple(_REPLY, found.original) if found.translated else netlink.attribute(_REPLY | _NESTED, said[_REPLY])
+    body += netlink.attribute(_STATUS, struct.pack("!I", status))
+    body += b"".join(netlink.attribute(kind, said[kind]) for kind in (_TIMEOUT, _MARK, _ZONE, _LABELS) if kind in said)
+    if found.status & _DST_NAT:
+        body += _translation(_NAT_DESTINATION, found.reply.source, found.reply.source_port)
+    if found.status & _SRC_NAT:
+        body += _translation(_NAT_SOURCE, found.reply.destination, found.reply.destination_port)
+    if _PROTOINFO in said:
+        body += _liberal(said[_PROTOINFO])
+    return Request(_NEW, netlink.CREATE | netlink.EXCLUSIVE, body)
+
+
+def _tuple(kind: int, answered: Direction) -> bytes:
+    """Return the direction of answers to `answered`."""
+    four = answered.source.version == 4
+    source, destination = (_IP_SOURCE, _IP_DESTINATION) if four else (_IP6_SOURCE, _IP6_DESTINATION)
+    ip = netlink.attribute(source, answered.destination.packed) + netlink.attribute(destination, answered.source.packed)
+    proto = netlink.attribute(_PROTO_NUMBER, bytes([answered.protocol]))
+    proto += netlink.attribute(_PROTO_SOURCE, struct.pack("!H", answered.destination_port))
+    proto += netlink.attribute(_PROTO_DESTINATION, struct.pack("!H", answered.source_port))
+    return netlink.nested(kind, netlink.nested(_TUPLE_IP, ip), netlink.nested(_TUPLE_PROTO, proto))
+
+
+def _translation(kind: int, address: IPAddress, port: int) -> bytes:
+    first, last = (_NAT_FROM_4, _NAT_TO_4) if address.version == 4 else (_NAT_FROM_6, _NAT_TO_6)
+    ports = [netlink.attribute(which, struct.pack("!H", port)) for which in (_NAT_FIRST_PORT, _NAT_LAST_PORT)]
+    addresses = [netlink.attribute(which, address.packed) for which in (first, last)]
+    return netlink.nested(kind, *addresses, netlink.nested(_NAT_PORTS, *ports))
+
+
+def _liberal(info: bytes) -> bytes:
+    tcp = netlink.attributes(netlink.attributes(info).get(_TCP_INFO, b""))
+    kept = [
+        netlink.attribute(kind, tcp[kind])
+        for kind in (_TCP_STATE, _TCP_SCALE_ORIGINAL, _TCP_SCALE_REPLY)
+        if kind in tcp
+    ]
+    flags = [
+        netlink.attribute(kind, bytes([tcp[kind][0] | _LIBERAL, 0xFF]))
+        for kind in (_TCP_FLAGS_ORIGINAL, _TCP_FLAGS_REPLY)
+        if kind in tcp
+    ]
+    return netlink.nested(_PROTOINFO, netlink.nested(_TCP_INFO, *kept, *flags))
 
 
 def end(kernel: Netlink, connections: Sequence[Connection]) -> int:

@@ -6,9 +6,9 @@ machine's own interfaces has no pair: both are a `Plug`, which is all that `host
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from astara.contract.agent import PortAttachment
 from astara.host.links import Link, LinkError
@@ -46,6 +46,40 @@ class Plug(Protocol):
 
     def in_place(self, port: PortAttachment) -> bool:
         """Whether a port whose interface is inside is connected as it should be."""
+        ...
+
+
+@runtime_checkable
+class Standby(Protocol):
+    """A Plug whose ports may belong to two instances of this node, one of which has the network behind them."""
+
+    def stand_by(self, port: PortAttachment, inside: Path, macs: frozenset[str]) -> None:
+        """Bring the port's interface into the namespace without a network behind it; idempotent. Raises like `plug`."""
+        ...
+
+    def standing_by(self, port: PortAttachment) -> bool:
+        """Whether a port whose interface is inside has its outer end, and no network behind it."""
+        ...
+
+    def leave(self, ports: Sequence[PortAttachment]) -> None:
+        """Remove the links of ports that stand by; absence is success."""
+        ...
+
+    def join(self, port: PortAttachment) -> None:
+        """Called for all ports before any is taken over: who gets one at once needs the others. Raises LinkError."""
+        ...
+
+    def take_over(self, port: PortAttachment, inside: Path) -> None:
+        """Have the network lead to the interface inside, and whoever had it stand by; idempotent. Raises LinkError."""
+        ...
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """An Attachment that bears two links of one port for a moment, so that there is none without."""
+
+    def join(self, port: PortAttachment, link: Link) -> None:
+        """Connect `link` beside the one that is there. Raises LinkError."""
         ...
 
 

@@ -90,6 +90,14 @@ class BridgeAttachment:
             if len(self._ports[name]) == _WARN_PORTS:
                 _log.warning("bridge.filling", bridge=name, ports=_WARN_PORTS, limit=_MAX_PORTS)
 
+    def join(self, port: PortAttachment, link: Link) -> None:
+        """What the bridge has learnt leads to the old link until that leaves."""
+        with self._turn(name := bridge_name(port.network_id)):
+            bridge = links.find(name)
+            if bridge is None:
+                raise LinkError(f"{name}: is gone")
+            self._enslave(bridge, port, link)
+
     def unplug(self, port: PortAttachment) -> None:
         name = bridge_name(port.network_id)
         with self._turn(name):

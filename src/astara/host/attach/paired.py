@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from astara.contract.agent import PortAttachment
 from astara.host import links
-from astara.host.attach.boundary import Attachment
+from astara.host.attach.boundary import Attachment, Sharing
+from astara.host.links import LinkError
+
+#: The name of a link for the moment between two others.
+_LEAVING = links.HOST_PREFIX + "o"
 
 
 class Paired:
@@ -30,6 +36,42 @@ class Paired:
 
     def unplug(self, port: PortAttachment, inside: Path | None) -> None:
         self._kind.unplug(port)
+
+    def stand_by(self, port: PortAttachment, inside: Path, macs: frozenset[str]) -> None:
+        name = links.standby_name(port.port_id)
+        link = links.find(name) if port.mac in macs else None
+        links.set_up(link or links.create_pair(port, inside, name), port.port_id)
+
+    def standing_by(self, port: PortAttachment) -> bool:
+        link = links.find(links.standby_name(port.port_id))
+        return link is not None and link.up and link.master is None and link.owner == port.port_id
+
+    def leave(self, ports: Sequence[PortAttachment]) -> None:
+        links.remove_many(links.standby_name(port.port_id) for port in ports)
+
+    def join(self, port: PortAttachment) -> None:
+        link = links.find(links.standby_name(port.port_id))
+        if link is not None and isinstance(self._kind, Sharing):
+            self._kind.join(port, link)
+
+    def take_over(self, port: PortAttachment, inside: Path) -> None:
+        """Both ends of both pairs stay up: the inside notices nothing."""
+        ours, own = links.outer_ends(inside).get(port.mac), links.host_name(port.port_id)
+        old, new = links.find(own), links.find(links.standby_name(port.port_id))
+        if ours is not None and old is not None and old.index == ours:
+            return
+        if new is None or new.index != ours:
+            raise LinkError(f"port {port.port_id}: no link of this instance stands by")
+        if not isinstance(self._kind, Sharing):
+            self._kind.unplug(port)
+        elif old is not None:
+            links.release(old)
+        if old is not None:
+            links.rename(old, _LEAVING + port.port_id[:11])
+        links.rename(new, own)
+        if old is not None:
+            links.rename(old, links.standby_name(port.port_id))
+        self._kind.plug(port, replace(new, name=own), inside)
 
     def in_place(self, port: PortAttachment) -> bool:
         return self._kind.in_place(port)
