@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import structlog
 
 from astara.contract.agent import ApplyReport, PortAttachment
 from astara.contract.codec import Wire
 from astara.contract.generation import Generation
-from astara.model.boundaries import AdoptingProvider, InstanceLister, ProviderListing
+from astara.model.boundaries import AdoptingProvider, InstanceLister, ProviderListing, SeamlessProvider
 from astara.model.errors import AstaraError, Gone, Stale
 from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey
 from astara.pool.boundaries import PoolMetrics
@@ -71,6 +72,10 @@ class WarmProvider:
 
     def push(self, instance: ObservedInstance, driver: str, section: Wire, generation: Generation) -> ApplyReport:
         return self._provider.push(instance, driver, section, generation)
+
+    def cut_over(self, instance: ObservedInstance, generation: Generation) -> ObservedInstance:
+        """Only asked of who says "cut-over"."""
+        return cast(SeamlessProvider, self._provider).cut_over(instance, generation)
 
     def console_log(self, instance: ObservedInstance) -> str:
         return self._provider.console_log(instance)

@@ -61,7 +61,8 @@ class Orchestrator:
         self._metrics = OrchestratorMetrics()
         self._neutron = NeutronClient(options.neutron, options.credentials, self._metrics.neutron_call)
         self._agents = wiring.fleet(options)
-        self._pool = Pool(wiring.providers(options, self._agents), options.pool, clock, self._metrics)
+        made = wiring.providers(options, self._agents)
+        self._pool = Pool(made, options.pool, clock, self._metrics)
         drivers = wiring.drivers(options)
         self._records = SqliteRecords(_records_file(options.state_dir), clock.wall)
         self._records.open()
@@ -74,7 +75,7 @@ class Orchestrator:
             term=self._records.next_term(),
             options=options.engine,
             metrics=self._metrics,
-            offers=lambda: wiring.offers(options, self._providers, self._watch.bodies()),
+            offers=lambda: wiring.offers(options, made, self._watch.bodies()),
         )
         self._feeds = wiring.feeds(options, clock, self._metrics)
         directory = NodeDirectory(self._agents, {node.name: node.url for node in options.nodes})

@@ -74,6 +74,7 @@ class MemoryProvider:
                 if instance.hung or instance.health is not Health.UNCONFIGURED:
                     raise Gone(f"spare {spare.id} does not answer", "take another, or create the instance")
                 cloud.give(instance, key, wanted.slot)
+                instance.standby = wanted.standby
             self._plug(instance, wanted, is_change=True)
             return cloud.observed(instance)
 
