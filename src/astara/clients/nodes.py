@@ -176,7 +176,7 @@ class NodeInstances:
         self, key: ResourceKey, wanted: DesiredInstance, generation: Generation, adopt: str | None
     ) -> ObservedInstance:
         identifier = instance_id(key, wanted.slot, self.name)
-        issued = self._issued(identifier)
+        issued = self._issued(adopt or self._born_as(key, wanted.host, identifier)) if self.has_agent else None
         spec = InstanceSpec(
             id=identifier,
             key=Key(driver=key.driver, id=key.id),
@@ -210,9 +210,12 @@ class NodeInstances:
     def console_log(self, instance: ObservedInstance) -> str:
         return self.source.client(instance.host).console_log(instance.id)
 
-    def _issued(self, identifier: str) -> Issued | None:
-        if not self.has_agent:
-            return None
+    def _born_as(self, key: ResourceKey, host: str, identifier: str) -> str:
+        """Return the id its agent goes by: that of a spare stays when somebody adopts it."""
+        there = self.source.client(host).instances(key.driver, key.id).instances
+        return next((view.born_as or view.id for view in there if view.id == identifier), identifier)
+
+    def _issued(self, identifier: str) -> Issued:
         if self.source.papers is None:
             reason, _, remedy = (self.obstacle or "").partition(": ")
             raise Terminal(reason, remedy)

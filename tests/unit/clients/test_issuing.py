@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,7 +22,7 @@ from astara.clients.appliance import NodeClient, NodeEndpoint
 from astara.clients.authority import builder, issue, key_pem, open_authority, subject, usage
 from astara.clients.issuing import Papers, make_issuer, open_issuer
 from astara.clients.nodes import NodeFleet, NodeInstances, observed
-from astara.contract.agent import Body, Credential, Health, InstanceSpec, InstanceView, StateView
+from astara.contract.agent import Body, Credential, Health, InstanceList, InstanceSpec, InstanceView, StateView
 from astara.contract.codec import encode
 from astara.contract.generation import Generation
 from astara.contract.identity import ORCHESTRATOR, instance_role, roles_in
@@ -158,7 +159,11 @@ class Wire:
 
     def __init__(self) -> None:
         self.specs: list[InstanceSpec] = []
+        self.there: tuple[InstanceView, ...] = ()
         self.away = False
+
+    def instances(self) -> InstanceList:
+        return InstanceList(instances=self.there)
 
     def put(self, _client: NodeClient, spec: InstanceSpec) -> InstanceView:
         self.specs.append(spec)
@@ -180,6 +185,7 @@ class Wire:
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     made = Wire()
     monkeypatch.setattr(NodeClient, "put_instance", lambda client, spec: made.put(client, spec))
+    monkeypatch.setattr(NodeClient, "instances", lambda client, driver, identifier: made.instances())
     return made
 
 
@@ -244,3 +250,17 @@ def test_the_key_is_nowhere_but_on_the_wire(fleet: NodeFleet, wire: Wire) -> Non
         middle = credential.key.splitlines()[1]
         assert middle in encode(wire.specs).decode()
         assert middle not in told
+
+
+def test_an_adopted_spare_goes_by_the_id_it_was_born_with_now_and_when_it_is_renewed(
+    fleet: NodeFleet, wire: Wire
+) -> None:
+    """Its node demands the role of the spare: another one would cut it off from its own guest."""
+    provider, wish = ContainerProvider(fleet), replace(wanted(), provider="container")
+    spare = replace(created(provider), id=ONE)
+    adopted = provider.adopt(spare, KEY, wish, Generation(1, 1))
+    wire.there = (msgspec.structs.replace(Wire().put(None, wire.specs[-1]), born_as=ONE),)  # type: ignore[arg-type]
+    created(provider)
+    texts = [spec.credential.certificate for spec in wire.specs if spec.credential]
+    shown = [x509.load_pem_x509_certificate(text.encode()) for text in texts]
+    assert [one.subject.rfc4514_string() for one in shown] == [f"CN={adopted.id}", f"CN={ONE}", f"CN={ONE}"]
