@@ -12,6 +12,7 @@ from pathlib import Path
 
 import agent
 import debian
+import disk
 import kernel
 import steps
 from steps import run
@@ -19,6 +20,8 @@ from steps import run
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 _BOOT = "boot "
+#: For the kernel when it is started by the disk's own boot loader.
+_ARGUMENTS = "console=ttyS0 quiet panic=-1 rdinit=/init random.trust_cpu=on"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,14 @@ def make(recipe: Recipe, work: Path, staged: Path, kept: Path) -> None:
     _say("file systems")
     steps.age(root)
     _pack(root, staged)
+    disk.make_qcow2(
+        kernel.bzimage(unpacked),
+        staged / "initramfs",
+        staged / "root.sqfs",
+        _ARGUMENTS,
+        work,
+        staged / "appliance.qcow2",
+    )
     _say(f"{recipe.name} sha256:{digest}")
 
 

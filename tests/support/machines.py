@@ -5,25 +5,31 @@ Needs what `make machines` gives: a machine-like environment of its own, the ima
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from astara.clients.appliance import NodeClient, NodeTimeouts
 from astara.clients.authority import Authority, issue
 from astara.contract.agent import Body, Credential, InstanceSpec, PortAttachment
 from astara.contract.identity import instance_role
 from astara.host.attach.bridge import bridge_name
+from astara.host.main import Agent
 from astara.host.options import MicrovmOptions
-from support.node_agent import Deployment, spec
+from support.node_agent import Deployment, running, spec
 from support.terrain import Host, Terrain
 
 IMAGES = Path(os.environ.get("ASTARA_IMAGES", Path(__file__).parents[2] / "build" / "image"))
 MICROVM = Body(kind="microvm")
+#: Machines have no KVM in tests and are as slow as the processor is busy.
+PATIENCE_S = 200.0
 
 needs_image = pytest.mark.skipif(
     not (IMAGES / "manifest.json").exists() or shutil.which("qemu-system-x86_64") is None,
@@ -33,13 +39,31 @@ needs_image = pytest.mark.skipif(
 
 def microvm_options(**changes: object) -> MicrovmOptions:
     """TCG: the tests mean the same on every machine."""
-    return dataclasses.replace(MicrovmOptions(images_dir=IMAGES, accel="tcg", templates=False), **changes)
+    return dataclasses.replace(
+        MicrovmOptions(images_dir=IMAGES, accel="tcg", templates=False, boot_deadline_s=PATIENCE_S), **changes
+    )
 
 
 def deployment(directory: Path, **changes: object) -> Deployment:
     """A node that can make machines; `changes` of its options for them."""
     made = Deployment.at(directory)
     return dataclasses.replace(made, options=dataclasses.replace(made.options, microvm=microvm_options(**changes)))
+
+
+@contextlib.contextmanager
+def agent_with_patience(node: Deployment) -> Iterator[tuple[Agent, NodeClient]]:
+    """An agent in this process and a client that waits for machines to boot on a processor that is busy."""
+    with running(node) as (agent, _):
+        timeouts = NodeTimeouts(read_s=PATIENCE_S, quiet_s=0.0)
+        client = NodeClient(node.endpoint(agent.server.port), node.orchestrator, timeouts)
+        try:
+            yield agent, client
+        finally:
+            client.close()
+
+
+def has_template(node: Deployment) -> bool:
+    return any((node.options.state_dir / "templates").glob("*/picture"))
 
 
 def credential(authority: Authority, instance_id: str, role: str | None = None) -> Credential:

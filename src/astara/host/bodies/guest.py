@@ -41,8 +41,9 @@ T = TypeVar("T")
 #: followed by another refuses some within that time.
 _MOST_UNANSWERED = 3
 _SILENCE_S = 5.0
-_CONNECT_S = 1.0
-_STATE_S = 2.0
+#: TLS is part of it: a machine without KVM on a busy node needs seconds for its side of it.
+_CONNECT_S = 3.0
+_STATE_S = 5.0
 _WORK_S = 20.0
 _LOOK_EVERY_S = 0.01
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
 import threading
 from pathlib import Path
 
@@ -19,6 +21,7 @@ _IDENTITY = Path("/run/astara/identity")
 _STATE = Path("/var/lib/astara/node")
 _IMAGE = Path("/usr/lib/astara/image")
 _LOOK_EVERY_S = 0.01
+_DISCARD = 9
 
 
 def wait_for_papers() -> Papers:
@@ -79,3 +82,12 @@ def _raise_management(mac: str, interface: rtnetlink.Interface) -> None:
                 rtnetlink.add_address(index, interface),
             ]
         )
+    _be_seen(interface)
+
+
+def _be_seen(interface: rtnetlink.Interface) -> None:
+    """Ask for the node's MAC address, which tells it ours: a node that asks in vain asks again only after a second."""
+    other = next(address for address in interface.network.hosts() if address != interface.ip)
+    family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
+        any_socket.sendto(b"", (str(other), _DISCARD))
