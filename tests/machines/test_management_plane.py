@@ -79,7 +79,7 @@ def test_a_machine_reaches_its_own_node_side_and_nothing_else(server: None, tmp_
         f"nc -w2 {NODE_ADDRESS} {PORT} </dev/null": False,
         "ping -c1 -W2 169.254.0.3": False,
         "ping -c1 -W2 169.254.169.254": False,
-        "ping -6 -c1 -W2 ff02::1%eth0": False,
+        "ping -6 -c1 -W2 fe80::1%eth0": False,
     }
     image = intruder(tmp_path, list(attempts))
     node = deployment(tmp_path / "node", images_dir=image)

@@ -63,7 +63,8 @@ def agent_with_patience(node: Deployment) -> Iterator[tuple[Agent, NodeClient]]:
 
 
 def has_template(node: Deployment) -> bool:
-    return any((node.options.state_dir / "templates").glob("*/picture"))
+    found = (node.options.state_dir / "templates").glob("*/picture")
+    return any(not path.parent.name.endswith(".making") for path in found)
 
 
 def credential(authority: Authority, instance_id: str, role: str | None = None) -> Credential:
