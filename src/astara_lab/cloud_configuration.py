@@ -109,7 +109,7 @@ def nova(ground: Ground, metadata_secret: str) -> Sections:
             "cpu_allocation_ratio": "16.0",
             "ram_allocation_ratio": "4.0",
             "disk_allocation_ratio": "4.0",
-            "vif_plugging_timeout": 120,
+            "vif_plugging_timeout": 60,
         },
         "api_database": {"connection": ground.database("nova_api")},
         "database": {"connection": ground.database("nova")},

@@ -72,7 +72,7 @@ def boot(connection: Any) -> Iterator[Callable[..., Any]]:
             networks=[{"port": port.id}],
         )
         made.append(server)
-        return until(f"server {name} ACTIVE", lambda: _active(connection, server), BOOT_S)
+        return until(f"server {name} ACTIVE", lambda: _active(connection, server), BOOT_S, 0.5)
 
     yield start
     for server in made:

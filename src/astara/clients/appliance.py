@@ -22,10 +22,11 @@ from astara.peers.identity import Identity, context_for
 
 @dataclass(frozen=True, slots=True)
 class NodeEndpoint:
-    """Where a node's agent is; `url` e.g. https://192.0.2.7:19801."""
+    """Where an agent is; `url` e.g. https://192.0.2.7:19801. `role` None: that of the node of this name."""
 
     name: str
     url: str
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class NodeClient(AgentCalls):
         self._silence = _Silence(self._timeouts.quiet_s, monotonic)
         self._http = httpx.Client(
             base_url=endpoint.url.rstrip("/"),
-            verify=context_for(identity, node_role(endpoint.name)),
+            verify=context_for(identity, endpoint.role or node_role(endpoint.name)),
             timeout=httpx.Timeout(self._timeouts.read_s, connect=self._timeouts.connect_s),
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=30.0),
             trust_env=False,

@@ -53,6 +53,7 @@ class PortAttachment(Wire, frozen=True):
     `mac` is how the agent finds the interface afterwards; names are never trusted. `attach` names a
     layer-2 attachment kind (entry points `astara.attach`). `mtu` is in bytes. The last three are Neutron's
     provider attributes of the network, for kinds that must reach a physical network themselves.
+    `nic`: the MAC address of the interface that carries it, where a cloud gave that one another than `mac`.
     """
 
     port_id: str
@@ -63,6 +64,7 @@ class PortAttachment(Wire, frozen=True):
     network_type: str | None = None
     physical_network: str | None = None
     segmentation_id: int | None = None
+    nic: str | None = None
 
 
 class Fence(Wire, frozen=True):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from astara_lab import cloud_configuration, configuration, keystone
 from astara_lab.ini import Sections
+from astara_lab.neutron_api import neutron_of
 from astara_lab.places import (
     EXTERNAL_BRIDGE,
     EXTERNAL_PHYSNET,
@@ -22,6 +23,8 @@ from astara_lab.places import (
 from astara_lab.profiles import daemons, guests, neutron, openstack
 from astara_lab.profiles.astara import Setting
 from astara_lab.tasks import BringUpError, Task
+
+_POOL = {"allocation_pools": [{"start": "192.0.2.10", "end": "192.0.2.250"}]}
 
 #: The stand-in for Nova's metadata service, and what must not ask Neutron before there are tokens.
 _LEFT_OUT = "metadata"
@@ -44,7 +47,7 @@ def plan(setting: Setting) -> list[Task]:
     return [
         *_told(neutron.planned(setting, choice, _orchestrator(setting, base), ("neutron", *openstack.DATABASES))),
         *openstack.openstack(setting),
-        Task("management", _management(setting), ("openvswitch",)),
+        Task("management", _management(setting), ("openvswitch", "neutron", "catalogue")),
         *guests.guests(setting),
     ]
 
@@ -74,11 +77,24 @@ def _orchestrator(setting: Setting, base: cloud_configuration.Ground) -> Section
 
 
 def _management(setting: Setting) -> Callable[[], None]:
-    """The lab's own end of the management network: from here the orchestrator reaches Nova's machines."""
+    """The network on which the orchestrator reaches Nova's machines, and the lab's own end of it.
+
+    Without DHCP and without a gateway: nothing leads anywhere else.
+    """
     length = MANAGEMENT_CIDR.partition("/")[2]
 
     def work() -> None:
         words = ("address", "replace", f"{MANAGEMENT_ADDRESS}/{length}", "dev", MANAGEMENT_BRIDGE)
         daemons.command(setting, "ip", *words)
+        neutron_api = neutron_of(setting.lab)
+        if not neutron_api.list("networks", name=MANAGEMENT_PHYSNET):
+            body = {
+                "name": MANAGEMENT_PHYSNET,
+                "provider:network_type": "flat",
+                "provider:physical_network": MANAGEMENT_PHYSNET,
+            }
+            made = neutron_api.create("networks", body)
+            subnet = {"network_id": made["id"], "ip_version": 4, "cidr": MANAGEMENT_CIDR}
+            neutron_api.create("subnets", subnet | {"enable_dhcp": False, "gateway_ip": None, **_POOL})
 
     return work
