@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
@@ -147,11 +148,18 @@ class NovaProvider:
             server = self._cloud.create_server(NewServer(mark, tuple(nic.id for nic in nics), papers, group))
         except AstaraError as error:
             if not _may_have_been_done(error):
-                for nic in nics:
-                    self._cloud.delete_nic(nic.id)
+                self._undo(key, nics)
             raise
         _log.info("nova.created", key=str(key), slot=wanted.slot, server=server.id, instance=mark.instance)
         return self._only(key, wanted, server), tuple(nics)
+
+    def _undo(self, key: ResourceKey, nics: Iterable[Nic]) -> None:
+        """What cannot be taken away now goes later: ports by the sweep, the group with the resource's next server."""
+        with contextlib.suppress(AstaraError):
+            for nic in nics:
+                self._cloud.delete_nic(nic.id)
+            if not self._cloud.servers(key):
+                self._cloud.delete_group(key)
 
     def _only(self, key: ResourceKey, wanted: DesiredInstance, ours: Server) -> Server:
         """Of two that were made at once the older stays; whoever made the younger takes it away again."""
