@@ -50,9 +50,7 @@ class Site:
         return {
             "servers": {one.id for one in compute.servers()},
             "groups": {one.id for one in compute.server_groups()},
-            "ports": {
-                one.id for one in network.ports(project_id=project) if not one.device_owner.startswith("network")
-            },
+            "ports": {one.id for one in network.ports(project_id=project) if one.description.startswith("astara:")},
         }
 
 
