@@ -286,7 +286,7 @@ def test_a_new_credential_is_taken_without_a_restart(deployment: Deployment) -> 
         init = init_of(deployment, instance)
         renewed = credential(deployment.authority, "renewed", instance_role(instance.id))
         client.put_instance(replace(instance, credential=renewed))
-        agent.node._around.bodies["container"].engine.hang_up(instance.id)  # type: ignore[attr-defined]
+        agent.node._around.bodies["container"]._guest.hang_up(instance.id)  # type: ignore[attr-defined]
         assert view_of(client, instance).state.health is Health.HEALTHY
         client.configure(instance.id, router_document(instance, inside="10.0.5.1/24"))
         assert "10.0.5.1/24" in inside(instance, "ip", "addr")
