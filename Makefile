@@ -10,6 +10,7 @@ PROFILE ?= embedded
 MECH ?= ovs
 L3_AGENT ?= 0
 # What routers run in: namespace, container or microvm. Read by `astara lab` and the demonstration.
+# Routers of labs, demonstration and e2e; container and microvm are not ready for it yet (docs/design/bodies.md).
 export BODY ?= namespace
 # For one test or a few: make unit ARGS='-k lease -x'
 ARGS ?=
@@ -30,7 +31,7 @@ SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
-demo: need-root install ## a small cloud, routers, machines, packets and accidents: BODY=namespace|container|microvm
+demo: need-root install ## a small cloud, routers, machines, packets and accidents
 	@$(BIN)/python -m astara_lab.demo
 
 demo-down: ## end the demonstration; leaves nothing
@@ -64,7 +65,7 @@ bodies: need-root install install-bodies ## every promise of a router in a conta
 machines: need-root install image ## real machines of the appliance's image, by QEMU
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/machines
 
-e2e: need-root install ## real Neutron, real instances, real packets, in a lab that is taken down afterwards: BODY=…
+e2e: need-root install ## real Neutron, real instances, real packets, in a lab that is taken down afterwards
 	@PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e
 
 e2e-neutron: need-root install install-neutron ## the core of them on RabbitMQ, MariaDB and MECH=ovs|ovn
@@ -73,7 +74,7 @@ e2e-neutron: need-root install install-neutron ## the core of them on RabbitMQ, 
 test-cloud: need-root install-cloud ## a whole OpenStack: real machines, Nova's metadata, and routers that are Nova machines
 	@PYTHONPATH=tests $(BIN)/astara lab run --profile cloud --dir .lab/test-$$$$ -- $(PYTEST) tests/e2e_cloud
 
-lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1 BODY=…
+lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1
 	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
 
 lab-down: ## end the labs of all profiles and delete their files
