@@ -9,8 +9,7 @@ STAMPS := $(VENV)/stamps
 PROFILE ?= embedded
 MECH ?= ovs
 L3_AGENT ?= 0
-# What routers run in: namespace, container or microvm. Read by `astara lab` and the demonstration.
-# Routers of labs, demonstration and e2e; container and microvm are not ready for it yet (docs/design/bodies.md).
+# What routers of labs, demonstration and e2e run in; no lab has been shown with container or microvm yet (docs/design/bodies.md).
 export BODY ?= namespace
 # For one test or a few: make unit ARGS='-k lease -x'
 ARGS ?=
