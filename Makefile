@@ -36,14 +36,13 @@ demo: need-root install ## a small cloud, routers, machines, packets and acciden
 demo-down: ## end the demonstration; leaves nothing
 	@if [ -x $(BIN)/astara ]; then $(BIN)/astara lab down --dir .lab/demo --purge; fi
 
-test: need-root install install-neutron ## every check and every test, on real Neutrons and with real packets: WORKERS=2 MECH=ovs|ovn
+test: need-root install install-neutron ## every check and every test, on real Neutrons and with real packets: WORKERS=2
 	@$(MAKE) --no-print-directory lint
 	@mkdir -p .lab && rm -f .lab/tally
 	@failed=0; \
 	export PYTHONPATH=tests; tally='--tally-from .lab/tally --tally-to .lab/tally'; \
 	$(PYTEST) $$tally $(SPREAD) tests/contract tests/kernel tests/scenario tests/unit || failed=1; \
 	$(IN_LAB) $(PYTEST) $$tally tests/e2e || failed=1; \
-	$(IN_NEUTRON_LAB) $(PYTEST) $$tally tests/e2e_neutron/test_router.py || failed=1; \
 	rm -f .lab/tally; rmdir .lab 2>/dev/null; exit $$failed
 
 lint: install ## style, types, and which room may import which
