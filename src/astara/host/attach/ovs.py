@@ -81,14 +81,18 @@ class OvsAttachment:
 
     def _datapath(self) -> str:
         where = [["name", "==", self._bridge]]
-        rows = self._ask(ovsdb.select("Bridge", where, ["datapath_type"]))[0]["rows"]
-        if not rows:
+        return str(self._only(self._ask(ovsdb.select("Bridge", where, ["datapath_type"]))[0])["datapath_type"])
+
+    def _only(self, bridges: dict[str, Any]) -> dict[str, Any]:
+        """Return our bridge's row; raises AttachRefused when there is none."""
+        if not bridges["rows"]:
             raise AttachRefused(
                 "attach",
                 f"there is no bridge {self._bridge} in Open vSwitch on this node",
                 "start the layer-2 agent (neutron-openvswitch-agent or ovn-controller), or correct [ovs] in node.conf",
             )
-        return str(rows[0]["datapath_type"])
+        row: dict[str, Any] = bridges["rows"][0]
+        return row
 
     def _complete_checksums(self, port: PortAttachment, host_link: Link, inside: Path) -> None:
         """The userspace datapath forwards frames as they are: a checksum left to hardware would never be made."""
@@ -103,14 +107,13 @@ class OvsAttachment:
 
         Were both changes one to ovs-vswitchd, it would keep the socket it has: that of a device which is gone.
         """
-        self._datapath()
         where = [["name", "==", self._bridge]]
         bridges, switches = self._ask(
             ovsdb.select("Bridge", where, ["fail_mode"]),
             ovsdb.select("Open_vSwitch", [], ["external_ids", "next_cfg"]),
         )
         switch = switches["rows"][0]
-        begin = _DEAD_VLAN if _awaits_tag(bridges["rows"], switch["external_ids"]) else {}
+        begin = _DEAD_VLAN if _awaits_tag(self._only(bridges), switch["external_ids"]) else {}
         self._ask(
             ovsdb.wait_until_some("Open_vSwitch", [["cur_cfg", ">=", switch["next_cfg"]]], "cur_cfg", _READY_MS),
             ovsdb.insert("Interface", {"name": name, "external_ids": ovsdb.as_map(external_ids)}, "interface"),
@@ -157,13 +160,14 @@ class OvsAttachment:
             raise LinkError(f"Open vSwitch: {error}") from error
 
 
-def _awaits_tag(bridges: list[dict[str, Any]], external_ids: list[Any]) -> bool:
+def _awaits_tag(bridge: dict[str, Any], external_ids: list[Any]) -> bool:
     """Say whether somebody gives this bridge's ports their VLAN: the Neutron agent does, which makes it `secure`.
 
     ovn-controller makes it so too and gives none: it forwards by flows of its own from port to port.
     """
-    secure = any(bridge["fail_mode"] == "secure" for bridge in bridges)
-    return secure and not any(name.startswith("ovn-remote") for name in ovsdb.from_map(external_ids))
+    return bridge["fail_mode"] == "secure" and not any(
+        name.startswith("ovn-remote") for name in ovsdb.from_map(external_ids)
+    )
 
 
 def _identifiers(port: PortAttachment, host_link: Link) -> dict[str, str]:

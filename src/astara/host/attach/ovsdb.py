@@ -59,19 +59,17 @@ def mutate(table: str, where: Sequence[Any], column: str, mutator: str, value: A
 
 def wait_until_set(table: str, where: Sequence[Any], column: str, timeout_ms: int) -> Operation:
     """Hold the transaction until an optional column has a value."""
-    return {
-        "op": "wait",
-        "timeout": timeout_ms,
-        "table": table,
-        "where": list(where),
-        "columns": [column],
-        "until": "!=",
-        "rows": [{column: ["set", []]}],
-    }
+    return _wait_while(table, where, column, [{column: ["set", []]}], timeout_ms)
 
 
 def wait_until_some(table: str, where: Sequence[Any], column: str, timeout_ms: int) -> Operation:
     """Hold the transaction until a row of the table is like that; `column` is any of its columns."""
+    return _wait_while(table, where, column, [], timeout_ms)
+
+
+def _wait_while(
+    table: str, where: Sequence[Any], column: str, rows: Sequence[dict[str, Any]], timeout_ms: int
+) -> Operation:
     return {
         "op": "wait",
         "timeout": timeout_ms,
@@ -79,7 +77,7 @@ def wait_until_some(table: str, where: Sequence[Any], column: str, timeout_ms: i
         "where": list(where),
         "columns": [column],
         "until": "!=",
-        "rows": [],
+        "rows": list(rows),
     }
 
 
