@@ -158,24 +158,6 @@ def neutron_of_the_cloud(ground: Ground) -> Sections:
     }
 
 
-def server(module: str, port: int, threads: int) -> str:
-    """uWSGI's ini of one API. Without the Connection header it resets a client's second request on one connection."""
-    return f"""[uwsgi]
-module = {module}:application
-http-socket = {LOOPBACK}:{port}
-processes = 1
-threads = {threads}
-enable-threads = true
-lazy-apps = true
-need-app = true
-single-interpreter = true
-buffer-size = 65535
-die-on-term = true
-disable-logging = true
-add-header = Connection: close
-"""
-
-
 LIBVIRTD = """unix_sock_group = "root"
 auth_unix_ro = "none"
 auth_unix_rw = "none"

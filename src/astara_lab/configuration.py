@@ -121,14 +121,19 @@ def embedded_neutron(lab: Lab) -> NeutronChoice:
     )
 
 
-def api_server(threads: int, processes: int = 1) -> str:
-    """uWSGI's ini. Without the Connection header it resets a client's second request on one connection.
+def neutron_server(threads: int, processes: int = 1) -> str:
+    """uWSGI's ini of Neutron's API."""
+    return api_server("astara_lab.neutron_app", NEUTRON_PORT, threads, processes)
+
+
+def api_server(module: str, port: int, threads: int, processes: int = 1) -> str:
+    """uWSGI's ini of one API. Without the Connection header it resets a client's second request on one connection.
 
     Several processes need a master above them, or the first is both a worker and the one that is told to end.
     """
     return f"""[uwsgi]
-module = astara_lab.neutron_app:application
-http-socket = {LOOPBACK}:{NEUTRON_PORT}
+module = {module}:application
+http-socket = {LOOPBACK}:{port}
 processes = {processes}
 master = {str(processes > 1).lower()}
 threads = {threads}

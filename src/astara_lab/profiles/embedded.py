@@ -40,4 +40,4 @@ def _write_files(setting: Setting) -> None:
     ini.write(lab.etc / "ml2.ini", configuration.ml2(choice))
     ini.write(lab.etc / "astara.conf", configuration.orchestrator(lab, trust, feeds="http", body=setting.variant.body))
     ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=False))
-    (lab.etc / "uwsgi.ini").write_text(configuration.api_server(_API_THREADS))
+    (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS))

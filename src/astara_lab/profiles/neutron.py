@@ -110,7 +110,7 @@ def _write_files(setting: Setting, choice: NeutronChoice, orchestrator: ini.Sect
     ini.write(lab.etc / "astara.conf", orchestrator or feed)
     (lab.etc / "astara.conf").chmod(0o600)
     ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=True))
-    (lab.etc / "uwsgi.ini").write_text(configuration.api_server(_API_THREADS, setting.variant.api_processes))
+    (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS, setting.variant.api_processes))
 
 
 def _type_options(setting: Setting) -> dict[str, dict[str, ini.Value]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from astara_lab import cloud_configuration, ini, one_start, tasks
+from astara_lab import cloud_configuration, configuration, ini, one_start, tasks
 from astara_lab.cloud_configuration import Ground
 from astara_lab.keystone import ADMIN, REGION, Catalogue, token_of
 from astara_lab.places import (
@@ -83,7 +83,7 @@ def _write_files(setting: Setting, base: Ground) -> None:
         ("nova-api", "nova.wsgi.osapi_compute", NOVA_PORT, 4),
         ("nova-metadata", "nova.wsgi.metadata", METADATA_PORT, 2),
     ):
-        (etc / f"uwsgi-{name}.ini").write_text(cloud_configuration.server(module, port, threads))
+        (etc / f"uwsgi-{name}.ini").write_text(configuration.api_server(module, port, threads))
 
 
 # -- each service
