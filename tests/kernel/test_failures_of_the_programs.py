@@ -22,7 +22,8 @@ from astara.contract.generation import Generation
 from astara.model.errors import AstaraError, Retry
 from astara.model.operator import HistoryLine
 from astara.model.resource import ResourceKey
-from astara.records.store import SqliteRecords
+from astara.records.database import locate
+from astara.records.store import StoredRecords
 from support.disks import SmallDisk, small_disk
 from support.node_agent import AgentProcess, Deployment, isolated, port, router_document, running, spec
 from support.segment import eventually, ip
@@ -238,8 +239,8 @@ def line(number: int) -> HistoryLine:
     return HistoryLine(at=float(number), reason="test", phase="absent", steps=("create",), outcome="settled")
 
 
-def records(disk: SmallDisk) -> SqliteRecords:
-    made = SqliteRecords(disk.path / "records.sqlite", lambda: 100.0)
+def records(disk: SmallDisk) -> StoredRecords:
+    made = StoredRecords(locate(None, disk.path), lambda: 100.0)
     made.open()
     return made
 

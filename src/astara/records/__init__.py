@@ -1,1 +1,1 @@
-"""What must survive a restart, in SQLite: operators' holds, the term, and a bounded history. Never in the way."""
+"""What must survive a restart, in SQLite or MariaDB: operators' holds, the term, a bounded history."""

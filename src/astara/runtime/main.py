@@ -20,7 +20,8 @@ from astara.model.resource import ResourceKey
 from astara.pool.service import Pool
 from astara.reconcile.clock import SystemClock
 from astara.reconcile.engine import Engine
-from astara.records.store import SqliteRecords
+from astara.records import database
+from astara.records.store import StoredRecords
 from astara.runtime import doctor, logs, wiring
 from astara.runtime.metrics import MetricsServer, OrchestratorMetrics
 from astara.runtime.nodes import NodeDirectory, NodeWatch, NodeWatchOptions
@@ -64,7 +65,7 @@ class Orchestrator:
         made = wiring.providers(options, self._agents)
         self._pool = Pool(made, options.pool, clock, self._metrics)
         drivers = wiring.drivers(options)
-        self._records = SqliteRecords(_records_file(options.state_dir), clock.wall)
+        self._records = StoredRecords(database.locate(options.connection, _made(options.state_dir)), clock.wall)
         self._records.open()
         self.engine = Engine(
             neutron=self._neutron,
@@ -171,14 +172,14 @@ class Orchestrator:
             self.engine.instance_changed(key, f"node {host}")
 
 
-def _records_file(state_dir: Path) -> Path:
+def _made(state_dir: Path) -> Path:
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise BadConfiguration(
             f"[DEFAULT] state_dir={state_dir}: {error.strerror}", "name a directory this process may write to"
         ) from None
-    return state_dir / "records.sqlite"
+    return state_dir
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ class Options:
     admin_socket: Path
     metrics_listen: tuple[str, int] | None
     pool: PoolOptions = field(default_factory=PoolOptions)
+    #: Of the records' database; None: a file in `state_dir`. There may be a password in it.
+    connection: str | None = field(default=None, repr=False)
     #: Of the authority that issues to instances; None: there is none.
     ca_dir: Path | None = None
     credential_days: int = 7
@@ -89,6 +91,13 @@ def _register(conf: Any) -> None:
 
 
 _GROUPS = {
+    "database": [
+        cfg.StrOpt(
+            "connection",
+            secret=True,
+            help="mysql+pymysql://USER:PASSWORD@HOST/DATABASE, for several orchestrators; default: a file in state_dir",
+        ),
+    ],
     "neutron": [
         cfg.StrOpt("url", help="Root URL of Neutron's API, e.g. http://127.0.0.1:9696"),
         cfg.StrOpt(
@@ -150,6 +159,7 @@ def _options(conf: Any) -> Options:
         name=conf.name,
         state_dir=Path(conf.state_dir).absolute(),
         debug=conf.debug,
+        connection=conf.database.connection,
         neutron=NeutronOptions(
             url=conf.neutron.url,
             connect_timeout_s=conf.neutron.connect_timeout_s,

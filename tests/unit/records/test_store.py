@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from astara.model.errors import BadConfiguration, Retry
 from astara.model.operator import HistoryLine
 from astara.model.resource import ResourceKey
-from astara.records.store import SqliteRecords
+from astara.records.database import locate
+from astara.records.store import StoredRecords
 from support.segment import eventually
 
 R1, R2 = ResourceKey("router", "r1"), ResourceKey("router", "r2")
@@ -21,8 +22,8 @@ def line(number: int) -> HistoryLine:
     return HistoryLine(at=float(number), reason="test", phase="absent", steps=("create",), outcome="settled")
 
 
-def records(path: Path, wall: float = 100.0, **options: int) -> SqliteRecords:
-    made = SqliteRecords(path, lambda: wall, **options)
+def records(path: Path, wall: float = 100.0, **options: int) -> StoredRecords:
+    made = StoredRecords(locate(None, path.parent), lambda: wall, **options)
     made.open()
     return made
 
@@ -33,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[SqliteRecords]:
+def store(path: Path) -> Iterator[StoredRecords]:
     made = records(path)
     yield made
     made.close()
@@ -96,6 +97,17 @@ def test_a_directory_that_cannot_be_written_is_logged_once_and_stops_nothing(tmp
     assert "free space" in logs[0]["remedy"]
 
 
+def overwrite(path: Path, table: str) -> None:
+    """Destroy the first page of a table."""
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        [size] = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek(((found[0] if found else 1) - 1) * size)
+        file.write(b"\xff" * size)
+
+
 @pytest.mark.parametrize("damage", ["no database", "torn", "a key nobody can read"])
 def test_holds_that_cannot_be_read_are_no_reason_to_start_without_them(path, damage):
     made = records(path)
@@ -106,9 +118,7 @@ def test_holds_that_cannot_be_read_are_no_reason_to_start_without_them(path, dam
             connection.execute("UPDATE holds SET key = 'r1'")
         connection.close()
     else:
-        with path.open("r+b") as file:
-            file.seek(0 if damage == "no database" else 4096)
-            file.write(b"\xff" * 4096)
+        overwrite(path, "holds" if damage == "torn" else "sqlite_schema")
     with pytest.raises(BadConfiguration, match=str(path)) as refusal:
         records(path)
     assert "astara hold" in refusal.value.remedy
@@ -120,13 +130,7 @@ def test_a_corrupt_history_alone_stops_nothing(path):
     for number in range(200):
         made.append(R1, line(number))
     made.close()
-    with sqlite3.connect(path) as connection:
-        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'history'").fetchall()
-        [(size,)] = connection.execute("PRAGMA page_size").fetchall()
-    connection.close()
-    with path.open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(b"\xff" * size)
+    overwrite(path, "history")
     again = records(path)
     assert again.holds() == {R1: "debugging"}
     assert again.history(R1) == []
@@ -150,15 +154,15 @@ def test_a_locked_file_delays_history_and_loses_none(store, path):
 
 
 def test_when_writing_fails_for_long_the_oldest_lines_go(path, monkeypatch):
-    monkeypatch.setattr("astara.records.store._QUEUE_LIMIT", 4)
-    busy = SqliteRecords(path, lambda: 100.0)
+    monkeypatch.setattr("astara.records.history._QUEUE_LIMIT", 4)
+    busy = StoredRecords(locate(None, path.parent), lambda: 100.0)
 
     def fail_while_more_arrives():
         for number in (2, 3, 4, 5):
             busy.append(R1, line(number))
         return False
 
-    monkeypatch.setattr(busy, "_write", fail_while_more_arrives)
+    monkeypatch.setattr(busy._history, "_write", fail_while_more_arrives)
     busy.open()
     busy.append(R1, line(1))
     assert eventually(lambda: [found.at for found in busy.history(R1)] == [2.0, 3.0, 4.0, 5.0])
@@ -201,16 +205,4 @@ def test_a_chosen_body_survives_a_restart_until_it_is_taken_back(path):
     made.close()
     again = records(path)
     assert again.bodies() == {R1: "microvm"}
-    again.close()
-
-
-def test_records_of_a_version_without_bodies_hold_none(path):
-    records(path).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE bodies")
-    connection.close()
-    again = records(path)
-    assert again.bodies() == {}
-    again.choose_body(R1, "container")
-    assert again.bodies() == {R1: "container"}
     again.close()

@@ -1,0 +1,1 @@
+"""One file per revision; numbers only grow, there is one line of them."""
