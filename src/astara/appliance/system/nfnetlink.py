@@ -39,6 +39,7 @@ _LIST_ELEMENT = 1
 _KEY, _DATA, _ELEMENT_FLAGS, _KEY_END = 1, 2, 3, 10
 _VALUE = 1
 _ANONYMOUS, _INTERVAL, _MAP = 0x1, 0x4, 0x8
+_RANGE_ENDED = struct.pack("!I", 1)  # NFT_SET_ELEM_INTERVAL_END
 _NONE = netlink.attribute(_SET_COUNT, bytes(4))
 #: What says what a thing is; the rest (handles, counters, use) is the kernel's bookkeeping.
 _CHAIN_KEPT = (1, 3, 4, 5, 7, 10)
@@ -58,6 +59,11 @@ class SetShape:
     value: tuple[int, ...]
     ranges: bool
     anonymous: bool
+
+    @property
+    def bounds(self) -> bool:
+        """Whether the kernel keeps a range as two elements, where it begins and where it has ended (nft_set_rbtree)."""
+        return self.ranges and len(self.key) == 1
 
 
 class RawElement(NamedTuple):
@@ -117,17 +123,19 @@ def with_anonymous_elements(kernel: Netlink, table: str, structure: Structure) -
     return replace(structure, anonymous=tuple(messages))
 
 
-def read_elements(kernel: Netlink, table: str, name: str) -> list[RawElement]:
+def read_elements(kernel: Netlink, table: str, shape: SetShape) -> list[RawElement]:
     """Return what is in a set or map. Raises NetlinkError."""
     found = []
-    for body in kernel.dump(_GETELEMENT, _element_list(table, name)):
+    for body in kernel.dump(_GETELEMENT, _element_list(table, shape.name)):
         listed = netlink.attributes(body, 4).get(_ELEMENTS, b"")
         found += [_element(element) for _, element in netlink.attribute_list(listed)]
-    return found
+    return _ranges(found) if shape.bounds else [element for element, _ in found]
 
 
 def describe(found: Structure, wanted: Structure) -> list[str]:
     """Say what differs between two structures, by name."""
+    if found == wanted:
+        return []
     lines = []
     for kind, which, there, should in (
         ("chain", _CHAIN_NAME, found.chains, wanted.chains),
@@ -138,9 +146,7 @@ def describe(found: Structure, wanted: Structure) -> list[str]:
         lines += [f"{kind} {name} differs" for name in sorted(differing)]
     chains = {_name(body, _RULE_CHAIN) for body in set(found.rules) ^ set(wanted.rules)}
     lines += [f"rules of chain {name} differ" for name in sorted(chains)]
-    if not lines and found != wanted:
-        lines.append("rules are in another order")
-    return lines
+    return lines or ["rules are in another order"]
 
 
 def replace_table(table: str, structure: Structure) -> list[Request]:
@@ -171,12 +177,14 @@ def delete_table(table: str) -> list[Request]:
     ]
 
 
-def add_elements(table: str, name: str, elements: Sequence[RawElement]) -> list[Request]:
-    return [Request(_NEWELEMENT, netlink.CREATE, body) for body in _element_messages(table, name, elements)]
+def add_elements(table: str, shape: SetShape, elements: Sequence[RawElement]) -> list[Request]:
+    """Return the requests; `elements` in ascending order."""
+    return [Request(_NEWELEMENT, netlink.CREATE, body) for body in _element_messages(table, shape, elements)]
 
 
-def delete_elements(table: str, name: str, elements: Sequence[RawElement]) -> list[Request]:
-    return [Request(_DELELEMENT, 0, body) for body in _element_messages(table, name, elements)]
+def delete_elements(table: str, shape: SetShape, elements: Sequence[RawElement]) -> list[Request]:
+    """Return the requests; `elements` in ascending order."""
+    return [Request(_DELELEMENT, 0, body) for body in _element_messages(table, shape, elements)]
 
 
 def flush_set(table: str, name: str) -> Request:
@@ -189,10 +197,11 @@ def transact(kernel: Netlink, requests: Sequence[Request]) -> None:
         kernel.transaction(Request(_BEGIN, 0, _BATCH), requests, Request(_END, 0, _BATCH))
 
 
-def _element_messages(table: str, name: str, elements: Sequence[RawElement]) -> Iterator[bytes]:
+def _element_messages(table: str, shape: SetShape, elements: Sequence[RawElement]) -> Iterator[bytes]:
+    pack = _bounds if shape.bounds else _packed
     for start in range(0, len(elements), _PER_MESSAGE):
-        listed = b"".join(_packed(element) for element in elements[start : start + _PER_MESSAGE])
-        yield _element_list(table, name) + netlink.nested(_ELEMENTS, listed)
+        listed = b"".join(pack(element) for element in elements[start : start + _PER_MESSAGE])
+        yield _element_list(table, shape.name) + netlink.nested(_ELEMENTS, listed)
 
 
 def _packed(element: RawElement) -> bytes:
@@ -202,6 +211,30 @@ def _packed(element: RawElement) -> bytes:
     if element.value:
         parts.append(netlink.nested(_DATA, netlink.attribute(_VALUE, element.value)))
     return netlink.nested(_LIST_ELEMENT, *parts)
+
+
+def _bounds(element: RawElement) -> bytes:
+    """Return where the range begins, and the first key behind it, unless there is none."""
+    begins = _packed(element._replace(last=b""))
+    behind = int.from_bytes(element.last, "big") + 1
+    if behind >> 8 * len(element.last):
+        return begins
+    key = netlink.nested(_KEY, netlink.attribute(_VALUE, behind.to_bytes(len(element.last), "big")))
+    return begins + netlink.nested(_LIST_ELEMENT, netlink.attribute(_ELEMENT_FLAGS, _RANGE_ENDED), key)
+
+
+def _ranges(bounds: Sequence[tuple[RawElement, bool]]) -> list[RawElement]:
+    """Put together what `_bounds` took apart; the kernel lists bounds in no order one may rely on."""
+    found: list[RawElement] = []
+    opened: RawElement | None = None
+    for bound, ended in sorted(bounds, key=lambda one: (one[0].key, not one[1])):
+        if opened is not None:
+            last = int.from_bytes(bound.key, "big") - 1
+            found.append(opened._replace(last=last.to_bytes(len(bound.key), "big")))
+        opened = None if ended else bound
+    if opened is not None:
+        found.append(opened._replace(last=b"\xff" * len(opened.key)))
+    return found
 
 
 def _element_list(table: str, name: str) -> bytes:
@@ -265,6 +298,7 @@ def _fields(kind: int) -> tuple[int, ...]:
     return tuple(fields)
 
 
+@lru_cache(maxsize=1024)
 def _name(body: bytes, which: int) -> str:
     return netlink.attributes(body, 4).get(which, b"?").rstrip(b"\0").decode(errors="replace")
 
@@ -274,10 +308,14 @@ def _number(payload: bytes | None) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _element(body: bytes) -> RawElement:
-    """Remembered: what an apply finds before it is most of what it reads back."""
+def _element(body: bytes) -> tuple[RawElement, bool]:
+    """Return an element, and whether it says that a range has ended.
+
+    Remembered: what an apply finds before it is most of what it reads back.
+    """
     said = netlink.attributes(body)
-    return RawElement(_data(said[_KEY]), _data(said.get(_KEY_END)), _data(said.get(_DATA)))
+    found = RawElement(_data(said[_KEY]), _data(said.get(_KEY_END)), _data(said.get(_DATA)))
+    return found, said.get(_ELEMENT_FLAGS) == _RANGE_ENDED
 
 
 def _data(nested: bytes | None) -> bytes:

@@ -10,17 +10,19 @@ from astara.appliance.subsystems.nftables.config import Element, LinkOf, Ruleset
 # Closed both ways unless the link is in `served`, which is empty while the network is administratively down.
 # DNS is for the network's own subnets and for private addresses behind its routers: on a network that is reachable
 # from everywhere it would lend itself to amplification by forged questions.
+# Ports one by one: the kernel keeps a set of them as a bitmap of 32 KiB.
 # ICMPv6: echo, neighbour discovery and multicast listener discovery (RFC 4890 4.4.1).
 STRUCTURE = """
   set served { type ifname; }
-  set near_v4 { type ifname . ipv4_addr; flags interval; }
-  set near_v6 { type ifname . ipv6_addr; flags interval; }
+  set near_v4 { type ipv4_addr; flags interval; }
+  set near_v6 { type ipv6_addr; flags interval; }
   chain input {
     type filter hook input priority 0; policy drop;
     iifname "lo" accept
     iifname != @served drop
     ct state vmap { established : accept, related : accept, invalid : drop }
-    udp dport { 67, 547 } accept
+    udp dport 67 accept
+    udp dport 547 accept
     udp dport 53 jump asked
     tcp dport 53 jump asked
     ip daddr 169.254.169.254 tcp dport 80 accept
@@ -30,8 +32,8 @@ STRUCTURE = """
     icmpv6 type { mld-listener-query, mld-listener-report, mld2-listener-report } accept
   }
   chain asked {
-    iifname . ip saddr @near_v4 accept
-    iifname . ip6 saddr @near_v6 accept
+    ip saddr @near_v4 accept
+    ip6 saddr @near_v6 accept
     ip saddr 10.0.0.0/8 accept
     ip saddr 172.16.0.0/12 accept
     ip saddr 192.168.0.0/16 accept
@@ -62,7 +64,7 @@ def ruleset(mac: str, near: Iterable[IPv4Network | IPv6Network], *, enabled: boo
         STRUCTURE,
         {
             "served": frozenset({Element((link,))}),
-            "near_v4": frozenset(Element((link, subnet)) for subnet in v4),
-            "near_v6": frozenset(Element((link, subnet)) for subnet in v6),
+            "near_v4": frozenset(Element((subnet,)) for subnet in v4),
+            "near_v6": frozenset(Element((subnet,)) for subnet in v6),
         },
     )

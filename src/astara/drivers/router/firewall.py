@@ -91,11 +91,22 @@ def _links(sets: _Sets, router: Router) -> None:
         sets.add("external", (link,))
         if gateway.snat is not None:
             sets.add("translating", (link,))
-        for prefix in collapse_addresses(reachable_v6(router, gateway)):
-            sets.add("reachable_v6", (link, prefix))
-        for name, prefixes in _inside(router).items():
-            for inside in prefixes:
-                sets.add(name, (link, inside))
+    for name, prefixes in _inside(router).items():
+        for inside in prefixes:
+            sets.add(name, (inside,))
+    _reachable(sets, router)
+
+
+def _reachable(sets: _Sets, router: Router) -> None:
+    """Which link a packet came in by is asked only where it matters: see Ruleset for what that costs."""
+    from_each = [(gateway, set(collapse_addresses(reachable_v6(router, gateway)))) for gateway in router.gateways]
+    alike = all(prefixes == from_each[0][1] for _, prefixes in from_each)
+    for gateway, prefixes in from_each:
+        for prefix in prefixes:
+            if alike:
+                sets.add("reachable_v6", (prefix,))
+            else:
+                sets.add("reachable_v6_from", (LinkOf(gateway.side.mac), prefix))
 
 
 def reachable_v6(router: Router, gateway: Gateway) -> list[IPv6Network]:

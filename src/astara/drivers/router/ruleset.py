@@ -8,8 +8,9 @@ The text is the same for every router; what differs between routers is in the se
     translating          external links where IPv4 of other address scopes leaves translated (SNAT on)
     plain                external link . number of its IPv4 address scope, when it has one: not translated there
     floating_host        external link . fixed address that has a floating one there
-    inside_v4, inside_v6     external link . prefix that lies inside: no packet comes in there from such a source
-    reachable_v6         external link . IPv6 prefix that may be reached from there
+    inside_v4, inside_v6     prefix that lies inside: no packet comes in by an external link from such a source
+    reachable_v6         IPv6 prefix that may be reached from every external link
+    reachable_v6_from    external link . IPv6 prefix that may be reached from there, where links differ in it
     arriving             external link . address that is translated when it comes in there
     floating_to_fixed, forward_port, forward_span, forward_icmp      destination translation
     fixed_to_floating    external link . fixed address -> source for what leaves there
@@ -32,9 +33,10 @@ _SETS = """
   set translating { type ifname; }
   set plain { type ifname . mark; }
   set floating_host { type ifname . ipv4_addr; }
-  set inside_v4 { type ifname . ipv4_addr; flags interval; }
-  set inside_v6 { type ifname . ipv6_addr; flags interval; }
-  set reachable_v6 { type ifname . ipv6_addr; flags interval; }
+  set inside_v4 { type ipv4_addr; flags interval; }
+  set inside_v6 { type ipv6_addr; flags interval; }
+  set reachable_v6 { type ipv6_addr; flags interval; }
+  set reachable_v6_from { type ifname . ipv6_addr; flags interval; }
   set arriving { type ifname . ipv4_addr; }
   map floating_to_fixed { type ipv4_addr : ipv4_addr; }
   map forward_port { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -51,8 +53,8 @@ _SETS = """
 _SPOOF = """
   chain spoofed {
     type filter hook prerouting priority -300; policy accept;
-    iifname . ip saddr @inside_v4 drop
-    iifname . ip6 saddr @inside_v6 drop
+    iifname @external ip saddr @inside_v4 drop
+    iifname @external ip6 saddr @inside_v6 drop
   }
 """
 
@@ -136,7 +138,8 @@ _FILTER = """
   chain inward {
     ct state vmap { established : accept, related : accept, invalid : drop }
     ct status dnat accept
-    iifname . ip6 daddr @reachable_v6 accept
+    ip6 daddr @reachable_v6 accept
+    iifname . ip6 daddr @reachable_v6_from accept
     meta nfproto ipv4 oifname . meta mark @within_v4 accept
   }
 """

@@ -35,7 +35,7 @@ _RANGE: dict[int, st.SearchStrategy[Atom]] = {
 def members(draw: st.DrawFn) -> tuple[SetShape, Element]:
     key = draw(st.lists(st.sampled_from(sorted(_SINGLE)), min_size=1, max_size=4))
     value = draw(st.lists(st.sampled_from(sorted(_SINGLE)), max_size=2))
-    ranges = len(key) > 1 and draw(st.booleans())
+    ranges = (len(key) > 1 or key[0] in (IPV4, IPV6)) and draw(st.booleans())
     fields = [
         draw(_RANGE[kind] if ranges and kind in _RANGE and draw(st.booleans()) else _SINGLE[kind]) for kind in key
     ]
@@ -97,5 +97,6 @@ def test_a_link_that_is_not_there_is_named() -> None:
 
 def test_sets_it_does_not_speak_are_said_so() -> None:
     assert not speaks(SetShape("s", (26,), (), ranges=False, anonymous=False))
-    assert not speaks(SetShape("s", (IPV6,), (), ranges=True, anonymous=False))
+    assert not speaks(SetShape("s", (MARK,), (), ranges=True, anonymous=False))
+    assert speaks(SetShape("s", (IPV6,), (), ranges=True, anonymous=False))
     assert speaks(SetShape("s", (IFNAME, IPV6), (), ranges=True, anonymous=False))

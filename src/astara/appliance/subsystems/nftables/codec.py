@@ -39,9 +39,9 @@ class UnknownType(ValueError):
 
 
 def speaks(shape: SetShape) -> bool:
-    """Whether elements of such a set can be written and read: known types, and ranges in concatenations only."""
+    """Whether elements of such a set can be written and read: known types, a range of one field only of addresses."""
     known = all(kind in _LENGTHS for kind in (*shape.key, *shape.value))
-    return known and (len(shape.key) > 1 or not shape.ranges)
+    return known and (not shape.bounds or shape.key[0] in _ADDRESSES)
 
 
 def encode(element: Element, shape: SetShape, links: Mapping[str, str]) -> RawElement:

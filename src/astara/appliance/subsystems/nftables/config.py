@@ -57,7 +57,8 @@ class Ruleset:
     """`structure`: the body of table inet astara, in nft syntax: sets without elements, chains, rules.
 
     Named sets are of the types ifname, ipv4_addr, ipv6_addr, inet_proto, inet_service and mark, and have ranges
-    (flags interval) only in concatenations.
+    (flags interval) of one address or in concatenations. The latter cost the kernel 320 KiB with the first element
+    when one field is a link and one an IPv4 address, 512 KiB with IPv6 (nft_set_pipapo keeps a table per byte).
 
     `elements`: name of a set or map -> what is in it. Sets of the structure that are not named are empty.
     """

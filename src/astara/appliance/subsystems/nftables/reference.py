@@ -79,19 +79,19 @@ class Reference:
         with known.lock:
             unheard = {name: found for name, found in alike.items() if (name, found) not in known.accepted}
             asked = {name: found for name, found in contents.items() if name not in alike} | unheard
-            requests = updates({}, asked) + [nfnetlink.flush_set(NAME, name) for name in sorted(asked)]
+            requests = updates({}, asked, known.shapes) + [nfnetlink.flush_set(NAME, name) for name in sorted(asked)]
             nfnetlink.transact(known.kernel, requests)
             if len(known.accepted) > _ACCEPTED:
                 known.accepted.clear()
             known.accepted.update((name, found) for name, found in unheard.items() if len(found) <= _SMALL)
 
 
-def updates(current: Contents, target: Contents) -> list[Request]:
+def updates(current: Contents, target: Contents, shapes: Mapping[str, SetShape]) -> list[Request]:
     """Return the requests that turn `current` into `target`: removals first, per set."""
     requests: list[Request] = []
     for name, gone, new in elements.differences(current, target):
-        requests += nfnetlink.delete_elements(NAME, name, gone)
-        requests += nfnetlink.add_elements(NAME, name, new)
+        requests += nfnetlink.delete_elements(NAME, shapes[name], gone)
+        requests += nfnetlink.add_elements(NAME, shapes[name], new)
     return requests
 
 

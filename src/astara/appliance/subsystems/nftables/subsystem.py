@@ -65,10 +65,10 @@ class NftablesSubsystem:
                 target = self._encoded.contents(rendered, known.shapes, _names())
                 found = nfnetlink.read_structure(kernel, NAME)
                 if found is not None and found == known.structure:
-                    requests = updates(_contents(kernel, known.shapes, found.empty), target)
+                    requests = updates(_contents(kernel, known.shapes, found.empty), target, known.shapes)
                 else:
                     # One transaction: packets see the old table or the new one, never none.
-                    requests = nfnetlink.replace_table(NAME, known.structure) + updates({}, target)
+                    requests = nfnetlink.replace_table(NAME, known.structure) + updates({}, target, known.shapes)
                 nfnetlink.transact(kernel, requests)
         return bool(requests)
 
@@ -127,7 +127,11 @@ def _refusals(name: str, phase: str) -> Iterator[None]:
 def _contents(
     kernel: Netlink, shapes: Mapping[str, SetShape], empty: frozenset[str]
 ) -> dict[str, frozenset[RawElement]]:
-    return {name: frozenset(nfnetlink.read_elements(kernel, NAME, name)) for name in shapes if name not in empty}
+    return {
+        name: frozenset(nfnetlink.read_elements(kernel, NAME, shape))
+        for name, shape in shapes.items()
+        if shape.bounds or name not in empty  # of ranges the kernel counts pairs: one without an end is none to it
+    }
 
 
 def _names() -> dict[str, str]:
