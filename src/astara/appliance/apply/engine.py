@@ -215,8 +215,11 @@ class Engine:
                 continue
 
     def _differences(self, place: Place, wish: Wish) -> tuple[Deviation, ...]:
-        with rtnetlink.one_look():
-            return self._differences_each(place, wish)
+        try:
+            with netns.entered(place.netns), rtnetlink.one_look():
+                return self._differences_each(place, wish)
+        except netns.NetnsGone as error:
+            return (Deviation(subsystem="namespace", detail=str(error)),)
 
     def _differences_each(self, place: Place, wish: Wish) -> tuple[Deviation, ...]:
         found: list[Deviation] = []

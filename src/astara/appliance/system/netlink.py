@@ -89,9 +89,10 @@ def attributes(body: bytes, start: int = 0) -> dict[int, bytes]:
     Written out, not in terms of `attribute_list`: an apply reads two thousand attributes.
     """
     found = {}
-    end = len(body)
-    while start + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(body, start)
+    unpack = _ATTRIBUTE.unpack_from
+    last = len(body) - 4
+    while start <= last:
+        length, kind = unpack(body, start)
         if length < 4:
             break
         found[kind & _TYPE_MASK] = body[start + 4 : start + length]
@@ -236,16 +237,20 @@ class Netlink:
         self._sequence += 1
         return _HEADER.pack(16 + len(body), kind, flags, self._sequence, 0) + body + b"\0" * (-len(body) % 4)
 
-    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+    def _receive(self) -> list[tuple[int, int, int, bytes]]:
+        """Return (kind, flags, sequence, body) of what comes next: a list, because a rule set is hundreds of these."""
         try:
             data = self._socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             raise TimeoutError(errno.ETIMEDOUT, "no answer from the kernel") from None
-        start = 0
-        while start + 16 <= len(data):
-            length, kind, flags, sequence, _ = _HEADER.unpack_from(data, start)
-            yield kind, flags, sequence, data[start + 16 : start + length]
+        found = []
+        unpack = _HEADER.unpack_from
+        start, last = 0, len(data) - 16
+        while start <= last:
+            length, kind, flags, sequence, _ = unpack(data, start)
+            found.append((kind, flags, sequence, data[start + 16 : start + length]))
             start += (length + 3) & ~3
+        return found
 
 
 def _error_of(flags: int, body: bytes) -> NetlinkError | None:

@@ -25,25 +25,45 @@ class NetnsGone(OSError):
     """The namespace does not exist (any more), or its path is not a namespace."""
 
 
+class _Where(threading.local):
+    """The path a thread went in by; None where it began."""
+
+    inside: Path | None = None
+
+
+_where = _Where()
+
+
 @contextmanager
 def entered(netns: Path | None) -> Iterator[None]:
     """Run the body inside `netns`; None means the namespace the thread is in already.
 
+    Entering where one is already costs nothing, so several looks at one namespace may share one way in. Threads that
+    are started inside begin there: see `leave`.
+
     Raises:
         NetnsGone: before the body has run.
     """
-    if netns is None:
+    before = _where.inside
+    if netns is None or netns == before:
         yield
         return
     own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _enter(netns)
+        _where.inside = netns
         try:
             yield
         finally:
+            _where.inside = before
             _return_to(own)
     finally:
         os.close(own)
+
+
+def here() -> Path | None:
+    """Return the path this thread went in by, None in the namespace where it began."""
+    return _where.inside
 
 
 def leave() -> None:
@@ -94,7 +114,7 @@ def _make_namespace(handles: list[int | OSError]) -> None:
 def inode(netns: Path | None) -> int:
     """Return the number that identifies a namespace: equal numbers, same namespace. Raises NetnsGone."""
     try:
-        return (netns if netns is not None else Path(_OWN)).stat().st_ino
+        return os.stat(netns or _OWN).st_ino  # noqa: PTH116  # a Path for each question takes longer than the answer
     except FileNotFoundError as error:
         raise NetnsGone(errno.ENOENT, "no such network namespace", str(netns)) from error
 

@@ -8,8 +8,9 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 from astara.appliance.system import netlink, netns
 from astara.appliance.system.netlink import Netlink, Request
@@ -41,7 +42,10 @@ _look = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """`mac` in lower case with colons, "" for a link without one; `kind` e.g. "veth", "" when the kernel names none."""
+    """`mac` in lower case with colons, "" for a link without one; `kind` e.g. "veth", "" when the kernel names none.
+
+    `families`: what each protocol family says of the link, unread (IFLA_AF_SPEC); see devconf.
+    """
 
     index: int
     name: str
@@ -50,6 +54,7 @@ class Link:
     up: bool
     kind: str
     alias: str
+    families: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +101,10 @@ def seen_links(kernel: Netlink) -> list[Link]:
 
     Good for name, index, MAC, kind and alias; for what we change ourselves ask `links`.
     """
-    shared: dict[int, list[Link]] | None = getattr(_look, "links", None)
+    shared: dict[Path | None, list[Link]] | None = getattr(_look, "links", None)
     if shared is None:
         return links(kernel)
-    here = netns.inode(None)
+    here = netns.here()
     if here not in shared:
         shared[here] = links(kernel)
     return shared[here]
@@ -210,6 +215,7 @@ def _link(body: bytes) -> Link:
         up=bool(flags & _IFF_UP),
         kind=_words(info.get(_IFLA_INFO_KIND, b"")),
         alias=_words(found.get(_IFLA_IFALIAS, b"")),
+        families=found.get(_IFLA_AF_SPEC, b""),
     )
 
 

@@ -9,6 +9,7 @@ from astara.appliance.subsystems.links.config import LinksConfig
 from astara.appliance.subsystems.links.plan import Changes, World, changes, missing, retirements
 from astara.appliance.system import netns, rtnetlink
 from astara.appliance.system.announce import Announcer
+from astara.appliance.system.devconf import LinkSettings
 from astara.appliance.system.netlink import Netlink
 from astara.appliance.system.rtnetlink import Link
 from astara.appliance.system.sysctl import Settings
@@ -64,7 +65,7 @@ def _world(kernel: Netlink, links: Sequence[Link], settings: Settings) -> World:
         links=rtnetlink.by_mac(links),
         addresses=rtnetlink.addresses(kernel),
         proxies=rtnetlink.proxies(kernel),
-        sysctl=settings.read,
+        sysctl=LinkSettings(links, settings.read).read,
     )
 
 
