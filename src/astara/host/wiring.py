@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -32,6 +32,7 @@ from astara.host.node import Node
 from astara.host.options import MetadataOptions, NodeOptions, Solitary
 from astara.host.records import Records
 from astara.host.routes import node_routes
+from astara.installed import plugins
 from astara.model.errors import BadConfiguration
 
 _log = structlog.get_logger(__name__)
@@ -135,7 +136,7 @@ def _usable(group: str, what: str, make: Callable[[Any], Any]) -> Iterator[tuple
 
     Raises BadConfiguration for options the plug-in cannot work with.
     """
-    for point in entry_points(group=group):
+    for point in plugins(group):
         try:
             made = make(point.load())
         except BadConfiguration:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import structlog
 
+from astara.installed import plugins
 from astara.model.errors import BadConfiguration
 from astara.model.operator import PluginLine
 
@@ -22,7 +23,7 @@ def load(group: str, name: str, option: str) -> Any:
     Raises:
         BadConfiguration: naming the option and the known names, or what its import lacks.
     """
-    known = {point.name: point for point in entry_points(group=group)}
+    known = {point.name: point for point in plugins(group)}
     if name not in known:
         raise BadConfiguration(f"{option}: {name!r} is not known", f"installed are: {', '.join(sorted(known))}")
     try:
@@ -35,7 +36,7 @@ def load(group: str, name: str, option: str) -> Any:
 def loadable(group: str) -> dict[str, Any]:
     """Return every installed plug-in of a group that can be loaded, by name; one that cannot is logged."""
     found = {}
-    for point in entry_points(group=group):
+    for point in plugins(group):
         try:
             found[point.name] = point.load()
         except Exception as error:  # noqa: BLE001 - importing a package of others may raise anything, also when not enabled
@@ -46,7 +47,7 @@ def loadable(group: str) -> dict[str, Any]:
 def lines(group: str, enabled: Iterable[str]) -> tuple[PluginLine, ...]:
     """Return every installed plug-in of a group, with its own `summary`."""
     wanted = frozenset(enabled)
-    points = sorted(entry_points(group=group), key=lambda point: point.name)
+    points = sorted(plugins(group), key=lambda point: point.name)
     return tuple(PluginLine(name=p.name, enabled=p.name in wanted, description=_description(p)) for p in points)
 
 
