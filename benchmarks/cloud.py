@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import settled
 from accounts import CpuAccounts, difference, kernel_mb, processes_mb
 from contenders import Astara, Contender, L3Agent, Router, configured
 from probe import Probe
@@ -35,6 +36,8 @@ CLIENTS = 4
 POLL_S = 0.02
 #: Nothing happens for that long before a measurement, so that it does not pay for the one before.
 REST_S = 3.0
+#: So long after the last change nothing is left of it: the poll of the journal comes every 5 s, its look after that.
+SETTLED_S = 15.0
 LIMIT_S = 900.0
 OUTSIDE = "198.51.0.0/16"
 OUTSIDE_GATEWAY = "198.51.0.1"
@@ -275,6 +278,19 @@ class Bench:
 
         until("the DHCP servers", running, LIMIT_S, 0.2)
 
+    # Nothing to do
+
+    def settled(self, seconds: float = 60.0) -> None:
+        """Count what is asked of Neutron, and written by it, while nobody asks for anything."""
+        database = find_lab().lib / "neutron.sqlite"
+        time.sleep(SETTLED_S)
+        asked, log, used = settled.calls(), settled.log_of(database), self.accounts.used_s()
+        time.sleep(seconds)
+        spent = difference(used, self.accounts.used_s())
+        written = settled.commits_between(log, settled.log_of(database))
+        calls = dict(settled.calls() - asked)
+        self.tell("settled", routers=len(self.routers), seconds=seconds, calls=calls, commits=written, cpu_s=spent)
+
     # Small things
 
     def wait(self, routers: Sequence[Router]) -> None:
@@ -342,6 +358,7 @@ def main() -> int:
         "restart": lambda: bench.restart(cold=False),
         "cold": lambda: bench.restart(cold=True),
         "memory": lambda: bench.memory(asked.memory),
+        "settled": bench.settled,
     }
     try:
         bench.outside()
