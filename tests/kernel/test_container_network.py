@@ -11,7 +11,6 @@ import pytest
 from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
 from astara.contract.agent import Health
 from astara.drivers.network.appliance import NetworkAppliance
-from astara.host.bodies.beside import part_engine
 from astara.host.bodies.boundary import ApplyEngine
 from support.containers import ContainerEngine, needs_podman
 from support.node_agent import isolated
@@ -29,7 +28,7 @@ class Contained(Network):
     """The same network, its engine in a container."""
 
     def restarted(self) -> ApplyEngine:
-        beside = part_engine(MetadataSubsystem(self.proxy), {"network": NetworkAppliance()})
+        beside = MetadataSubsystem(self.proxy), {"network": NetworkAppliance()}
         return ContainerEngine(self.directory, beside)
 
 

@@ -12,19 +12,20 @@ import shutil
 import sys
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 import astara
-from astara.appliance.boundaries import Place
+from astara.appliance.boundaries import Appliance, Place, Subsystem
 from astara.appliance.system import files as system_files
 from astara.clients.authority import Authority, issue
 from astara.contract.agent import ApplyReport, Body, Credential, InstanceSpec, StateView
 from astara.contract.document import Document
 from astara.contract.identity import instance_role
-from astara.host.bodies.boundary import ApplyEngine, Birth
+from astara.host.bodies.boundary import Birth
 from astara.host.bodies.container.body import ContainerBody
 from astara.host.links import inner_macs
 from astara.host.options import ContainerOptions
@@ -80,7 +81,7 @@ class ContainerEngine:
     `beside` serves what the node serves itself.
     """
 
-    def __init__(self, directory: Path, beside: ApplyEngine | None = None) -> None:
+    def __init__(self, directory: Path, beside: tuple[Subsystem, Mapping[str, Appliance]] | None = None) -> None:
         self._deployment = Deployment.at(directory)
         options = dataclasses.replace(self._deployment.options, container=container_options())
         system_files.ensure_directory(options.state_dir)
@@ -88,7 +89,7 @@ class ContainerEngine:
         self._body = ContainerBody(options)
         self._body.prepare()
         if beside is not None:
-            self._body.serve_beside(beside)
+            self._body.serve_beside(*beside)
         self._wishes: dict[str, InstanceSpec] = {}
 
     def apply(self, place: Place, document: Document) -> ApplyReport:

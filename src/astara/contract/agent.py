@@ -10,6 +10,8 @@ REST, JSON, HTTPS with mutual TLS. Paths of the node agent, version 1:
     DELETE /v1/instances/{instance}/ports/{port}     Fence -> InstanceView
     PUT    /v1/instances/{instance}/cut-over     Fence -> InstanceView     its ports lead to it, whoever had them
     PUT    /v1/instances/{instance}/config       Document -> ApplyReport
+    GET    /v1/instances/{instance}/connections  Connections (what it tracks)
+    PUT    /v1/instances/{instance}/connections  Connections -> Restored   made known to it, beside its own
     GET    /v1/instances/{instance}/state        StateView (read back, never remembered)
     GET    /v1/instances/{instance}/console-log  text/plain
     GET    /v1/changes?since=N&wait_s=S          ChangeFeed (long poll)
@@ -187,6 +189,52 @@ class ApplyReport(Wire, frozen=True):
     #: Names of the subsystems that were touched, in order.
     touched: tuple[str, ...] = ()
     duration_ms: float = 0.0
+
+
+class Way(Wire, frozen=True):
+    """One direction of a connection, as its packets say it."""
+
+    source: str
+    destination: str
+    source_port: int
+    destination_port: int
+
+
+class TcpTracking(Wire, frozen=True):
+    """What conntrack remembers of a TCP connection: TCP_CONNTRACK_* state, window scales, IP_CT_TCP_FLAG_* flags."""
+
+    state: int
+    scale_original: int
+    scale_reply: int
+    flags_original: int
+    flags_reply: int
+
+
+class Connection(Wire, frozen=True):
+    """A tracked connection, translations included: `original` as its first packet came in, `reply` as answers do.
+
+    `status` are the kernel's IPS_* bits. `protocol` is IP's: 6, 17, 33 or 132.
+    """
+
+    protocol: int
+    original: Way
+    reply: Way
+    status: int
+    timeout_s: int
+    mark: int = 0
+    zone: int = 0
+    labels: bytes = b""
+    tcp: TcpTracking | None = None
+
+
+class Connections(Wire, frozen=True):
+    connections: tuple[Connection, ...]
+
+
+class Restored(Wire, frozen=True):
+    """How many connections were not known before."""
+
+    made: int
 
 
 class ChangeFeed(Wire, frozen=True):

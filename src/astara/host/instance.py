@@ -15,6 +15,7 @@ from astara.appliance.api import refusals
 from astara.appliance.boundaries import Place
 from astara.contract.agent import (
     ApplyReport,
+    Connection,
     Credential,
     Health,
     InstanceSpec,
@@ -24,10 +25,10 @@ from astara.contract.agent import (
 )
 from astara.contract.document import Document
 from astara.contract.generation import Generation
-from astara.host import connections
 from astara.host.attach.boundary import Plug
-from astara.host.bodies.boundary import Birth, Body, BodyFailed
+from astara.host.bodies.boundary import Birth, Body, BodyFailed, Tracking
 from astara.host.bodies.choice import LostBody, chosen
+from astara.host.connections import HandOver
 from astara.host.dwellings import Dwellings
 from astara.host.plugs import Plugs
 from astara.host.records import Record, Records, Tombstone
@@ -157,9 +158,13 @@ class Instance:
                 rival.refuse_older(generation)
             if not self._whole(record):
                 self._build(record)
-            for rival in rivals:
-                connections.hand_over(rival.place, self.place)
+            own = self._tracking()
+            hand_overs = [HandOver(rival._tracking(), own) for rival in rivals]
+            for hand_over in hand_overs:
+                hand_over()
             self._plugs.take_over(record.ports)
+            for hand_over in hand_overs:
+                hand_over()  # what began between the first look and the last link
             for rival in rivals:
                 rival.note(generation, standby=True)
             self.note(generation, standby=False)
@@ -186,6 +191,18 @@ class Instance:
         with self.turn:
             self._existing()
             return self._read_back()
+
+    def tracked(self) -> Sequence[Connection]:
+        """The connections that cross it. Raises Refusal."""
+        with self.turn:
+            tracking, place = self._tracking()
+            return tracking.tracked(place)
+
+    def restore(self, connections: Sequence[Connection]) -> int:
+        """Make connections of another known to it; returns how many were made. Raises Refusal."""
+        with self.turn:
+            tracking, place = self._tracking()
+            return tracking.restore(place, connections)
 
     def view(self) -> InstanceView:
         """Read back now."""
@@ -312,6 +329,9 @@ class Instance:
     def _credential(self, record: Record) -> Credential | None:
         """A namespace has none: its files are not looked for each time."""
         return self._around.records.credential(self.id) if record.body.kind != "namespace" else None
+
+    def _tracking(self) -> tuple[Tracking, Place]:
+        return self._body(self._existing()).tracking, self.place
 
     def _whole(self, record: Record) -> bool:
         return self._plugs.whole(record.ports, standby=record.standby) and self._body(record).whole(self._birth(record))

@@ -18,8 +18,9 @@ from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Appliance
 from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
 from astara.appliance.system import descriptors
+from astara.contract.identity import ORCHESTRATOR
 from astara.host import wiring
-from astara.host.bodies.beside import Elsewhere, part_engine
+from astara.host.bodies.beside import Elsewhere
 from astara.host.changes import Changes
 from astara.host.healer import Healer, Pace
 from astara.host.links import LinkError
@@ -71,8 +72,9 @@ class Agent:
         drivers = wiring.appliances() if appliances is None else appliances
         metadata = MetadataSubsystem(self._proxy)
         inside_a_container = options.solitary is Solitary.NAMESPACE
-        engine = Engine(wiring.subsystems(Elsewhere(metadata.name) if inside_a_container else metadata), drivers)
-        beside = part_engine(metadata, drivers)
+        has_a_node = options.solitary is not Solitary.NO and options.serves != ORCHESTRATOR
+        engine = Engine(wiring.subsystems(Elsewhere(metadata.name) if has_a_node else metadata), drivers)
+        beside = wiring.NodesPart(metadata, drivers)
         self.changes = Changes()
         self._watch = Watch(
             lambda instance_id: self.healer.suspect(instance_id),

@@ -61,7 +61,10 @@ _CONTAINER = ContainerOptions()
 
 @dataclass(frozen=True, slots=True)
 class MicrovmOptions:
-    """`accel`: "kvm", "tcg", or "auto" for KVM where it really works. `templates`: whether machines wake from one."""
+    """`accel`: "kvm", "tcg", or "auto" for KVM where it really works. `templates`: whether machines wake from one.
+
+    `shell`: whether the node's root has a root shell in each machine, at /run/astara/microvm/<instance>.shell.
+    """
 
     images_dir: Path = Path("/var/lib/astara/images")
     accel: str = "auto"
@@ -69,6 +72,7 @@ class MicrovmOptions:
     boot_deadline_s: float = 60.0
     templates: bool = True
     program: str = "qemu-system-x86_64"
+    shell: bool = False
 
 
 class Solitary(enum.StrEnum):
@@ -164,6 +168,7 @@ def _register(conf: Any, cfg: Any) -> None:
             cfg.FloatOpt("boot_deadline_s", default=60.0, min=1.0),
             cfg.BoolOpt("templates", default=True),
             cfg.StrOpt("program", default="qemu-system-x86_64"),
+            cfg.BoolOpt("shell", default=False, help="a root shell in each machine, for this node's root"),
         ],
         group="microvm",
     )
@@ -195,6 +200,7 @@ def _options(conf: Any) -> NodeOptions:
             boot_deadline_s=conf.microvm.boot_deadline_s,
             templates=conf.microvm.templates,
             program=conf.microvm.program,
+            shell=conf.microvm.shell,
         ),
     )
 

@@ -18,6 +18,7 @@ class Papers(Wire, frozen=True):
     """`host`: the node agent that alone may ask. `mac`, `address` (with prefix length), `port`: of the management link.
 
     `wall` is the time of writing in seconds since the epoch; `seed` is hexadecimal and for this machine only.
+    `shell`: whether there is a root shell on the second serial line.
     """
 
     instance_id: str
@@ -29,6 +30,7 @@ class Papers(Wire, frozen=True):
     wall: float
     seed: str
     debug: bool = False
+    shell: bool = False
 
 
 def packed(papers: Papers) -> bytes:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from astara.appliance.api import refusals
 from astara.appliance.api.refusals import Refusal
 from astara.appliance.api.routing import Handler, Request, Response, Route, json_response
-from astara.contract.agent import AttachRequest, Fence, InstanceSpec, NodeView, PortAttachment
+from astara.contract.agent import AttachRequest, Connections, Fence, InstanceSpec, NodeView, PortAttachment, Restored
 from astara.contract.document import Document
 from astara.host.console import console
 from astara.host.faults import told
@@ -37,6 +37,8 @@ def node_routes(node: Node, describe: Callable[[], NodeView]) -> Sequence[Route]
         ("DELETE", one + "/ports/{port}", partial(_detach, node)),
         ("PUT", one + "/cut-over", partial(_cut_over, node)),
         ("PUT", one + "/config", partial(_configure, node)),
+        ("GET", one + "/connections", partial(_connections, node)),
+        ("PUT", one + "/connections", partial(_restore, node)),
         ("GET", one + "/state", partial(_state, node)),
         ("GET", one + "/console-log", partial(_console_log, node)),
         ("GET", "/v1/changes", partial(_changes, node)),
@@ -94,6 +96,15 @@ def _configure(node: Node, request: Request, taken: Mapping[str, str]) -> Respon
 
 def _state(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
     return json_response(_instance(node, taken).state())
+
+
+def _connections(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
+    return json_response(Connections(connections=tuple(_instance(node, taken).tracked())))
+
+
+def _restore(node: Node, request: Request, taken: Mapping[str, str]) -> Response:
+    wanted = request.decoded(Connections)
+    return json_response(Restored(made=_instance(node, taken).restore(wanted.connections)))
 
 
 def _console_log(node: Node, request: Request, taken: Mapping[str, str]) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -36,6 +37,14 @@ from astara.installed import plugins
 from astara.model.errors import BadConfiguration
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NodesPart:
+    """What the node itself serves for instances of which the agent is inside a body."""
+
+    subsystem: Subsystem
+    appliances: Mapping[str, Appliance]
 
 
 class Description:
@@ -82,7 +91,7 @@ def build_server(options: NodeOptions, node: Node, around: Surroundings, drivers
     )
 
 
-def build_surroundings(options: NodeOptions, engine: Engine, beside: Engine, watch: Watching) -> Surroundings:
+def build_surroundings(options: NodeOptions, engine: Engine, beside: NodesPart, watch: Watching) -> Surroundings:
     """Return what the instances share; raises BadConfiguration for a state directory that cannot be used."""
     try:
         records = Records(options.state_dir)
@@ -111,10 +120,10 @@ def attachments(options: NodeOptions) -> Mapping[str, Plug]:
     return {kind: Paired(made) for kind, made in _usable("astara.attach", "attachment", lambda maker: maker(options))}
 
 
-def bodies(options: NodeOptions, engine: Engine, beside: Engine) -> Mapping[str, Body]:
+def bodies(options: NodeOptions, engine: Engine, beside: NodesPart) -> Mapping[str, Body]:
     """Return every kind of body this node can make; an agent inside a body makes none.
 
-    `beside` applies what the node serves for bodies that cannot by themselves.
+    `beside` is what the node serves for bodies that cannot by themselves.
     """
     found: dict[str, Body] = {NamespaceBody.kind: NamespaceBody(engine)}
     if options.solitary is not Solitary.NO:
@@ -122,7 +131,7 @@ def bodies(options: NodeOptions, engine: Engine, beside: Engine) -> Mapping[str,
     found |= dict(_usable("astara.bodies", "body", lambda maker: maker(options)))
     for body in found.values():
         if isinstance(body, ServedBeside):
-            body.serve_beside(beside)
+            body.serve_beside(beside.subsystem, beside.appliances)
     return found
 
 

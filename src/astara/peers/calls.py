@@ -11,6 +11,7 @@ from astara.contract.agent import (
     ApplyReport,
     AttachRequest,
     ChangeFeed,
+    Connections,
     Fence,
     InstanceList,
     InstanceSpec,
@@ -18,6 +19,7 @@ from astara.contract.agent import (
     NodeView,
     PortAttachment,
     Problem,
+    Restored,
     StateView,
 )
 from astara.contract.codec import ContractError, Wire, decode
@@ -68,6 +70,12 @@ class AgentCalls(ABC):
     def state(self, instance_id: str) -> StateView:
         """Read back now."""
         return self._ask("GET", f"/v1/instances/{instance_id}/state", StateView)
+
+    def connections(self, instance_id: str) -> Connections:
+        return self._ask("GET", f"/v1/instances/{instance_id}/connections", Connections)
+
+    def restore(self, instance_id: str, connections: Connections) -> Restored:
+        return self._ask("PUT", f"/v1/instances/{instance_id}/connections", Restored, connections)
 
     def console_log(self, instance_id: str) -> str:
         return self._call("GET", f"/v1/instances/{instance_id}/console-log").text

@@ -77,6 +77,31 @@ class Connection:
         return _INET if self.original.source.version == 4 else _INET6
 
 
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """What the kernel remembers of a TCP connection: its state (TCP_CONNTRACK_*), window scales and flags."""
+
+    state: int
+    scale_original: int
+    scale_reply: int
+    flags_original: int
+    flags_reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """All of a connection that another kernel must be told to go on with it. `status`: IPS_* bits."""
+
+    original: Direction
+    reply: Direction
+    status: int
+    timeout_s: int
+    mark: int = 0
+    zone: int = 0
+    labels: bytes = b""
+    tcp: Tcp | None = None
+
+
 def towards(kernel: Netlink, address: IPv4Address) -> list[Connection]:
     """Return IPv4 connections whose first packet was sent to `address`. Raises NetlinkError."""
     return _listed(kernel, _ORIGINAL, _FILTER_ORIGINAL, address)
@@ -102,45 +127,74 @@ def everything(kernel: Netlink) -> list[Connection]:
     return [_connection(netlink.attributes(answer, 4)) for answer in kernel.dump(_GET, _HEADER.pack(_ANY, 0, 0))]
 
 
-def copies(kernel: Netlink) -> list[Request]:
-    """Return what makes the connections of this namespace known in another: for `restore`, there.
+def tracked(kernel: Netlink) -> list[Tracked]:
+    """Return the connections of this namespace as another may be told of them: TCP, UDP, SCTP and DCCP.
 
-    TCP, UDP, SCTP and DCCP; what is translated is translated the same. Raises NetlinkError.
+    Raises NetlinkError.
     """
-    said = (netlink.attributes(answer, 4) for answer in kernel.dump(_GET, _HEADER.pack(_ANY, 0, 0)))
-    return [_copy(one) for one in said if _connection(one).original.protocol in _WITH_PORTS]
+    found = (_tracked(netlink.attributes(answer, 4)) for answer in kernel.dump(_GET, _HEADER.pack(_ANY, 0, 0)))
+    return [one for one in found if one.original.protocol in _WITH_PORTS]
 
 
-def restore(kernel: Netlink, requests: Sequence[Request]) -> int:
-    """Carry out `copies`; what is known here already stays. Returns how many were made; refused ones are left out."""
-    return sum(error is None for error in kernel.attempt(requests))
+def restore(kernel: Netlink, connections: Sequence[Tracked]) -> int:
+    """Make the connections known here; what is translated is translated the same, what is known already stays.
+
+    Returns how many were made; refused ones are left out.
+    """
+    return sum(error is None for error in kernel.attempt([_copy(one) for one in connections]))
 
 
-def _copy(said: dict[int, bytes]) -> Request:
-    found = _connection(said)
-    status = (found.status & ~_NOT_COPIED) | _CONFIRMED
-    body = _HEADER.pack(found.family, 0, 0) + netlink.attribute(_ORIGINAL | _NESTED, said[_ORIGINAL])
+def _tracked(said: dict[int, bytes]) -> Tracked:
+    return Tracked(
+        original=_direction(said[_ORIGINAL]),
+        reply=_direction(said[_REPLY]),
+        status=_number(said, _STATUS),
+        timeout_s=_number(said, _TIMEOUT),
+        mark=_number(said, _MARK),
+        zone=int.from_bytes(said.get(_ZONE, b""), "big"),
+        labels=said.get(_LABELS, b""),
+        tcp=_tcp(said[_PROTOINFO]) if _PROTOINFO in said else None,
+    )
+
+
+def _number(said: dict[int, bytes], kind: int) -> int:
+    return int.from_bytes(said.get(kind, b""), "big")
+
+
+def _copy(one: Tracked) -> Request:
+    status = (one.status & ~_NOT_COPIED) | _CONFIRMED
+    body = _HEADER.pack(_INET if one.original.source.version == 4 else _INET6, 0, 0)
+    body += _tuple(_ORIGINAL, one.original)
     # The kernel works the answers' direction out of the translation: it wants it as it was before.
-    body += _tuple(_REPLY, found.original) if found.translated else netlink.attribute(_REPLY | _NESTED, said[_REPLY])
+    body += _tuple(_REPLY, _answers_to(one.original) if one.status & _TRANSLATED else one.reply)
     body += netlink.attribute(_STATUS, struct.pack("!I", status))
-    body += b"".join(netlink.attribute(kind, said[kind]) for kind in (_TIMEOUT, _MARK, _ZONE, _LABELS) if kind in said)
-    if found.status & _DST_NAT:
-        body += _translation(_NAT_DESTINATION, found.reply.source, found.reply.source_port)
-    if found.status & _SRC_NAT:
-        body += _translation(_NAT_SOURCE, found.reply.destination, found.reply.destination_port)
-    if _PROTOINFO in said:
-        body += _liberal(said[_PROTOINFO])
+    body += netlink.attribute(_TIMEOUT, struct.pack("!I", one.timeout_s))
+    if one.mark:
+        body += netlink.attribute(_MARK, struct.pack("!I", one.mark))
+    if one.zone:
+        body += netlink.attribute(_ZONE, struct.pack("!H", one.zone))
+    if one.labels:
+        body += netlink.attribute(_LABELS, one.labels)
+    if one.status & _DST_NAT:
+        body += _translation(_NAT_DESTINATION, one.reply.source, one.reply.source_port)
+    if one.status & _SRC_NAT:
+        body += _translation(_NAT_SOURCE, one.reply.destination, one.reply.destination_port)
+    if one.tcp is not None:
+        body += _liberal(one.tcp)
     return Request(_NEW, netlink.CREATE | netlink.EXCLUSIVE, body)
 
 
-def _tuple(kind: int, answered: Direction) -> bytes:
-    """Return the direction of answers to `answered`."""
-    four = answered.source.version == 4
+def _answers_to(one: Direction) -> Direction:
+    return Direction(one.destination, one.source, one.protocol, one.destination_port, one.source_port)
+
+
+def _tuple(kind: int, way: Direction) -> bytes:
+    four = way.source.version == 4
     source, destination = (_IP_SOURCE, _IP_DESTINATION) if four else (_IP6_SOURCE, _IP6_DESTINATION)
-    ip = netlink.attribute(source, answered.destination.packed) + netlink.attribute(destination, answered.source.packed)
-    proto = netlink.attribute(_PROTO_NUMBER, bytes([answered.protocol]))
-    proto += netlink.attribute(_PROTO_SOURCE, struct.pack("!H", answered.destination_port))
-    proto += netlink.attribute(_PROTO_DESTINATION, struct.pack("!H", answered.source_port))
+    ip = netlink.attribute(source, way.source.packed) + netlink.attribute(destination, way.destination.packed)
+    proto = netlink.attribute(_PROTO_NUMBER, bytes([way.protocol]))
+    proto += netlink.attribute(_PROTO_SOURCE, struct.pack("!H", way.source_port))
+    proto += netlink.attribute(_PROTO_DESTINATION, struct.pack("!H", way.destination_port))
     return netlink.nested(kind, netlink.nested(_TUPLE_IP, ip), netlink.nested(_TUPLE_PROTO, proto))
 
 
@@ -151,19 +205,27 @@ def _translation(kind: int, address: IPAddress, port: int) -> bytes:
     return netlink.nested(kind, *addresses, netlink.nested(_NAT_PORTS, *ports))
 
 
-def _liberal(info: bytes) -> bytes:
-    tcp = netlink.attributes(netlink.attributes(info).get(_TCP_INFO, b""))
-    kept = [
-        netlink.attribute(kind, tcp[kind])
-        for kind in (_TCP_STATE, _TCP_SCALE_ORIGINAL, _TCP_SCALE_REPLY)
-        if kind in tcp
-    ]
-    flags = [
-        netlink.attribute(kind, bytes([tcp[kind][0] | _LIBERAL, 0xFF]))
-        for kind in (_TCP_FLAGS_ORIGINAL, _TCP_FLAGS_REPLY)
-        if kind in tcp
-    ]
-    return netlink.nested(_PROTOINFO, netlink.nested(_TCP_INFO, *kept, *flags))
+def _tcp(info: bytes) -> Tcp | None:
+    said = netlink.attributes(netlink.attributes(info).get(_TCP_INFO, b""))
+    if _TCP_STATE not in said:
+        return None
+    scales = (_TCP_SCALE_ORIGINAL, _TCP_SCALE_REPLY)
+    flags = (_TCP_FLAGS_ORIGINAL, _TCP_FLAGS_REPLY)
+    numbers = [said[kind][0] if kind in said else 0 for kind in (_TCP_STATE, *scales, *flags)]
+    return Tcp(*numbers)
+
+
+def _liberal(tcp: Tcp) -> bytes:
+    kept = (
+        (_TCP_STATE, [tcp.state]),
+        (_TCP_SCALE_ORIGINAL, [tcp.scale_original]),
+        (_TCP_SCALE_REPLY, [tcp.scale_reply]),
+        (_TCP_FLAGS_ORIGINAL, [tcp.flags_original | _LIBERAL, 0xFF]),
+        (_TCP_FLAGS_REPLY, [tcp.flags_reply | _LIBERAL, 0xFF]),
+    )
+    return netlink.nested(
+        _PROTOINFO, netlink.nested(_TCP_INFO, *(netlink.attribute(kind, bytes(value)) for kind, value in kept))
+    )
 
 
 def end(kernel: Netlink, connections: Sequence[Connection]) -> int:

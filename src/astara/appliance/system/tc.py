@@ -17,6 +17,8 @@ MAJOR = 0xA57A
 ROOT = 0xFFFFFFFF
 INGRESS_PARENT = 0xFFFFFFF1
 INGRESS_HANDLE = 0xFFFF0000
+#: Priority of a redirect: what shall pass it has a lower number.
+REDIRECTED = 9
 
 _NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38
 _NEWCLASS, _DELCLASS, _GETCLASS = 40, 41, 42
@@ -76,6 +78,24 @@ class Filter:
     classid: int
     match: Match | None
     redirect: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """32 bits of a packet, `offset` bytes behind the beginning of its network header: `value` where `mask` is set."""
+
+    offset: int
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What comes in of an ethertype (`protocol`) with all of `words` goes on as if there were no later filter."""
+
+    priority: int
+    protocol: int
+    words: tuple[Word, ...]
 
 
 def limit(rate: int, burst: int) -> Limit:
@@ -169,8 +189,38 @@ def add_redirect(index: int, target: int) -> Request:
         netlink.nested(2, netlink.attribute(_MIRRED_PARMS, mirred)),
     )
     options = netlink.nested(_OPTIONS, netlink.attribute(_U32_SEL, selector), netlink.nested(_U32_ACT, action))
-    body = _HEADER.pack(0, index, 0, INGRESS_HANDLE, _info(1, _ALL)) + netlink.text(_KIND, "u32") + options
+    body = _HEADER.pack(0, index, 0, INGRESS_HANDLE, _info(REDIRECTED, _ALL)) + netlink.text(_KIND, "u32") + options
     return Request(_NEWFILTER, netlink.CREATE | netlink.EXCLUSIVE, body)
+
+
+def add_pass(index: int, wanted: Pass) -> Request:
+    """Return the request that spares packets what filters of a higher priority number do with them."""
+    selector = _SELECTOR.pack(_TERMINAL, 0, len(wanted.words), bytes(2), 0, 0, 0, 0)
+    for word in wanted.words:
+        selector += _MATCH.pack(word.mask.to_bytes(4, "big"), word.value.to_bytes(4, "big"), word.offset, 0)
+    # A class nobody looks at: the kernel wants one of a filter that ends the search.
+    options = netlink.nested(_OPTIONS, netlink.u32(_U32_CLASSID, 1), netlink.attribute(_U32_SEL, selector))
+    info = _info(wanted.priority, wanted.protocol)
+    body = _HEADER.pack(0, index, 0, INGRESS_HANDLE, info) + netlink.text(_KIND, "u32") + options
+    return Request(_NEWFILTER, netlink.CREATE | netlink.EXCLUSIVE, body)
+
+
+def delete_ingress_filters(index: int, wanted: Pass) -> Request:
+    """Return the request that takes away all of that priority and protocol."""
+    info = _info(wanted.priority, wanted.protocol)
+    return Request(_DELFILTER, 0, _HEADER.pack(0, index, 0, INGRESS_HANDLE, info))
+
+
+def passes(kernel: Netlink, index: int) -> frozenset[Pass]:
+    """Return what `add_pass` made on a link. Raises NetlinkError."""
+    found = set()
+    for answer in kernel.dump(_GETFILTER, _HEADER.pack(0, index, 0, INGRESS_HANDLE, 0)):
+        info = _HEADER.unpack_from(answer)[4]
+        options = netlink.attributes(netlink.attributes(answer, 20).get(_OPTIONS, b""))
+        if _U32_SEL in options and not _redirect_of(options.get(_U32_ACT, b"")):
+            protocol = int.from_bytes((info & 0xFFFF).to_bytes(2, "little"), "big")
+            found.add(Pass(info >> 16, protocol, _words_of(options[_U32_SEL])))
+    return frozenset(found)
 
 
 def delete_classifier(index: int, priority: int) -> Request:
@@ -194,6 +244,14 @@ def _filter_of(priority: int, options: dict[int, bytes]) -> Filter:
     classid = struct.unpack("=I", options[_U32_CLASSID])[0] if _U32_CLASSID in options else 0
     match = Match(offset, IPv4Address(value)) if mask == b"\xff" * 4 else None
     return Filter(priority, classid, match, _redirect_of(options.get(_U32_ACT, b"")))
+
+
+def _words_of(selector: bytes) -> tuple[Word, ...]:
+    count = _SELECTOR.unpack_from(selector)[2]
+    raw = (_MATCH.unpack_from(selector, _SELECTOR.size + number * _MATCH.size) for number in range(count))
+    return tuple(
+        Word(offset, int.from_bytes(mask, "big"), int.from_bytes(value, "big")) for mask, value, offset, _ in raw
+    )
 
 
 def _redirect_of(actions: bytes) -> int:

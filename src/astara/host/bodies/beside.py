@@ -1,4 +1,4 @@
-"""What the node serves itself for an instance whose agent is inside a container: metadata.
+"""What the node serves itself for an instance whose agent is inside a body of its own: metadata.
 
 The agent inside has no way out of the instance's namespace, and shall never have the secret that signs identities
 towards Nova. The node's proxy can enter that namespace, so the node applies this part of each document itself.
@@ -20,7 +20,7 @@ from astara.host.bodies.boundary import ApplyEngine
 
 
 class Elsewhere:
-    """Inside a container: stands for a subsystem that the node serves."""
+    """Inside a body: stands for a subsystem that the node serves."""
 
     def __init__(self, name: str) -> None:
         self.name = name

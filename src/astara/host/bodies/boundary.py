@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from astara.appliance.boundaries import Place
-from astara.contract.agent import ApplyReport, InstanceSpec, StateView
+from astara.appliance.boundaries import Appliance, Place, Subsystem
+from astara.contract.agent import ApplyReport, Connection, InstanceSpec, StateView
 from astara.contract.document import Document
 from astara.host.options import NodeOptions
 
@@ -23,6 +23,16 @@ class ApplyEngine(Protocol):
     def repair(self, place: Place) -> StateView: ...
 
     def remove(self, place: Place) -> None: ...
+
+
+class Tracking(Protocol):
+    """Where the connections that cross an instance are tracked. Both raise Refusal."""
+
+    def tracked(self, place: Place) -> Sequence[Connection]: ...
+
+    def restore(self, place: Place, connections: Sequence[Connection]) -> int:
+        """Make them known; returns how many were not yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,11 @@ class Body(Protocol):
     @property
     def engine(self) -> ApplyEngine:
         """Configures instances of this body."""
+        ...
+
+    @property
+    def tracking(self) -> Tracking:
+        """Where the kernel is that tracks the connections of this body's instances."""
         ...
 
     def images(self) -> Sequence[str]:
@@ -101,9 +116,9 @@ class Body(Protocol):
 
 @runtime_checkable
 class ServedBeside(Protocol):
-    """A body whose agent cannot serve everything by itself: the node's engine for the rest is handed to it."""
+    """A body whose agent cannot serve everything by itself: the node's subsystem for the rest is handed to it."""
 
-    def serve_beside(self, engine: ApplyEngine) -> None: ...
+    def serve_beside(self, subsystem: Subsystem, appliances: Mapping[str, Appliance]) -> None: ...
 
 
 class BodyUnavailable(Exception):

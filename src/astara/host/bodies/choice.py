@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from astara.appliance.api import refusals
 from astara.appliance.boundaries import Place
-from astara.contract.agent import ApplyReport, Health, StateView
+from astara.contract.agent import ApplyReport, Connection, Health, StateView
 from astara.contract.agent import Body as BodyWish
 from astara.contract.document import Document
 from astara.host.bodies.boundary import Birth, Body, BodyFailed
@@ -52,6 +52,7 @@ class LostBody:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.engine = self
+        self.tracking = self
 
     def apply(self, place: Place, document: Document) -> ApplyReport:
         self._refuse()
@@ -64,6 +65,12 @@ class LostBody:
 
     def remove(self, place: Place) -> None:
         self._refuse()
+
+    def tracked(self, place: Place) -> Sequence[Connection]:
+        return ()
+
+    def restore(self, place: Place, connections: Sequence[Connection]) -> int:
+        return 0
 
     def images(self) -> Sequence[str]:
         return ()

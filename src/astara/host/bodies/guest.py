@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -24,7 +24,7 @@ from astara.appliance.api.refusals import Refusal
 from astara.appliance.apply import store
 from astara.appliance.boundaries import Place
 from astara.appliance.system import netns
-from astara.contract.agent import ApplyReport, Deviation, Health, PortAttachment, StateView
+from astara.contract.agent import ApplyReport, Connection, Connections, Deviation, Health, PortAttachment, StateView
 from astara.contract.agent import Body as BodyWish
 from astara.contract.codec import ContractError, Wire, encode
 from astara.contract.document import Document
@@ -46,6 +46,8 @@ _CONNECT_S = 3.0
 _STATE_S = 5.0
 _WORK_S = 20.0
 _LOOK_EVERY_S = 0.01
+#: In one request: what an agent reads is bounded.
+_MOST_CONNECTIONS = 10_000
 
 
 class Unanswered(Exception):
@@ -164,6 +166,25 @@ class GuestEngine:
         """Forget the instance; its configuration goes with the body."""
         self.hang_up(place.instance_id)
         store.forget(place)
+
+    def tracked(self, place: Place) -> Sequence[Connection]:
+        """Return the connections the agent's own kernel tracks; raises Refusal."""
+        try:
+            return self._asked(place, lambda link: link.connections(place.instance_id)).connections
+        except Unanswered as error:
+            raise refusals.unavailable(f"the agent inside does not answer: {error}", "ask again") from None
+
+    def restore(self, place: Place, connections: Sequence[Connection]) -> int:
+        """Raises Refusal."""
+        parts = range(0, len(connections), _MOST_CONNECTIONS)
+        return sum(self._restore_some(place, connections[at : at + _MOST_CONNECTIONS]) for at in parts)
+
+    def _restore_some(self, place: Place, connections: Sequence[Connection]) -> int:
+        told = Connections(connections=tuple(connections))
+        try:
+            return self._asked(place, lambda link: link.restore(place.instance_id, told)).made
+        except Unanswered as error:
+            raise refusals.unavailable(f"the agent inside does not answer: {error}", "ask again") from None
 
     # For the bodies
 

@@ -12,7 +12,7 @@ from astara.appliance.system import files, rtnetlink
 from astara.appliance.system.netlink import Netlink
 from astara.contract.identity import node_role
 from astara.host import papers
-from astara.host.machine import kernel
+from astara.host.machine import kernel, shell
 from astara.host.options import NodeOptions, Solitary
 from astara.host.papers import Papers
 
@@ -53,6 +53,8 @@ def take_up(own: Papers) -> NodeOptions:
         files.replace(_IDENTITY / name, content)
     interface = ipaddress.ip_interface(own.address)
     _raise_management(own.mac, interface)
+    if own.shell:
+        shell.offer()
     return NodeOptions(
         name=own.instance_id,
         state_dir=_STATE,

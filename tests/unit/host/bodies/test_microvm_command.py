@@ -11,7 +11,7 @@ from astara.host.bodies.microvm.images import Image, found_in
 
 ID = "0f0e0d0c-0000-0000-0000-000000000001"
 SHAPE = Shape("qemu-system-x86_64", "tcg", 192, Image("astara", "sha256:1", Path("/images/one,two")))
-ONE = Machine("node-a", ID, Path("/run/c"), Path("/s/console"), Path("/s/papers"))
+ONE = Machine("node-a", ID, Path("/run/c"), Path("/s/console"), Path("/s/papers"), Path("/run/s"))
 
 
 def test_a_process_is_known_by_node_and_instance() -> None:
@@ -33,6 +33,13 @@ def test_a_clone_has_the_devices_of_its_template_and_memory_of_its_own() -> None
     assert _devices(template) == _devices(clone)
     assert "share=off" in " ".join(clone)
     assert clone[-2:] == ["-incoming", "defer"]
+
+
+def test_a_machine_has_a_shell_only_where_its_node_is_told_so() -> None:
+    with_one = command.line(dataclasses.replace(SHAPE, shell=True), ONE)
+    assert [word for word in with_one if "path=/run/s" in word]
+    assert with_one.index("chardev:console") < with_one.index("chardev:shell")  # the first line is the console's
+    assert not [word for word in command.line(SHAPE, ONE) if "shell" in word]
 
 
 def test_commas_in_paths_do_not_become_options() -> None:

@@ -36,6 +36,7 @@ _log = structlog.get_logger()
 
 _IP_FREEBIND = 15
 _IPV6_FREEBIND = 78
+_SO_BINDTOIFINDEX = 62
 _BACKLOG = 64
 _CONTROL_TIMEOUT_S = 5.0
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -281,11 +282,13 @@ def locate(place: Place, mac: str) -> Spot:
 def listening_sockets(place_netns: Path | None, link_index: int) -> list[socket.socket]:
     """Return the IPv4 and the IPv6 socket, bound inside the namespace; the addresses may come later."""
     with netns.entered(place_netns):
-        return [_v4(), _v6(link_index)]
+        return [_v4(link_index), _v6(link_index)]
 
 
-def _v4() -> socket.socket:
+def _v4(link_index: int) -> socket.socket:
+    """Bound to the link: a machine has another one into this namespace, and is nobody's guest."""
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, link_index)
     made.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
     return _bound(made, (str(METADATA_V4), METADATA_PORT))
 

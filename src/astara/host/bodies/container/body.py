@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
+from astara.appliance.boundaries import Appliance, Subsystem
 from astara.appliance.system import files as system_files
 from astara.appliance.system import processes
 from astara.contract.agent import Credential
 from astara.contract.codec import encode
-from astara.host.bodies.beside import Beside
+from astara.host.bodies.beside import Beside, part_engine
 from astara.host.bodies.boundary import ApplyEngine, Birth, BodyFailed, BodyUnavailable
 from astara.host.bodies.container import confinement
 from astara.host.bodies.container.podman import Container, Podman, PodmanError, labels
 from astara.host.bodies.guest import GuestEngine
+from astara.host.connections import InNamespace
 from astara.host.container import BIRTH, CA, CERTIFICATE, KEY, PORT, STATE, WORDS, Words
 from astara.host.options import NodeOptions
 from astara.peers.identity import Identity
@@ -52,13 +54,14 @@ class ContainerBody:
         identity = Identity(options.ca_file, options.cert_file, options.key_file)
         self._guest = GuestEngine(identity, lambda _: f"https://127.0.0.1:{PORT}")
         self._engine: ApplyEngine = self._guest
+        self.tracking = InNamespace()  # the kernel is the node's, the namespace too
 
     @property
     def engine(self) -> ApplyEngine:
         return self._engine
 
-    def serve_beside(self, engine: ApplyEngine) -> None:
-        self._engine = Beside(self._guest, engine)
+    def serve_beside(self, subsystem: Subsystem, appliances: Mapping[str, Appliance]) -> None:
+        self._engine = Beside(self._guest, part_engine(subsystem, appliances))
 
     def prepare(self) -> None:
         try:

@@ -13,16 +13,19 @@ from pathlib import Path
 
 import structlog
 
+from astara.appliance.boundaries import Appliance, Subsystem
 from astara.appliance.system import processes
 from astara.appliance.system.processes import Process
 from astara.host import namespaces, papers
-from astara.host.bodies.boundary import Birth, BodyFailed, BodyUnavailable
+from astara.host.bodies.beside import Beside, part_engine
+from astara.host.bodies.boundary import ApplyEngine, Birth, BodyFailed, BodyUnavailable
 from astara.host.bodies.guest import GuestEngine
 from astara.host.bodies.microvm import command, images, machine, taps
 from astara.host.bodies.microvm.command import Memory, Shape
 from astara.host.bodies.microvm.hypervisor import Hypervisor
 from astara.host.bodies.microvm.images import Image
 from astara.host.bodies.microvm.machine import Machine, MachineFailed
+from astara.host.bodies.microvm.metadata import TakenAside
 from astara.host.bodies.microvm.templates import Template, Templates
 from astara.host.options import NodeOptions
 from astara.host.papers import Papers
@@ -53,16 +56,25 @@ class MicrovmBody:
         if not self.images():
             raise BodyUnavailable(f"no image in {self._options.images_dir}: `make image` builds one")
         identity = Identity(options.ca_file, options.cert_file, options.key_file)
-        self.engine = GuestEngine(identity, lambda _: f"https://{_MACHINE_SIDE.ip}:{_PORT}")
+        self._guest = GuestEngine(identity, lambda _: f"https://{_MACHINE_SIDE.ip}:{_PORT}")
+        self._engine: ApplyEngine = self._guest
+        self.tracking = self._guest
         folder = options.state_dir / "templates"
         deadline_s = self._options.boot_deadline_s
         self._templates = Templates(folder, self._node, deadline_s, self._hypervisor.version)
+
+    @property
+    def engine(self) -> ApplyEngine:
+        return self._engine
+
+    def serve_beside(self, subsystem: Subsystem, appliances: Mapping[str, Appliance]) -> None:
+        self._engine = Beside(self._guest, part_engine(TakenAside(subsystem), appliances))
 
     def images(self) -> Sequence[str]:
         return list(self._images())
 
     def image_of(self, instance_id: str) -> str | None:
-        return self.engine.image_of(instance_id)
+        return self._guest.image_of(instance_id)
 
     def prepare(self) -> None:
         """End the templates that were being made when an earlier agent died, and make ours, beside everything else."""
@@ -79,7 +91,7 @@ class MicrovmBody:
         if len(birth.spec.ports) > _MOST_PORTS:
             raise BodyFailed(f"a machine has room for {_MOST_PORTS} ports", "use another body for this resource")
         try:
-            if one.answers() and not self.engine.lost(birth.spec.id):
+            if one.answers() and not self._guest.lost(birth.spec.id):
                 one.set_ports(birth.spec.ports)
                 self._greet(birth, one)
                 return
@@ -90,10 +102,10 @@ class MicrovmBody:
     def whole(self, birth: Birth) -> bool:
         one = self._machine(birth)
         one.bound_console()
-        return one.has_ports(birth.spec.ports) and self.engine.knows(birth)
+        return one.has_ports(birth.spec.ports) and self._guest.knows(birth)
 
     def end(self, instance_id: str, files: Path) -> None:
-        self.engine.hang_up(instance_id)
+        self._guest.hang_up(instance_id)
         Machine(instance_id, namespaces.path_of(instance_id), files).end()
         pid = machine.marked(self._node).get(instance_id) if not files.parent.exists() else None
         if pid is not None:
@@ -115,7 +127,8 @@ class MicrovmBody:
         return {image.name: image for image in images.found_in(self._options.images_dir)}
 
     def _shape(self, image: Image) -> Shape:
-        return Shape(self._options.program, self._hypervisor.accel, self._options.memory_mb, image)
+        options = self._options
+        return Shape(options.program, self._hypervisor.accel, options.memory_mb, image, options.shell)
 
     def _machine(self, birth: Birth) -> Machine:
         return Machine(birth.spec.id, namespaces.path_of(birth.spec.id), birth.files)
@@ -145,6 +158,7 @@ class MicrovmBody:
                 control=one.control,
                 console=one.console,
                 papers=one.papers,
+                shell=one.shell,
                 memory=memory,
                 asleep=template is not None,
             )
@@ -173,7 +187,7 @@ class MicrovmBody:
         )
 
     def _greet(self, birth: Birth, one: Machine) -> None:
-        self.engine.greet(birth, self._options.boot_deadline_s, lambda: one.process() is not None)
+        self._guest.greet(birth, self._options.boot_deadline_s, lambda: one.process() is not None)
 
     def _papers(self, birth: Birth) -> Papers:
         credential = birth.spec.credential
@@ -188,6 +202,7 @@ class MicrovmBody:
             port=_PORT,
             wall=time.time(),
             seed=secrets.token_hex(_SEED_BYTES),
+            shell=self._options.shell,
         )
 
     def _image(self, birth: Birth) -> Image:

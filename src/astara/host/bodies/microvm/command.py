@@ -21,12 +21,16 @@ FORM = "1"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a machine and the template it may wake from have in common. `accel` is "kvm" or "tcg"."""
+    """What a machine and the template it may wake from have in common. `accel` is "kvm" or "tcg".
+
+    `shell`: it has a second serial line, whose other end is a socket.
+    """
 
     program: str
     accel: str
     memory_mb: int
     image: Image
+    shell: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Machine:
     control: Path
     console: Path
     papers: Path
+    shell: Path
     memory: Memory | None = None
     asleep: bool = False
     template: bool = False
@@ -83,10 +88,17 @@ def line(shape: Shape, machine: Machine) -> list[str]:
         *("-device", "virtio-rng-pci"),
         *("-fw_cfg", f"name={papers.FW_CFG_NAME},file={_quoted(machine.papers)}"),
         *("-chardev", f"file,id=console,append=on,path={_quoted(machine.console)}", "-serial", "chardev:console"),
+        *_shell(shape, machine),
         *("-chardev", f"socket,id=control,server=on,wait=off,path={_quoted(machine.control)}"),
         *("-mon", "chardev=control,mode=control"),
         *(["-incoming", "defer"] if machine.asleep else []),
     ]
+
+
+def _shell(shape: Shape, machine: Machine) -> list[str]:
+    if not shape.shell:
+        return []
+    return ["-chardev", f"socket,id=shell,server=on,wait=off,path={_quoted(machine.shell)}", "-serial", "chardev:shell"]
 
 
 def _processor(shape: Shape) -> list[str]:

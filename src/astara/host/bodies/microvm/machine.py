@@ -46,6 +46,10 @@ class Machine:
         return _CONTROLS / f"{self.instance_id}.qmp"
 
     @property
+    def shell(self) -> Path:
+        return _CONTROLS / f"{self.instance_id}.shell"
+
+    @property
     def console(self) -> Path:
         return self.folder / "console.log"
 
@@ -69,7 +73,7 @@ class Machine:
         """Start QEMU with the machine in it stopped. Raises MachineFailed, OSError."""
         files.ensure_directory(self.folder)
         files.ensure_directory(_CONTROLS)
-        files.remove(self.control)
+        self._remove_sockets()
         files.replace(self.errors, b"")
         files.replace(self.papers, papers)
         files.replace(self.console, b"")
@@ -135,7 +139,7 @@ class Machine:
     def end(self) -> None:
         """End the process and take its files away; absence is success."""
         processes.stop(self.pid_file)
-        files.remove(self.control)
+        self._remove_sockets()
         files.remove_directory(self.folder)
 
     def last_words(self, limit: int = _TAIL_BYTES) -> bytes:
@@ -174,6 +178,10 @@ class Machine:
         except QmpError:
             qmp.do("netdev_del", id=name)
             raise
+
+    def _remove_sockets(self) -> None:
+        files.remove(self.control)
+        files.remove(self.shell)
 
     def _is_it(self, qmp: Qmp) -> bool:
         return bool(qmp.do("query-uuid")["UUID"] == self.instance_id)

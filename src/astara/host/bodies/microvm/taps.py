@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Interface
 from pathlib import Path
 
-from astara.appliance.system import netns, rtnetlink, tc
+from astara.appliance.system import netns, rtnetlink, sysctl, tc
 from astara.appliance.system.netlink import Netlink
 from astara.appliance.system.rtnetlink import Link
 from astara.contract.agent import PortAttachment
@@ -67,6 +67,8 @@ def join(inside: Path, port: PortAttachment) -> None:
         links = _by_name(kernel)
         tap, veth = links[name_of(port)], _veth(links, port)
         for one in (tap, veth):
+            if not one.up:
+                _silence(one.name)
             kernel.do([rtnetlink.set_link(one.index, mtu=port.mtu, up=True)])
         for one, other in ((tap, veth), (veth, tap)):
             _redirect(kernel, one.index, other.index)
@@ -89,6 +91,12 @@ def remove(inside: Path, keep: tuple[PortAttachment, ...]) -> None:
         for link in rtnetlink.links(kernel):
             if link.name.startswith(PREFIX) and link.name not in names:
                 kernel.attempt([rtnetlink.delete_link(link.index)])
+
+
+def _silence(name: str) -> None:
+    """The node's own stack shall not speak on a tenant's link: it has the machine's MAC address."""
+    with contextlib.suppress(FileNotFoundError), sysctl.Settings() as settings:
+        settings.write(f"ipv6/conf/{name}/disable_ipv6", "1")
 
 
 def _by_name(kernel: Netlink) -> dict[str, Link]:

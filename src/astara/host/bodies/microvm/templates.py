@@ -84,7 +84,14 @@ class Templates:
         machine = Machine(identifier, scratch.path, staged / "machine")
         memory = Memory(staged / "memory", shared=True)
         line = command.Machine(
-            self._node, identifier, machine.control, machine.console, machine.papers, memory, template=True
+            self._node,
+            identifier,
+            control=machine.control,
+            console=machine.console,
+            papers=machine.papers,
+            shell=machine.shell,
+            memory=memory,
+            template=True,
         )
         try:
             machine.start(shape, line, papers.BLANK)
@@ -103,7 +110,8 @@ class Templates:
             pause.wait(_LOOK_EVERY_S)
 
     def _key(self, shape: Shape) -> str:
-        parts = (shape.image.digest, shape.accel, str(shape.memory_mb), shape.program, self._version, command.FORM)
+        size, shell = str(shape.memory_mb), str(shape.shell)
+        parts = (shape.image.digest, shape.accel, size, shape.program, shell, self._version, command.FORM)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astara.host.bodies.boundary import ApplyEngine, Birth
+from astara.host.connections import InNamespace
 
 
 class NamespaceBody:
@@ -15,6 +16,7 @@ class NamespaceBody:
 
     def __init__(self, engine: ApplyEngine) -> None:
         self.engine = engine
+        self.tracking = InNamespace()
 
     def images(self) -> Sequence[str]:
         return ()
