@@ -9,8 +9,14 @@ STAMPS := $(VENV)/stamps
 PROFILE ?= embedded
 MECH ?= ovs
 L3_AGENT ?= 0
-# What routers of labs, demonstration and e2e run in; no lab has been shown with container or microvm yet (docs/design/bodies.md).
+# What instances of labs, demonstration and e2e run in: namespace, container or microvm. All but the first need the image, and
+# a lab that has it offers all three. NETWORK_BODY: what serves DHCP, DNS and metadata, if it shall be something else.
 export BODY ?= namespace
+IMAGE := build/image/manifest.json
+ifneq ($(BODY),namespace)
+export ASTARA_IMAGE ?= $(abspath build/image)
+WITH_BODY := install-bodies $(IMAGE)
+endif
 # For one test or a few: make unit ARGS='-k lease -x'
 ARGS ?=
 
@@ -30,7 +36,7 @@ SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
-demo: need-root install ## a small cloud, routers, machines, packets and accidents
+demo: need-root install $(WITH_BODY) ## a small cloud, routers, machines, packets and accidents: BODY=namespace|container|microvm
 	@$(BIN)/python -m astara_lab.demo
 
 demo-down: ## end the demonstration; leaves nothing
@@ -63,16 +69,16 @@ bodies: need-root install install-bodies ## every promise of a router in a conta
 machines: need-root install image ## real machines of the appliance's image, by QEMU
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/machines
 
-e2e: need-root install ## real Neutron, real instances, real packets, in a lab that is taken down afterwards
+e2e: need-root install $(WITH_BODY) ## real Neutron, real instances, real packets, in a lab that is taken down afterwards: BODY=
 	@PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e
 
-e2e-neutron: need-root install install-neutron ## the core of them on RabbitMQ, MariaDB and MECH=ovs|ovn
+e2e-neutron: need-root install install-neutron $(WITH_BODY) ## the core of them on RabbitMQ, MariaDB and MECH=ovs|ovn
 	@PYTHONPATH=tests $(IN_NEUTRON_LAB) $(PYTEST) tests/e2e_neutron
 
 test-cloud: need-root install-cloud ## a whole OpenStack: real machines, Nova's metadata, and routers that are Nova machines
 	@PYTHONPATH=tests $(BIN)/astara lab run --profile cloud --dir .lab/test-$$$$ -- $(PYTEST) tests/e2e_cloud
 
-lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1
+lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) $(WITH_BODY) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1 BODY=
 	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
 
 lab-down: ## end the labs of all profiles and delete their files
@@ -82,6 +88,10 @@ lab-down: ## end the labs of all profiles and delete their files
 CUSTOM ?=
 image: need-root install $(STAMPS)/debian-image ## the appliance's image into build/image, for machines and containers: CUSTOM=
 	@$(BIN)/python image/build.py $(foreach folder,$(CUSTOM),--custom $(folder))
+
+# For those who need any image of this tree: built when there is none, or one of other sources.
+$(IMAGE): $(shell find image src/astara -type f -not -name '*.pyc') requirements.lock pyproject.toml | install $(STAMPS)/debian-image
+	@$(BIN)/python image/build.py && touch $@
 
 image-twice: need-root install $(STAMPS)/debian-image ## whether two images of the same inputs are the same, byte for byte
 	@for one in a b; do $(BIN)/python image/build.py --out build/twice/$$one/image --kept build/twice/$$one/debian || exit 1; done; \

@@ -71,6 +71,18 @@ def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
             help="What routers run in.",
         ),
         click.option(
+            "--network-body",
+            type=click.Choice(BODIES),
+            envvar="NETWORK_BODY",
+            help="What serves DHCP, DNS and metadata. [default: the same]",
+        ),
+        click.option(
+            "--image",
+            type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+            envvar="ASTARA_IMAGE",
+            help="Folder of the appliance's image, for containers and machines.",
+        ),
+        click.option(
             "--mech",
             type=click.Choice(("ovs", "ovn")),
             default="ovs",
@@ -192,10 +204,12 @@ def run(place: Lab, variant: Variant, command: tuple[str, ...], *, keep: bool) -
 
 
 def _become(command: tuple[str, ...], place: Lab) -> None:
+    from astara_lab import bodies, waiting
     from astara_lab.profiles.astara import BIN
 
     environment = dict(os.environ) | client_environment(place)
     environment["PATH"] = f"{BIN}:{environment.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"
+    environment[waiting.PATIENCE] = bodies.patience(bodies.body_of(place))
     environment |= {"ASTARA_LAB_DIR": str(place.root), "ASTARA_LAB_PROFILE": place.profile}
     try:
         os.execvpe(command[0], command, environment)  # noqa: S606 - no shell is wanted

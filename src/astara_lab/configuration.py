@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from astara_lab import ini
+from astara_lab import bodies, ini
 from astara_lab.ini import Sections
 from astara_lab.places import (
     ADMIN_SOCKET,
@@ -148,8 +148,10 @@ add-header = Connection: close
 """
 
 
-def orchestrator(lab: Lab, trust: Trust, *, feeds: str, body: str, transport_url: str = "") -> Sections:
-    """astara.conf; `body` is that of routers"""
+def orchestrator(
+    lab: Lab, trust: Trust, *, feeds: str, body: str, network_body: str = "namespace", transport_url: str = ""
+) -> Sections:
+    """astara.conf; `body` is that of routers, `network_body` of what serves DHCP, DNS and metadata."""
     intake: dict[str, ini.Value] = {
         "feeds": feeds,
         "http_listen": f"{LOOPBACK}:{INTAKE_PORT}",
@@ -171,7 +173,7 @@ def orchestrator(lab: Lab, trust: Trust, *, feeds: str, body: str, transport_url
         "services": {
             "drivers": "router,network",
             "default_provider": body,
-            "network_provider": "namespace",
+            "network_provider": network_body,
             "providers": BODIES,
             "domain": DNS_DOMAIN,
         },
@@ -180,9 +182,9 @@ def orchestrator(lab: Lab, trust: Trust, *, feeds: str, body: str, transport_url
     }
 
 
-def node(lab: Lab, trust: Trust, *, ovs: bool) -> Sections:
-    """node.conf"""
-    sections: dict[str, dict[str, ini.Value]] = {
+def node(lab: Lab, trust: Trust, *, ovs: bool, image: Path | None = None) -> Sections:
+    """node.conf; `image` is the folder of the appliance's image, for bodies other than namespaces."""
+    sections: dict[str, Mapping[str, ini.Value]] = {
         "DEFAULT": {
             "name": NODE_NAME,
             "state_dir": lab.lib / "node",
@@ -195,6 +197,7 @@ def node(lab: Lab, trust: Trust, *, ovs: bool) -> Sections:
             "nova_url": f"http://{LOOPBACK}:{METADATA_PORT}",
             "shared_secret_file": trust.metadata_secret,
         },
+        **bodies.node_sections(lab, image),
     }
     if ovs:
         sections["ovs"] = {"integration_bridge": "br-int", "ovsdb": f"unix:{OVSDB_SOCKET}", "netdev": True}

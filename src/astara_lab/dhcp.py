@@ -9,7 +9,7 @@ from pathlib import Path
 
 from astara_lab.machine import INTERFACE, Machine, Result
 from astara_lab.namespaces import within
-from astara_lab.waiting import NotInTime, until
+from astara_lab.waiting import NotInTime, patient, until
 
 #: Seconds between two DHCPDISCOVER of udhcpc; it counts in whole ones.
 _PAUSE_S = 1
@@ -101,6 +101,7 @@ class Client:
         `options` are further DHCP options to ask for, by udhcpc's names or numbers.
         """
         self.lease_file.unlink(missing_ok=True)
+        deadline_s = patient(deadline_s)
         tries = max(1, round(deadline_s / _PAUSE_S))
         wanted = [word for option in ("121", "mtu", "search", *options) for word in ("-O", option)]
         argv = ["busybox", "udhcpc", "-f", "-n", "-q", "-t", str(tries), "-T", str(_PAUSE_S), "-i", INTERFACE]

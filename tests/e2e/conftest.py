@@ -16,9 +16,12 @@ from typing import Any
 
 import pytest
 
+from astara.admin.client import OperatorClient
+from astara.model.errors import AstaraError
+from astara_lab.bodies import body_of
 from astara_lab.hosts import Host, Hosts, OutsideHost
-from astara_lab.places import EXTERNAL_PHYSNET, NEUTRON_URL, POD_MARKER, Lab, find_lab
-from astara_lab.waiting import until
+from astara_lab.places import ADMIN_SOCKET, EXTERNAL_PHYSNET, NEUTRON_URL, POD_MARKER, Lab, find_lab
+from astara_lab.waiting import NotInTime, until
 
 with warnings.catch_warnings():
     # Some of the SDK's dependencies import what Python has deprecated.
@@ -31,6 +34,8 @@ EXTERNAL_V6 = "2001:db8:ffff::/64"
 
 #: What a test may leave behind, in the order in which it can be deleted.
 _COLLECTIONS = ("ips", "routers", "ports", "networks", "security_groups", "qos_policies", "subnet_pools")
+#: Phases in which something is being made.
+_IN_THE_MAKING = ("absent", "silent", "unconfigured", "outdated", "standby", "surplus")
 _ITEM = {"ips": "ip", "qos_policies": "qos_policy"}
 
 
@@ -146,8 +151,14 @@ def cloud(neutron: Any, external: Any) -> Iterator[Cloud]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def body(lab: Lab) -> str:
+    """What instances run in: namespace, container or microvm."""
+    return body_of(lab)
+
+
 @pytest.fixture
-def hosts(lab: Lab, cloud: Cloud) -> Iterator[Callable[..., Host]]:
+def hosts(lab: Lab, cloud: Cloud, body: str) -> Iterator[Callable[..., Host]]:
     """`hosts("name", network, **as Hosts.add)` makes a machine; all go after the test."""
     room = Hosts(lab)
     made: list[str] = []
@@ -155,11 +166,25 @@ def hosts(lab: Lab, cloud: Cloud) -> Iterator[Callable[..., Host]]:
     def add(name: str, network: Any, **rest: Any) -> Host:
         made.append(name)
         rest.setdefault("project", cloud.project)
-        return room.add(name, getattr(network, "id", network), **rest)
+        host = room.add(name, getattr(network, "id", network), **rest)
+        if body != "namespace":
+            await_built()
+        return host
 
     yield add
     for name in made:
         room.delete(name)
+
+
+def await_built() -> None:
+    """Bodies that boot may come after the machines that use them; a namespace is there before anybody asks."""
+
+    def built() -> bool:
+        return all(line.phase not in _IN_THE_MAKING for line in OperatorClient(ADMIN_SOCKET).resources())
+
+    # One that never gets there is for the test to notice.
+    with contextlib.suppress(NotInTime, AstaraError):
+        until("everything built", built, 15.0)
 
 
 @pytest.fixture

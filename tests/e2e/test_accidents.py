@@ -177,7 +177,7 @@ def test_a_hurt_router_forwards_again(
     [
         ["ip", "-4", "route", "flush", "default"],
         ["sh", "-c", f"for link in {EVERY_LINK}; do ip -4 address flush dev $link; done"],
-        ["sysctl", "-qw", "net.ipv4.ip_forward=0"],
+        ["sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward"],
         ["sh", "-c", f"for link in {EVERY_LINK}; do ip link set $link down; done"],
     ],
     ids=["routes", "addresses", "forwarding", "links"],
@@ -191,7 +191,7 @@ def test_drift_made_by_hand_is_found_and_mended(
     with http_server(outside, 80):
         assert goes_out(host)
 
-        subprocess.run(["nsenter", f"--net={NETNS_DIRECTORY / netns}", *damage], check=True)
+        wounds.inside(netns, *damage)
 
         until("mended", lambda: goes_out(host), 30.0)
 

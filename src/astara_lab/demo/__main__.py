@@ -7,10 +7,14 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from astara_lab.places import BODIES, Lab, find_lab
+
+if TYPE_CHECKING:
+    from astara_lab.profiles.astara import Variant
 
 _DIRECTORY = ".lab/demo"
 _INTERRUPTED = 130
@@ -20,10 +24,17 @@ _INTERRUPTED = 130
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; progress goes to standard error.")
 @click.option("--keep/--down", default=True, show_default=True, help="Leave the lab running to look around.")
 @click.option("--dir", "directory", default=_DIRECTORY, show_default=True, help="The lab's directory.")
-@click.option("--body", type=click.Choice(BODIES), default="namespace", envvar="BODY", help="What routers run in.")
-def main(as_json: bool, keep: bool, directory: str, body: str) -> None:
+@click.option("--body", type=click.Choice(BODIES), default="namespace", envvar="BODY", help="What instances run in.")
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    envvar="ASTARA_IMAGE",
+    help="Folder of the appliance's image, for containers and machines.",
+)
+def main(as_json: bool, keep: bool, directory: str, body: str, image: Path | None) -> None:
     """Show Astara at work: a small cloud, routers, tenant machines, packets, accidents. Needs root."""
     from astara_lab.pod import Pod, PodError
+    from astara_lab.profiles.astara import Variant
     from astara_lab.up import take_down
 
     began = time.monotonic() - _age_s()
@@ -35,7 +46,7 @@ def main(as_json: bool, keep: bool, directory: str, body: str) -> None:
         Pod(lab).start()
     except (PodError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    status = _play_inside(lab, as_json, began, body)
+    status = _play_inside(lab, as_json, began, Variant(body=body, image=image))
     if not keep:
         take_down(lab, purge=True)
     elif status:
@@ -45,7 +56,7 @@ def main(as_json: bool, keep: bool, directory: str, body: str) -> None:
     sys.exit(status)
 
 
-def _play_inside(lab: Lab, as_json: bool, began: float, body: str) -> int:
+def _play_inside(lab: Lab, as_json: bool, began: float, variant: Variant) -> int:
     """Play the story in a child that lives in the pod; returns its exit status."""
     from astara_lab.demo.story import play
     from astara_lab.pod import Pod
@@ -54,7 +65,7 @@ def _play_inside(lab: Lab, as_json: bool, began: float, body: str) -> int:
     if not child:
         Pod(lab).enter()
         try:
-            os._exit(play(lab, as_json, began, body))
+            os._exit(play(lab, as_json, began, variant))
         except KeyboardInterrupt:
             sys.stderr.write("\ninterrupted; `make demo` starts afresh, `make demo-down` cleans up\n")
             os._exit(_INTERRUPTED)

@@ -19,7 +19,7 @@ from astara_lab.waiting import NotInTime, until
 _DEADLINE_S = 30.0
 #: That many answers in a row after the repair say it lasts.
 _STEADY = 20
-_ASK_TIMEOUT_S = 0.03
+_ASK_TIMEOUT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,9 @@ def flushed_ruleset(stage: Stage) -> Proof:
     )
 
 
-def destroyed_namespace(stage: Stage) -> Proof:
-    """Processes, links, rules, routes, the namespace itself: all of the router is gone and made anew."""
+def destroyed_body(stage: Stage) -> Proof:
+    """Processes (a container's, a machine's QEMU), links, rules, routes, the namespace itself: all of the router is
+    gone and made anew."""
     netns = instance_of("router", stage.blue.router_id)
     before = wounds.identity(netns)
 
@@ -113,8 +114,8 @@ def destroyed_namespace(stage: Stage) -> Proof:
     return heal(
         stage.db.netns,
         Wound(
-            "a destroyed namespace comes back",
-            f"everything in {netns[:15]}… destroyed",
+            f"a destroyed {stage.body} comes back",
+            f"everything in {netns[:15]}… destroyed, the namespace too",
             lambda: wounds.destroy_namespace(netns),
             whole,
             lambda: ask_here(OUTSIDE_GATEWAY_V4, timeout_s=_ASK_TIMEOUT_S) is not None,

@@ -52,6 +52,7 @@ class Stage:
     voices: Voices
     outside: Outside
     world: OutsideHost
+    body: str = "namespace"  # of the instances
     blue: Tenant = field(default_factory=lambda: Tenant("blue"))
     green: Tenant = field(default_factory=lambda: Tenant("green"))
     machines: dict[str, Machine] = field(default_factory=dict)

@@ -1,20 +1,30 @@
-"""Three ways to hurt a running instance, each as brutal as an accident: a daemon, the rule set, the namespace."""
+"""Three ways to hurt a running instance, each as brutal as an accident: a daemon, the rule set, the whole body.
+
+A container has its instance's namespace on the node, so what is done there is done inside. A machine is entered by
+the shell that machines of a lab have.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
 from pathlib import Path
 
+from astara_lab import machine_shell
 from astara_lab.namespaces import NETNS_DIRECTORY, within
+
+_PREFIX = "astara-"
+#: Says the process ids of programs called $1: a machine of ours has no procps.
+_CALLED = 'for one in /proc/[0-9]*; do read name <$one/comm && [ "$name" = {name} ] && echo ${{one#/proc/}}; done'
 
 
 def netns_of(instance_id: str) -> str:
-    """Return the name of the network namespace an instance of the namespace provider lives in."""
-    return f"astara-{instance_id}"
+    """Return the name of the network namespace an instance has on its node, whatever its body is."""
+    return f"{_PREFIX}{instance_id}"
 
 
 def identity(netns: str) -> int | None:
@@ -26,16 +36,20 @@ def identity(netns: str) -> int | None:
 
 
 def daemons(netns: str, name: str | None = None) -> tuple[int, ...]:
-    """Return the process ids in a namespace, all or those whose program is called `name`."""
-    wanted = identity(netns)
-    if wanted is None:
-        return ()
-    return tuple(pid for pid in _processes() if _lives_in(pid, wanted) and (name is None or _program(pid) == name))
+    """Return the process ids in a body, all or those whose program is called `name`; a machine's are its own."""
+    machine = _machine(netns)
+    if machine is not None and name is not None:
+        return tuple(int(word) for word in _said(machine, _CALLED.format(name=name)).split())
+    return _on_the_node(netns, name)
 
 
 def kill_daemon(netns: str, name: str) -> tuple[int, ...]:
-    """SIGKILL every process called `name` in the namespace; returns their ids."""
+    """SIGKILL every process called `name` in the body; returns their ids."""
     victims = daemons(netns, name)
+    machine = _machine(netns)
+    if machine is not None and victims:
+        _said(machine, f"kill -9 {' '.join(map(str, victims))}")
+        return victims
     for pid in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -43,17 +57,20 @@ def kill_daemon(netns: str, name: str) -> tuple[int, ...]:
 
 
 def has_ruleset(netns: str) -> bool:
-    return "table inet astara" in _inside(netns, "nft", "list", "tables")
+    return "table inet astara" in inside(netns, "nft", "list", "tables")
 
 
 def flush_ruleset(netns: str) -> None:
-    """Delete every nftables table, chain and rule in the namespace."""
-    _inside(netns, "nft", "flush", "ruleset")
+    """Delete every nftables table, chain and rule in the body."""
+    inside(netns, "nft", "flush", "ruleset")
 
 
 def destroy_namespace(netns: str) -> None:
-    """Kill every process in the namespace, delete its links, take its name away: nothing of it can forward any more."""
-    for pid in daemons(netns):
+    """Kill every process in the namespace, delete its links, take its name away: nothing of it can forward any more.
+
+    A container's processes and a machine's QEMU are among them.
+    """
+    for pid in _on_the_node(netns, None):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     deletions = "".join(f"link delete {link}\n" for link in _links(netns))
@@ -70,9 +87,31 @@ def _links(netns: str) -> tuple[str, ...]:
         return ()
 
 
-def _inside(netns: str, *argv: str) -> str:
+def inside(netns: str, *argv: str) -> str:
+    """Run a command in the instance's namespace, in its body; returns what it wrote."""
+    machine = _machine(netns)
+    if machine is not None:
+        return _said(machine, shlex.join(("ip", "netns", "exec", netns, *argv)))
     done = subprocess.run(["ip", "netns", "exec", netns, *argv], check=False, capture_output=True, text=True)
     return done.stdout
+
+
+def _machine(netns: str) -> Path | None:
+    return machine_shell.of(netns.removeprefix(_PREFIX))
+
+
+def _said(machine: Path, command: str) -> str:
+    try:
+        return machine_shell.say(machine, command)
+    except OSError:
+        return ""  # it has just ended: nothing is there
+
+
+def _on_the_node(netns: str, name: str | None) -> tuple[int, ...]:
+    wanted = identity(netns)
+    if wanted is None:
+        return ()
+    return tuple(pid for pid in _processes() if _lives_in(pid, wanted) and (name is None or _program(pid) == name))
 
 
 def _processes() -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from astara_lab import tasks
+from astara_lab import bodies, tasks
 from astara_lab.control import Control
 from astara_lab.places import (
     ADMIN_SOCKET,
@@ -28,14 +28,20 @@ BIN = Path(sys.prefix) / "bin"
 
 @dataclass(frozen=True)
 class Variant:
-    """What can be chosen about a lab. All but the first two matter to profile neutron only."""
+    """What can be chosen about a lab. Those from `mech` on matter to profile neutron only."""
 
     supervise: bool = True  # start again what dies
-    body: str = "namespace"  # of routers; networks stay in namespaces, where their metadata proxy is
+    body: str = "namespace"  # of routers
+    network_body: str | None = None  # of what serves DHCP, DNS and metadata; None: the same
+    image: Path | None = None  # folder of the appliance's image; without one there are namespaces only
     mech: str = "ovs"  # "ovs": Open vSwitch with Neutron's agent, "ovn": OVN
     l3_agent: bool = False  # Neutron's own L3 and DHCP agents in Astara's place
     privsep_threads: int | None = None  # of the agents' privileged helpers; None: as many as there are CPUs
     api_processes: int = 1  # of Neutron's API
+
+    @property
+    def of_networks(self) -> str:
+        return self.network_body or self.body
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,15 @@ _READY = {"node": tasks.port_open(LOOPBACK, NODE_PORT), "orchestrator": tasks.un
 def astara_tasks(setting: Setting, *, node_after: tuple[str, ...] = ()) -> list[Task]:
     """They need nothing of Neutron to start: each waits for its peers by itself."""
     lab, control = setting.lab, setting.control
+    prepared = bodies.tasks_of(lab, setting.variant)
     python = (sys.executable, "-m")
     metadata = setting.spec("metadata", *python, "astara_lab.metadata", setting.trust.metadata_secret)
     node = setting.spec("node", BIN / "astara-node", "--config-file", lab.etc / "node.conf", whole_group=False)
     orchestrator = setting.spec("orchestrator", BIN / "astara-orchestrator", "--config-file", lab.etc / "astara.conf")
     return [
-        Task("node", tasks.service(lab, control, node, _READY["node"]), node_after),
+        *prepared,
+        Task("node", tasks.service(lab, control, node, _READY["node"]), (*node_after, *(one.name for one in prepared))),
+        *bodies.template(lab, setting.variant),
         Task("orchestrator", tasks.service(lab, control, orchestrator, _READY["orchestrator"])),
         Task("metadata", tasks.service(lab, control, metadata, tasks.port_open(LOOPBACK, METADATA_PORT))),
     ]

@@ -38,6 +38,10 @@ def _write_files(setting: Setting) -> None:
     (lab.lib / "neutron/lock").mkdir(parents=True, exist_ok=True)
     ini.write(lab.etc / "neutron.conf", configuration.neutron(lab, trust, choice))
     ini.write(lab.etc / "ml2.ini", configuration.ml2(choice))
-    ini.write(lab.etc / "astara.conf", configuration.orchestrator(lab, trust, feeds="http", body=setting.variant.body))
-    ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=False))
+    variant = setting.variant
+    orchestrator = configuration.orchestrator(
+        lab, trust, feeds="http", body=variant.body, network_body=variant.of_networks
+    )
+    ini.write(lab.etc / "astara.conf", orchestrator)
+    ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=False, image=variant.image))
     (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS))

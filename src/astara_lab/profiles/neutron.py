@@ -105,11 +105,16 @@ def _write_files(setting: Setting, choice: NeutronChoice, orchestrator: ini.Sect
     ini.write(lab.etc / "l3_agent.ini", _agent({"agent_mode": "legacy"}, "port_forwarding,conntrack_helper,ndp_proxy"))
     ini.write(lab.etc / "dhcp_agent.ini", _agent({"enable_isolated_metadata": True}))
     feed = configuration.orchestrator(
-        lab, trust, feeds="rabbit", body=setting.variant.body, transport_url=choice.transport_url
+        lab,
+        trust,
+        feeds="rabbit",
+        body=setting.variant.body,
+        network_body=setting.variant.of_networks,
+        transport_url=choice.transport_url,
     )
     ini.write(lab.etc / "astara.conf", orchestrator or feed)
     (lab.etc / "astara.conf").chmod(0o600)
-    ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=True))
+    ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=True, image=setting.variant.image))
     (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS, setting.variant.api_processes))
 
 

@@ -1,0 +1,138 @@
+"""What instances of a lab may be made of besides namespaces: containers and machines of the appliance's image.
+
+podman's images, containers and mounts are the lab's own, below its directory and its pod's /run: another lab, or the
+machine's own podman, sees nothing of them.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from astara_lab import ini, tasks
+from astara_lab.ini import Sections
+from astara_lab.places import Lab
+from astara_lab.tasks import BringUpError, Task
+from astara_lab.waiting import NotInTime, until
+
+if TYPE_CHECKING:
+    from astara_lab.profiles.astara import Variant
+
+#: The node agent's default image of a container.
+_NAME = "localhost/astara-appliance"
+_TEMPLATE_S = 180.0
+#: No control groups: they belong to the machine outside. Locks in files: the others are shared with it.
+_CONTAINERS_CONF = """[containers]
+cgroups = "disabled"
+default_ulimits = ["nofile=10000:10000", "nproc=30000:30000"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+lock_type = "file"
+runtime = "crun"
+[network]
+network_backend = "netavark"
+"""
+#: How much longer than for namespaces everything may take: machines without KVM share two processors with all the rest.
+_PATIENCE = {"namespace": 1, "container": 2, "microvm": 6}
+_MANIFEST, _ROOT = "manifest.json", "root.tar"
+
+
+def node_sections(lab: Lab, image: Path | None) -> Sections:
+    """What node.conf says of bodies. The shell on a machine's console is how a lab hurts what is inside."""
+    sections: dict[str, dict[str, ini.Value]] = {
+        "container": {"image": _NAME, "storage": _storage(lab), "containers_conf": _configuration(lab)},
+        "microvm": {"images_dir": image or lab.lib / "no-image", "shell": True},
+    }
+    return sections
+
+
+def body_of(lab: Lab) -> str:
+    """What routers of a lab run in, as its orchestrator was told."""
+    conf = configparser.ConfigParser(strict=False, interpolation=None)
+    conf.read(lab.etc / "astara.conf")
+    return conf.get("services", "default_provider", fallback="namespace")
+
+
+def patience(body: str) -> str:
+    """What the variable `waiting.PATIENCE` shall be."""
+    return str(_PATIENCE.get(body, 1))
+
+
+def tasks_of(lab: Lab, variant: Variant) -> list[Task]:
+    """What must be there before the node agent starts. Raises BringUpError when a body is asked for and cannot be."""
+    _write_configuration(lab)
+    if variant.image is None:
+        asked = {variant.body, variant.of_networks} - {"namespace"}
+        if asked:
+            raise BringUpError(f"body {', '.join(sorted(asked))} needs an image: name its folder with --image")
+        return []
+    manifest = variant.image / _MANIFEST
+    if not manifest.is_file():
+        raise BringUpError(f"no appliance image in {variant.image}: `make image` builds one")
+    program = {"container": "podman", "microvm": "qemu-system-x86_64"}
+    for body in {variant.body, variant.of_networks} & program.keys():
+        if shutil.which(program[body]) is None:
+            raise BringUpError(f"{program[body]} is not installed: `make install-bodies`")
+    if shutil.which("podman") is None:
+        return []
+    return [Task("container-image", lambda: _import(lab, manifest))]
+
+
+def template(lab: Lab, variant: Variant) -> list[Task]:
+    """Machines wake from a template once it is there; a lab of machines is up when it is."""
+    if "microvm" not in {variant.body, variant.of_networks}:
+        return []
+
+    def wait() -> None:
+        folder = lab.lib / "node/templates"
+        try:
+            until("the machines' template", lambda: _pictures(folder), _TEMPLATE_S)
+        except NotInTime as late:
+            raise BringUpError(f"{late}\n{tasks.tail(lab, 'node')}") from late
+
+    return [Task("template", wait, ("node",))]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*/picture") if not path.parent.name.endswith(".making")]
+
+
+def _storage(lab: Lab) -> Path:
+    return lab.lib / "containers"
+
+
+def _configuration(lab: Lab) -> Path:
+    return lab.etc / "containers.conf"
+
+
+def _write_configuration(lab: Lab) -> None:
+    _configuration(lab).write_text(_CONTAINERS_CONF)
+
+
+def _import(lab: Lab, manifest: Path) -> None:
+    """Make the image known to the lab's podman, unless this very one is. Raises BringUpError."""
+    storage, digest = _storage(lab), str(json.loads(manifest.read_text())["digest"])
+    if not Path("/run/libpod").exists():
+        shutil.rmtree(storage / "run", ignore_errors=True)  # what an earlier pod had mounted
+    marker = storage / "imported"
+    if marker.exists() and marker.read_text() == digest:
+        return
+    storage.mkdir(parents=True, exist_ok=True)
+    places = ["--root", str(storage / "root"), "--runroot", str(storage / "run")]
+    words = ["import", "--quiet", "--change", "LABEL=astara.appliance=1", str(manifest.parent / _ROOT), _NAME]
+    done = subprocess.run(
+        ["podman", "--log-level=error", *places, *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ) | {"CONTAINERS_CONF": str(_configuration(lab)), "TMPDIR": str(storage)},
+    )
+    if done.returncode != 0:
+        raise BringUpError(f"podman cannot import {manifest.parent / _ROOT}: {done.stderr.strip()}")
+    marker.write_text(digest)
