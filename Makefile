@@ -66,7 +66,7 @@ kernel: need-root install ## real nftables, routes and daemons, in a network nam
 bodies: need-root install install-bodies ## every promise of a router in a container, what fails there, a hundred lives and deaths
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) -m "slow or not slow" -k container tests/kernel
 
-machines: need-root install image ## real machines of the appliance's image, by QEMU
+machines: need-root install install-bodies $(IMAGE) ## real machines of the appliance's image, by QEMU
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/machines
 
 e2e: need-root install $(WITH_BODY) ## real Neutron, real instances, real packets, in a lab that is taken down afterwards: BODY=
