@@ -14,6 +14,8 @@ _NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _RB_AUTOBOOT = 0x01234567
 #: random(4)
 _RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
+#: What devtmpfs leaves to user space (Documentation/admin-guide/devices.rst): daemons read their input by these names.
+_STANDARD = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 _DIRECTORIES = ("/run/netns", "/run/lock", "/run/astara")
 
 
@@ -24,6 +26,10 @@ def mount_all() -> None:
     _mount("tmpfs", Path("/tmp"), "mode=1777,size=25%")  # noqa: S108  # nobody but us lives here
     for name in _DIRECTORIES:
         Path(name).mkdir(mode=0o755, exist_ok=True)
+    for name, end in _STANDARD.items():
+        link = Path("/dev") / name
+        if not link.is_symlink():
+            link.symlink_to(f"/proc/self/fd{end}")
 
 
 def set_clock(wall: float) -> None:
