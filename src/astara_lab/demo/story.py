@@ -31,7 +31,7 @@ from astara_lab.up import bring_up
 from astara_lab.waiting import NotInTime
 
 #: By what the instances are. Machines without KVM boot once, for the template, before the first packet.
-FIRST_PACKET_BUDGET_S = {"namespace": 15.0, "container": 30.0, "microvm": 60.0}
+FIRST_PACKET_BUDGET_S = {"namespace": 15.0, "container": 30.0, "microvm": 90.0}
 MEMORY_BUDGET_BYTES = {"namespace": 1 << 30, "container": 1 << 30, "microvm": 3 << 29}
 _MEBIBYTE = 1 << 20
 _PIPE_COLUMNS = 160
