@@ -95,8 +95,7 @@ class Orchestrator:
             options=options,
             random_value=lambda: 0.5,
         )
-        self.engine.holds.load()
-        self.engine.bodies.load()
+        self.engine.load()
 
     def event(self, identifier: str = "r1", kind: str = "router", name: str = "router.update.end") -> None:
         self.engine.notify(Event(name, {kind: (identifier,)}))

@@ -4,6 +4,7 @@
     GET  /v1/resources                         [ResourceLine]
     GET  /v1/resources/{driver}/{id}           ResourceDetail
     GET  /v1/resources/{driver}/{id}/history   [HistoryLine]
+    GET  /v1/audit                             [AuditLine]; ?resource= &who= &outcome= &since= &limit=, as AuditQuery
     POST /v1/resources/{driver}/{id}/rebuild   -> 204
     POST /v1/resources/{driver}/{id}/hold      HoldRequest -> 204
     POST /v1/resources/{driver}/{id}/release   -> 204

@@ -30,6 +30,7 @@ _COMMANDS = {
     "pool": "astara.admin.commands.pool:pool",
     "doctor": "astara.admin.commands.doctor:doctor",
     "brake": "astara.admin.commands.brake:brake",
+    "audit": "astara.admin.commands.audit:audit",
     "ca": "astara.admin.commands.ca:ca",
     "completion": "astara.admin.commands.completion:completion",
     "version": "astara.admin.commands.completion:version",

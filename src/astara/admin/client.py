@@ -7,13 +7,17 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
+
+from msgspec import structs
 
 from astara.admin.api import ROOT, HoldRequest, MoveRequest, ResyncReply, ResyncRequest
 from astara.contract.agent import Problem
 from astara.contract.codec import ContractError, Wire, decode, encode
 from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
 from astara.model.operator import (
+    AuditLine,
+    AuditQuery,
     CheckLine,
     HistoryLine,
     InstanceLine,
@@ -54,6 +58,10 @@ class OperatorClient:
 
     def history(self, key: ResourceKey) -> Sequence[HistoryLine]:
         return self._get(_of(key, "/history"), tuple[HistoryLine, ...])
+
+    def audit(self, query: AuditQuery) -> Sequence[AuditLine]:
+        asked = {name: value for name, value in structs.asdict(query).items() if value is not None}
+        return self._get(f"/audit?{urlencode(asked)}", tuple[AuditLine, ...])
 
     def instances(self) -> Sequence[InstanceLine]:
         return self._get("/instances", tuple[InstanceLine, ...])

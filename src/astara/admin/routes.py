@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from astara.admin.api import ROOT, HoldRequest, MoveRequest, ResyncReply, ResyncRequest
 from astara.contract.agent import Problem
-from astara.contract.codec import ContractError, decode, encode
+from astara.contract.codec import ContractError, convert, decode, encode
 from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
-from astara.model.operator import Operator
+from astara.model.operator import AuditQuery, Operator
 from astara.model.resource import ResourceKey
 
 _log = structlog.get_logger(__name__)
@@ -32,6 +32,7 @@ class _Call:
     operator: Operator
     arguments: dict[str, str]
     body: bytes
+    query: Mapping[str, str]
 
     @property
     def key(self) -> ResourceKey:
@@ -40,6 +41,8 @@ class _Call:
 
 _Handler = Callable[[_Call], Reply]
 _DONE = Reply(204)
+#: So many lines of the audit are given at once.
+MOST_LINES = 10_000
 
 
 def _json(value: object) -> Reply:
@@ -83,6 +86,20 @@ def _resync(call: _Call) -> Reply:
     return _json(ResyncReply(queued=call.operator.resync(key)))
 
 
+def _audit(call: _Call) -> Reply:
+    asked: dict[str, object] = dict(call.query)
+    for name, kind in (("since", float), ("limit", int)):
+        if name in asked:
+            try:
+                asked[name] = kind(call.query[name])
+            except ValueError:
+                raise ContractError(f"$.{name}", "is not a number", "write a number") from None
+    query = convert(asked, AuditQuery)
+    if not 1 <= query.limit <= MOST_LINES:
+        raise ContractError("$.limit", "is out of range", f"write 1 to {MOST_LINES}")
+    return _json(list(call.operator.audit(query)))
+
+
 def _console_log(call: _Call) -> Reply:
     text = call.operator.console_log(call.arguments["id"])
     return Reply(200, text.encode("utf-8", "replace"), "text/plain; charset=utf-8")
@@ -101,6 +118,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("POST", _RESOURCE + r"/release", _release),
         ("POST", _RESOURCE + r"/move", _move),
         ("POST", r"/resync", _resync),
+        ("GET", r"/audit", _audit),
         ("GET", r"/instances", lambda call: _json(list(call.operator.instances()))),
         ("GET", r"/instances/(?P<id>[^/]+)/console-log", _console_log),
         ("GET", r"/drivers", lambda call: _json(list(call.operator.drivers()))),
@@ -112,8 +130,11 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
 )
 
 
-def answer(operator: Operator, method: str, path: str, body: bytes) -> Reply:
-    """Answer one request. Never raises: everything that goes wrong becomes a Problem without a traceback."""
+def answer(operator: Operator, method: str, path: str, body: bytes, query: Mapping[str, str] | None = None) -> Reply:
+    """Answer one request; `query` are its parameters.
+
+    Never raises: everything that goes wrong becomes a Problem without a traceback.
+    """
     matches = [(wanted, handler, found) for wanted, form, handler in _ROUTES if (found := form.fullmatch(path))]
     if not matches:
         return _problem(404, "not-found", f"there is no {path}", "see `astara --help` for what can be asked")
@@ -123,7 +144,7 @@ def answer(operator: Operator, method: str, path: str, body: bytes) -> Reply:
         return _problem(405, "bad-request", f"{path} does not take {method}", f"use {allowed}")
     handler, found = chosen
     try:
-        return handler(_Call(operator, found.groupdict(), body))
+        return handler(_Call(operator, found.groupdict(), body, query or {}))
     except ContractError as error:
         return _problem(400, "bad-request", error.reason, error.remedy, error.field)
     except AstaraError as error:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import structlog
 from cheroot import wsgi
 
-from astara.admin.routes import answer
+from astara.admin import peer
+from astara.admin.routes import Reply, answer
+from astara.admin.witness import Act, Witness, witnessed
 from astara.model.errors import BadConfiguration
 from astara.model.operator import Operator
 
@@ -24,6 +27,7 @@ _MAX_BODY_BYTES = 64 * 1024
 #: The kernel's sun_path, with its closing zero.
 _MAX_PATH_BYTES = 107
 _THREADS = 4
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class _PrivateServer(wsgi.Server):
@@ -42,14 +46,15 @@ class _PrivateServer(wsgi.Server):
 
 
 class AdminServer:
-    """Serves one `Operator` until `stop`.
+    """Serves one `Operator` until `stop`; `witness` is told who changed what, and whether it was let be.
 
     Raises:
         BadConfiguration: at `claim` and `start`, when somebody already listens there or the path cannot be bound.
     """
 
-    def __init__(self, operator: Operator, socket_path: Path) -> None:
+    def __init__(self, operator: Operator, socket_path: Path, witness: Witness = lambda key, line: None) -> None:
         self._operator = operator
+        self._witness = witness
         self._path = socket_path
         self._server: _PrivateServer | None = None
         self._thread: threading.Thread | None = None
@@ -62,6 +67,7 @@ class AdminServer:
         """Bind and serve in a thread of our own; returns once requests are accepted."""
         self._make_room()
         server = _PrivateServer(str(self._path), self._wsgi, numthreads=_THREADS, server_name="astara", timeout=30)
+        server.peercreds_enabled = True
         server.max_request_body_size = _MAX_BODY_BYTES
         try:
             server.prepare()
@@ -108,13 +114,21 @@ class AdminServer:
     def _wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length) if length else b""
-        path = unquote(environ["PATH_INFO"])
-        reply = answer(self._operator, environ["REQUEST_METHOD"], path, body)
+        reply = self._answer(environ, body)
         headers = [("Content-Length", str(len(reply.body)))]
         if reply.body:
             headers.append(("Content-Type", reply.content_type))
         start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
         return [reply.body]
+
+    def _answer(self, environ: Mapping[str, Any], body: bytes) -> Reply:
+        method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
+        at, began = time.time(), time.monotonic()
+        reply = answer(self._operator, method, path, body, dict(parse_qsl(environ.get("QUERY_STRING", ""))))
+        if method not in _READING:
+            who = peer.who(int(environ["X_REMOTE_PID"]), int(environ["X_REMOTE_UID"]))
+            self._witness(*witnessed(Act(who, method, path, body, at, time.monotonic() - began), reply))
+        return reply
 
 
 def _somebody_listens(path: Path) -> bool:

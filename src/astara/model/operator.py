@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from msgspec import structs
+
 from astara.contract.agent import Deviation
 from astara.contract.codec import Wire
 from astara.model.resource import ResourceKey
@@ -62,9 +64,40 @@ class HistoryLine(Wire, frozen=True):
     reason: str  # what made us look: "port.update.end", "resync", "operator"
     phase: str
     steps: tuple[str, ...]
-    outcome: str  # "settled", "progress", "retry", "terminal", "held", "refused"
+    outcome: (
+        str  # "settled", "progress", "retry", "terminal", "held", "refused"; of an operator's act also "done", "failed"
+    )
     detail: str = ""
     duration_ms: float = 0.0
+    who: str = ""  # "orchestrator NAME", or the person: "uid 0 (root)"
+    generation: str | None = None  # which every step carried
+    undone: tuple[str, ...] = ()  # steps that were planned and did not get through
+
+
+#: How `who` begins when it was no person.
+ORCHESTRATOR = "orchestrator"
+
+
+class AuditLine(HistoryLine, frozen=True):
+    """A line of any resource's history, or of what concerned none: `resource` is "" then."""
+
+    resource: str = ""
+
+    def alone(self) -> HistoryLine:
+        """Return it without the resource."""
+        fields = structs.asdict(self)
+        del fields["resource"]
+        return HistoryLine(**fields)
+
+
+class AuditQuery(Wire, frozen=True):
+    """Which lines; all conditions together. `who` is a part of the name, `since` in seconds since the epoch."""
+
+    resource: str | None = None  # "driver/id"
+    who: str | None = None
+    outcome: str | None = None
+    since: float | None = None
+    limit: int = 100  # the newest ones
 
 
 class FeedLine(Wire, frozen=True):
@@ -149,6 +182,10 @@ class Operator(Protocol):
     def resource(self, key: ResourceKey) -> ResourceDetail: ...
 
     def history(self, key: ResourceKey) -> Sequence[HistoryLine]: ...
+
+    def audit(self, query: AuditQuery) -> Sequence[AuditLine]:
+        """Return what was done and by whom, oldest first; raises Retry when it cannot be read."""
+        ...
 
     def instances(self) -> Sequence[InstanceLine]: ...
 

@@ -1,29 +1,23 @@
-"""Bodies operators chose for single resources; durable in the records, answered from memory."""
+"""Bodies operators chose for single resources, here or at another orchestrator."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from astara.model.errors import Terminal
 from astara.model.resource import DesiredState, ResourceKey
 from astara.planning.bodies import Offers, housed, objection
 from astara.reconcile.boundaries import Records
+from astara.reconcile.said import Said
 
 
 class Bodies:
-    """Thread-safe. `load` reads the durable choices once, at start; `offers` is asked at every look."""
+    """Thread-safe. `reread` reads the durable choices, like `Holds`; `offers` is asked at every look."""
 
     def __init__(self, records: Records, offers: Callable[[], Offers]) -> None:
         self._records = records
         self._offers = offers
-        self._lock = threading.Lock()
-        self._chosen: dict[ResourceKey, str] = {}
-
-    def load(self) -> None:
-        chosen = self._records.bodies()
-        with self._lock:
-            self._chosen.update(chosen)
+        self._said = Said()
 
     def choose(self, key: ResourceKey, body: str | None) -> None:
         """Run the resource in `body` from now on, None: in the one its driver wishes.
@@ -35,20 +29,25 @@ class Bodies:
         if body is not None and (why := objection(body, None, self._offers())) is not None:
             reason, _, remedy = why.partition(": ")
             raise Terminal(reason, remedy)
-        with self._lock:
-            if body is None:
-                self._chosen.pop(key, None)
-            else:
-                self._chosen[key] = body
-        if body is None:
-            self._records.forget_body(key)
-        else:
-            self._records.choose_body(key, body)
+        self._said.say(key, body, lambda: self._write(key, body))
+
+    def reread(self) -> frozenset[ResourceKey] | None:
+        """Return whose body changed, None: read again. Raises BadConfiguration when they cannot be read."""
+        return self._said.read(self._records.bodies)
+
+    def write_again(self) -> None:
+        """Write what could not be written; raises Retry."""
+        self._said.write_again(self._write)
 
     def chosen(self, key: ResourceKey) -> str | None:
-        with self._lock:
-            return self._chosen.get(key)
+        return self._said.word(key)
 
     def housed(self, key: ResourceKey, desired: DesiredState) -> DesiredState:
         """Return the wish with the body it shall have; see planning.bodies."""
         return housed(desired, self.chosen(key), self._offers())
+
+    def _write(self, key: ResourceKey, body: str | None) -> None:
+        if body is None:
+            self._records.forget_body(key)
+        else:
+            self._records.choose_body(key, body)

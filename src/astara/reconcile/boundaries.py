@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from astara.model.operator import HistoryLine
+from astara.model.operator import AuditLine, AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
 
 
@@ -40,12 +40,20 @@ class Records(Protocol):
         """Remove a choice; absence is success. Raises Retry like `hold`."""
         ...
 
-    def append(self, key: ResourceKey, line: HistoryLine) -> None:
-        """Remember what happened; never raises, never waits, may drop the oldest."""
+    def revision(self) -> int:
+        """Return a number that changes whenever a hold or a body does, whoever said it; cheap. Raises Retry."""
+        ...
+
+    def append(self, key: ResourceKey | None, line: HistoryLine) -> None:
+        """Remember what happened, None: to no single resource; never raises, never waits, may drop the oldest."""
         ...
 
     def history(self, key: ResourceKey) -> Sequence[HistoryLine]:
         """Return the newest lines of one resource, oldest first; empty when they cannot be read."""
+        ...
+
+    def audit(self, query: AuditQuery) -> Sequence[AuditLine]:
+        """Return the newest lines asked for, oldest first; raises Retry when they cannot be read."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -11,7 +11,7 @@ from msgspec import structs
 
 from astara.model.boundaries import Clock, Driver, Event, InstanceProvider, NeutronApi
 from astara.model.errors import Gone
-from astara.model.operator import HistoryLine, ResourceLine
+from astara.model.operator import ORCHESTRATOR, AuditLine, AuditQuery, HistoryLine, ResourceLine
 from astara.model.resource import DesiredState, ObservedInstance, ResourceKey
 from astara.planning.bodies import Offers
 from astara.planning.brake import Brake
@@ -27,6 +27,7 @@ from astara.reconcile.ledger import Ledger
 from astara.reconcile.observer import Observer
 from astara.reconcile.options import EngineOptions
 from astara.reconcile.reconciler import Planner, Reconciler
+from astara.reconcile.rereading import Rereading
 from astara.reconcile.resync import Looks
 from astara.reconcile.schedule import Schedule
 from astara.reconcile.statuses import StatusWriter
@@ -53,7 +54,7 @@ class Engine:
 
     The constructor does no I/O. `drivers` and `providers` are keyed by name. `term` comes from
     `Records.next_term()`; it fences off whoever had a smaller one. `offers` says which bodies can be had now; by
-    default those of all `providers`, everywhere.
+    default those of all `providers`, everywhere. `who` stands in history beside what this engine does.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Engine:
         options: EngineOptions | None = None,
         metrics: Metrics | None = None,
         offers: Callable[[], Offers] | None = None,
+        who: str = ORCHESTRATOR,
         random_value: Callable[[], float] = random.random,
     ) -> None:
         self.options = options or EngineOptions()
@@ -83,6 +85,7 @@ class Engine:
         self.holds = Holds(records)
         everything = frozenset(providers)
         self.bodies = Bodies(records, offers or (lambda: Offers(installed=everything, enabled=everything)))
+        self._rereading = Rereading(records, self.holds, self.bodies, self.metrics, self._said_elsewhere)
         self._brake = BrakeKeeper(self.ledger, clock, policy.brake)
         planner = Planner(self.ledger, self._brake, clock, policy, providers)
         observer = Observer(neutron, drivers, providers, self.bodies, clock, self.options, self.metrics)
@@ -113,6 +116,7 @@ class Engine:
             self.metrics,
             doubt=self.schedule.doubt,
             term=term,
+            who=who,
             deadline_s=self.options.reconcile_deadline_s,
             random_value=random_value,
         )
@@ -122,16 +126,25 @@ class Engine:
 
     def start(self) -> None:
         """Start the workers and the resync thread; the first full look follows at once."""
-        self.holds.load()
-        self.bodies.load()
+        self.load()
+        self._rereading.start()
         self.workers.start()
         self.schedule.start()
 
     def stop(self, drain_s: float = 10.0) -> bool:
         """Take no new work, let running reconciles end; True when all ended within `drain_s`."""
         give_up_at = self._clock.now() + drain_s
+        self._rereading.stop(0.0)
         quiet = self.schedule.stop(drain_s)
         return self.workers.stop(max(0.0, give_up_at - self._clock.now())) and quiet
+
+    def load(self) -> None:
+        """Read what operators said; raises BadConfiguration when that cannot be known."""
+        self._rereading.load()
+
+    def reread(self) -> None:
+        """Hear at once of what operators said to another orchestrator; a thread does it every second."""
+        self._rereading.look()
 
     # EventSink, and the providers' own change feeds
 
@@ -204,6 +217,16 @@ class Engine:
         """What was done about this resource, oldest first; from the records, or from memory when they fail."""
         return tuple(self._records.history(key)) or self.ledger.history(key)
 
+    def audit(self, query: AuditQuery) -> Sequence[AuditLine]:
+        """What was done by whom, oldest first; raises Retry when the records cannot be read."""
+        return self._records.audit(query)
+
+    def witness(self, key: ResourceKey | None, line: HistoryLine) -> None:
+        """Remember what somebody else did: an operator, the pool, the process itself."""
+        if key is not None:
+            self.ledger.append(key, line)
+        self._records.append(key, line)
+
     def hold(self, key: ResourceKey, reason: str) -> None:
         """Take our hands off a resource; durable, or raises Retry (and holds until a restart)."""
         self._must_have_driver(key)
@@ -247,6 +270,11 @@ class Engine:
         self._brake.release()
         for key in self.ledger.silent()[0]:
             self._look_eagerly(key, Lane.BACKGROUND)
+
+    def _said_elsewhere(self, keys: frozenset[ResourceKey]) -> None:
+        for key in keys:
+            if key.driver in self._drivers:
+                self._look_eagerly(key, Lane.FRESH)
 
     def _events_arrive(self) -> bool:
         return self._clock.now() - self._heard_at < FEED_TRUSTED_S

@@ -1,41 +1,42 @@
-"""Resources an operator has taken into his own hands; durable in the records, answered from memory."""
+"""Resources an operator has taken into his own hands, here or at another orchestrator."""
 
 from __future__ import annotations
 
-import threading
-
 from astara.model.resource import ResourceKey
 from astara.reconcile.boundaries import Records
+from astara.reconcile.said import Said
 
 
 class Holds:
-    """Thread-safe. `load` reads the durable ones once, at start."""
+    """Thread-safe. `reread` reads the durable ones, at start and when somebody said something elsewhere."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._lock = threading.Lock()
-        self._reasons: dict[ResourceKey, str] = {}
-
-    def load(self) -> None:
-        reasons = self._records.holds()
-        with self._lock:
-            self._reasons.update(reasons)
+        self._said = Said()
 
     def hold(self, key: ResourceKey, reason: str) -> None:
         """Hold at once, and durably; raises Retry when it will not survive a restart."""
-        with self._lock:
-            self._reasons[key] = reason
-        self._records.hold(key, reason)
+        self._said.say(key, reason, lambda: self._records.hold(key, reason))
 
     def release(self, key: ResourceKey) -> None:
-        with self._lock:
-            self._reasons.pop(key, None)
-        self._records.release(key)
+        self._said.say(key, None, lambda: self._records.release(key))
+
+    def reread(self) -> frozenset[ResourceKey] | None:
+        """Return which changed, None: read again. Raises BadConfiguration when they cannot be read."""
+        return self._said.read(self._records.holds)
+
+    def write_again(self) -> None:
+        """Write what could not be written; raises Retry."""
+        self._said.write_again(self._write)
 
     def reason(self, key: ResourceKey) -> str | None:
-        with self._lock:
-            return self._reasons.get(key)
+        return self._said.word(key)
 
     def all(self) -> dict[ResourceKey, str]:
-        with self._lock:
-            return dict(self._reasons)
+        return self._said.all()
+
+    def _write(self, key: ResourceKey, reason: str | None) -> None:
+        if reason is None:
+            self._records.release(key)
+        else:
+            self._records.hold(key, reason)

@@ -78,6 +78,7 @@ class Reconciler:
         *,
         doubt: Callable[[], None],
         term: int,
+        who: str,
         deadline_s: float,
         random_value: Callable[[], float],
     ) -> None:
@@ -91,6 +92,7 @@ class Reconciler:
         self._metrics = metrics
         self._doubt = doubt
         self._term = term
+        self._who = who
         self._deadline_s = deadline_s
         self._random_value = random_value
 
@@ -108,9 +110,8 @@ class Reconciler:
             return self._could_not_look(work, error, began)
         if self._holds.reason(work.key) is not None:
             return self._held(work, seen, began)
-        result = self._executor.run(
-            work.key, seen.plan.steps, Generation(self._term, seen.desired.revision), began + self._deadline_s
-        )
+        deadline = began + self._deadline_s
+        result = self._executor.run(work.key, seen.plan.steps, self._generation(seen), deadline)
         return self._conclude(work, seen, result, began)
 
     def _conclude(self, work: Work, seen: Seen, result: Result, began: float) -> float | None:
@@ -125,7 +126,7 @@ class Reconciler:
         answered = any(isinstance(instance.state, StateView) for instance in seen.observed.instances)
         self._ledger.looked(work.key, Look(seen.desired, phase, because, attempts, settled, answered))
         word = _word(result, settled)
-        self._tell(work, plan, phase.value, word, because, result.done, began)
+        self._tell(work, seen, phase.value, word, because, result.done, began)
         return self._come_again_s(plan, result, attempts, now)
 
     def _attempts_after(self, seen: Seen, result: Result, now: float) -> Attempts:
@@ -173,12 +174,16 @@ class Reconciler:
         because = f"held: {self._holds.reason(work.key)}"
         look = Look(seen.desired, seen.plan.phase, because, seen.attempts, settled=False, answered=False)
         self._ledger.looked(work.key, look)
-        self._tell(work, seen.plan, seen.plan.phase.value, "held", because, (), began)
+        self._tell(work, seen, seen.plan.phase.value, "held", because, (), began)
         return None
 
+    def _generation(self, seen: Seen) -> Generation:
+        return Generation(self._term, seen.desired.revision)
+
     def _tell(
-        self, work: Work, plan: Plan, phase: str, outcome: str, because: str, done: tuple[Step, ...], began: float
+        self, work: Work, seen: Seen, phase: str, outcome: str, because: str, done: tuple[Step, ...], began: float
     ) -> None:
+        plan = seen.plan
         duration_s = self._clock.now() - began
         duration_ms = round(1000 * duration_s, 1)
         _log.info(
@@ -202,6 +207,9 @@ class Reconciler:
             outcome=outcome,
             detail=because or plan.because,
             duration_ms=duration_ms,
+            who=self._who,
+            generation=str(self._generation(seen)) if done else None,
+            undone=tuple(words(step) for step in plan.steps if step not in done),
         )
         self._ledger.append(work.key, line)
         self._records.append(work.key, line)

@@ -6,37 +6,61 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from astara.contract.codec import ContractError, decode, encode
-from astara.model.errors import BadConfiguration
-from astara.model.operator import HistoryLine
+from astara.model.errors import BadConfiguration, Retry
+from astara.model.operator import AuditLine, AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
-from astara.records.database import Database
+from astara.records import lines
+from astara.records.database import Database, words
+from astara.records.lines import Keep, Row
 from astara.records.outage import Outage
-from astara.records.schema import HISTORY
 
 _QUEUE_LIMIT = 2000
 _RETRY_S = 5.0
 #: How long lines wait for company: a burst of reconciles becomes one transaction.
 _GATHER_S = 0.2
+#: So often what is too old goes, also while nothing happens, in seconds.
+_PRUNE_S = 600.0
+_AWAY = (SQLAlchemyError, OSError, BadConfiguration)
 
 
 class History:
-    """The newest `limit` lines of all resources together. `prepare` makes what is missing of the database."""
+    """`prepare` makes what is missing of the database; `wall` gives seconds since the epoch."""
 
-    def __init__(self, database: Database, outage: Outage, prepare: Callable[[], None], limit: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outage: Outage,
+        prepare: Callable[[], None],
+        wall: Callable[[], float],
+        keep: Keep,
+    ) -> None:
         self._database = database
         self._outage = outage
         self._prepare = prepare
-        self._limit = limit
+        self._wall = wall
+        self._keep = keep
         self._changed = threading.Condition()
-        self._queue: deque[tuple[str, bytes]] = deque(maxlen=_QUEUE_LIMIT)
-        self._writing: tuple[tuple[str, bytes], ...] = ()
+        self._queue: deque[Row] = deque(maxlen=_QUEUE_LIMIT)
+        self._writing: tuple[Row, ...] = ()
+        self._batches = 0
         self._dropped = 0
+        self._unpruned = keep.lines  # by others, or before us
+        self._pruned_at = 0.0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many lines are not written yet."""
+        with self._changed:
+            return len(self._queue) + len(self._writing)
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were lost in the present outage."""
+        return self._dropped
 
     def start(self) -> None:
         """Begin to write."""
@@ -50,65 +74,104 @@ class History:
         if self._thread.is_alive():
             self._thread.join(wait_s)
 
-    def append(self, key: ResourceKey, line: HistoryLine) -> None:
+    def append(self, key: ResourceKey | None, line: HistoryLine) -> None:
         """Queue a line; when writing fails for long, the oldest queued ones are dropped."""
+        row = lines.row(key, line)
         with self._changed:
             self._dropped += len(self._queue) == _QUEUE_LIMIT
-            self._queue.append((str(key), encode(line)))
+            self._queue.append(row)
             self._changed.notify_all()
 
-    def of(self, key: ResourceKey, limit: int) -> Sequence[HistoryLine]:
-        """Return the newest lines, oldest first, queued ones included."""
-        name = str(key)
-        with self._changed:
-            queued = [line for of, line in (*self._writing, *self._queue) if of == name]
+    def asked(self, query: AuditQuery) -> Sequence[AuditLine]:
+        """Return the newest lines asked for, oldest first, queued ones included; raises Retry."""
         try:
-            with self._database.engine.connect() as connection:
-                newest = sa.select(HISTORY.c.line).where(HISTORY.c.key == name).order_by(HISTORY.c.id.desc())
-                stored = list(connection.execute(newest.limit(limit)).scalars())[::-1]
+            return self._asked(query)
         except SQLAlchemyError as error:
             self._outage.note("history", error)
-            stored = []
-        return [line for line in map(_decoded, (*stored, *queued)) if line is not None][-limit:]
+            raise Retry(f"{self._database.name} cannot be read: {words(error)}", self._outage.remedy) from None
+
+    def of(self, key: ResourceKey, limit: int) -> Sequence[HistoryLine]:
+        """Return a resource's newest lines; what is queued, when the others cannot be read."""
+        query = AuditQuery(resource=str(key), limit=limit)
+        try:
+            found = self.asked(query)
+        except Retry:
+            found = self._queued(query)[0]
+        return [line.alone() for line in found]
+
+    def _asked(self, query: AuditQuery) -> Sequence[AuditLine]:
+        while True:
+            queued, batches = self._queued(query)
+            stored = lines.asked(self._database, query)
+            with self._changed:
+                if batches == self._batches:  # else what was queued may be among what is stored
+                    return [*stored, *queued][-query.limit :]
+
+    def _queued(self, query: AuditQuery) -> tuple[list[AuditLine], int]:
+        with self._changed:
+            rows, batches = [row for row in (*self._writing, *self._queue) if row.fits(query)], self._batches
+        return [line for line in (row.read() for row in rows) if line is not None], batches
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing, _RETRY_S)
+                self._changed.wait_for(lambda: self._queue or self._closing, _PRUNE_S)
                 if self._closing and not self._queue:
                     return
                 self._changed.wait_for(lambda: self._closing or len(self._queue) >= _QUEUE_LIMIT // 2, _GATHER_S)
                 self._writing = tuple(self._queue)
                 self._queue.clear()
-            if self._writing and not self._write():
-                with self._changed:
-                    kept = (*self._writing, *self._queue)
-                    self._dropped += max(0, len(kept) - _QUEUE_LIMIT)
-                    self._queue.clear()
-                    self._queue.extend(kept)  # from the right: the bound then takes the oldest
-                    self._writing = ()
-                    if self._closing or self._changed.wait_for(lambda: self._closing, _RETRY_S):
-                        return
+            if not self._write() and self._put_back():
+                return
+
+    def _put_back(self) -> bool:
+        """Queue again what could not be written, and wait; return whether to give up, because we are closed."""
+        with self._changed:
+            kept = (*self._writing, *self._queue)
+            self._dropped += max(0, len(kept) - _QUEUE_LIMIT)
+            self._queue.clear()
+            self._queue.extend(kept)  # from the right: the bound then takes the oldest
+            self._writing = ()
+            return self._closing or self._changed.wait_for(lambda: self._closing, _RETRY_S)
 
     def _write(self) -> bool:
         try:
             self._prepare()
-            with self._database.engine.begin() as connection:
-                connection.execute(sa.insert(HISTORY), [{"key": key, "line": line} for key, line in self._writing])
-                newest = sa.select(sa.func.max(HISTORY.c.id)).scalar_subquery()
-                connection.execute(sa.delete(HISTORY).where(HISTORY.c.id <= newest - self._limit))
-        except (SQLAlchemyError, OSError, BadConfiguration) as error:
+            if self._writing:
+                self._write_all(self._writing)
+        except _AWAY as error:
             self._outage.note("history", error)
             return False
         with self._changed:
+            self._unpruned += len(self._writing)
             self._writing = ()
+            self._batches += 1
         if self._outage.over(self._dropped):
             self._dropped = 0
+        self._tidy()
         return True
 
+    def _write_all(self, rows: Sequence[Row]) -> None:
+        """Write them together; if the database takes one of them never, the others all the same."""
+        try:
+            lines.write(self._database, rows)
+        except (DataError, IntegrityError) as error:
+            if len(rows) == 1:
+                self._dropped += 1
+                self._outage.note("history", error)
+                return
+            for row in rows:
+                self._write_all([row])
 
-def _decoded(line: bytes) -> HistoryLine | None:
-    try:
-        return decode(line, HistoryLine)
-    except ContractError:
-        return None  # written by another version
+    def _tidy(self) -> None:
+        """Delete what is too old or too much, not after every line: it looks at many."""
+        now = self._wall()
+        if self._unpruned <= self._keep.lines // 50 and 0 <= now - self._pruned_at < _PRUNE_S:
+            return
+        try:
+            lines.complete(self._database)
+            lines.prune(self._database, self._keep, now)
+        except SQLAlchemyError as error:
+            self._outage.note("history", error)
+            return
+        self._unpruned, self._pruned_at = 0, now

@@ -37,8 +37,19 @@ HISTORY = sa.Table(
     "history",
     METADATA,
     sa.Column("id", COUNT, primary_key=True, autoincrement=True),
-    sa.Column("key", NAME, nullable=False, index=True),
+    sa.Column("key", NAME, nullable=False, index=True),  # "": of no single resource
     sa.Column("line", BYTES, nullable=False),  # a HistoryLine as canonical JSON
+    # The line's own fields, to ask by; NULL in lines of the version before, until `lines.complete` comes by.
+    sa.Column("at", SECONDS, nullable=True, index=True),
+    sa.Column("who", NAME, nullable=True),
+    sa.Column("outcome", NAME, nullable=True),
+)
+
+SAID = sa.Table(
+    "said",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # always 1
+    sa.Column("revision", COUNT, nullable=False),  # grows with every change of holds and bodies
 )
 
 COMPATIBILITY = sa.Table(

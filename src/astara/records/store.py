@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from astara.model.errors import BadConfiguration, Retry
-from astara.model.operator import HistoryLine
+from astara.model.operator import AuditLine, AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
-from astara.records import migrating, terms
+from astara.records import migrating, said, terms
 from astara.records.database import Database, words
 from astara.records.history import History
+from astara.records.lines import Keep
 from astara.records.outage import Outage
 from astara.records.schema import BODIES, HOLDS
 
@@ -23,19 +25,32 @@ _UNREADABLE = {
     ),
     True: "see that the database runs and takes our user and password: `astara db check` says what is wrong",
 }
+_AWAY = (SQLAlchemyError, OSError, BadConfiguration)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsStanding:
+    """How the database does. `trouble`: in its own words. `waiting` lines are not written yet, `dropped` ones lost."""
+
+    name: str
+    shared: bool
+    trouble: str | None
+    remedy: str
+    waiting: int
+    dropped: int
 
 
 class StoredRecords:
     """Implements reconcile.boundaries.Records. `open` first, `close` last; the constructor does no I/O.
 
-    History is written by a thread of its own in batches; the newest `history_limit` lines are kept.
+    History is written by a thread of its own in batches. `wall` gives seconds since the epoch.
     """
 
-    def __init__(self, url: sa.URL, wall: Callable[[], float], *, history_limit: int = 50_000) -> None:
+    def __init__(self, url: sa.URL, wall: Callable[[], float], keep: Keep | None = None) -> None:
         self._wall = wall
         self._database = Database(url)
         self._outage = Outage(self._database)
-        self._history = History(self._database, self._outage, self._prepare, history_limit)
+        self._history = History(self._database, self._outage, self._prepare, wall, keep or Keep())
         self._prepared = False
 
     def open(self) -> None:
@@ -100,7 +115,21 @@ class StoredRecords:
         """Remove a choice; raises Retry."""
         self._must(sa.delete(BODIES).where(BODIES.c.key == str(key)))
 
-    def append(self, key: ResourceKey, line: HistoryLine) -> None:
+    def revision(self) -> int:
+        """Return a number that changes whenever a hold or a body does, whoever said it; raises Retry.
+
+        Of a file always the same: nobody else says anything there.
+        """
+        if not self._database.shared:
+            return 0
+        try:
+            self._prepare()
+            return said.revision(self._database)
+        except _AWAY as error:
+            self._note_failure("revision", error)
+            raise Retry(f"{self._database.name} cannot be read: {words(error)}", self._outage.remedy) from None
+
+    def append(self, key: ResourceKey | None, line: HistoryLine) -> None:
         """Queue a line; when writing fails for long, the oldest queued ones are dropped."""
         self._history.append(key, line)
 
@@ -108,15 +137,26 @@ class StoredRecords:
         """Return the newest lines, oldest first, queued ones included."""
         return self._history.of(key, limit)
 
+    def audit(self, query: AuditQuery) -> Sequence[AuditLine]:
+        """Return the newest lines asked for, oldest first, queued ones included; raises Retry."""
+        return self._history.asked(query)
+
+    def standing(self) -> RecordsStanding:
+        """Say how it goes, from memory."""
+        return RecordsStanding(
+            name=self._database.name,
+            shared=self._database.shared,
+            trouble=self._outage.because,
+            remedy=self._outage.remedy,
+            waiting=self._history.waiting,
+            dropped=self._history.dropped,
+        )
+
     def _said(self, what: str, table: sa.Table, column: sa.Column[str]) -> dict[ResourceKey, str]:
         """Read what operators said of resources; raises BadConfiguration."""
         database = self._database
         try:
-            if not database.exists() or not sa.inspect(database.engine).has_table(table.name):
-                return {}
-            with database.engine.connect() as connection:
-                rows = connection.execute(sa.select(table.c.key, column)).all()
-            return {ResourceKey.parse(key): said for key, said in rows}
+            return said.read(database, table, column)
         except (SQLAlchemyError, OSError, ValueError) as error:
             database.engine.dispose()
             reason = f"{database.name}: {what} cannot be read: {words(error)}"
@@ -136,9 +176,8 @@ class StoredRecords:
     def _must(self, statement: sa.Executable) -> None:
         try:
             self._prepare()
-            with self._database.engine.begin() as connection:
-                connection.execute(statement)
-        except (SQLAlchemyError, OSError, BadConfiguration) as error:
+            said.change(self._database, statement)
+        except _AWAY as error:
             self._note_failure("hold", error)
             raise Retry(
                 f"{self._database.name} cannot be written: in force until a restart only", self._outage.remedy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from astara.clients.neutron import NeutronClient
 from astara.clients.node_feed import Feed
 from astara.contract.agent import SPARE
 from astara.model.errors import BadConfiguration
-from astara.model.operator import CheckLine
+from astara.model.operator import ORCHESTRATOR, CheckLine, HistoryLine
 from astara.model.resource import ResourceKey
 from astara.pool.service import Pool
 from astara.reconcile.clock import SystemClock
@@ -65,7 +66,8 @@ class Orchestrator:
         made = wiring.providers(options, self._agents)
         self._pool = Pool(made, options.pool, clock, self._metrics)
         drivers = wiring.drivers(options)
-        self._records = StoredRecords(database.locate(options.connection, _made(options.state_dir)), clock.wall)
+        located = database.locate(options.connection, _made(options.state_dir))
+        self._records = StoredRecords(located, clock.wall, options.keep)
         self._records.open()
         self.engine = Engine(
             neutron=self._neutron,
@@ -76,6 +78,7 @@ class Orchestrator:
             term=self._records.next_term(),
             options=options.engine,
             metrics=self._metrics,
+            who=f"{ORCHESTRATOR} {options.name}",
             offers=lambda: wiring.offers(options, made, self._watch.bodies()),
         )
         self._feeds = wiring.feeds(options, clock, self._metrics)
@@ -95,7 +98,7 @@ class Orchestrator:
             )
         )
         self._metrics.observe_state(wiring.state(self.engine, self._feeds, self._watch, self._pool.lines))
-        self._admin = AdminServer(self.operator, options.admin_socket)
+        self._admin = AdminServer(self.operator, options.admin_socket, self.engine.witness)
         self._metrics_server = MetricsServer(self._metrics, options.metrics_listen) if options.metrics_listen else None
         self._changes: Feed | None = None
         self._ended = threading.Event()
@@ -127,6 +130,7 @@ class Orchestrator:
             self._changes = self._agents.watch(self._node_changed, self._metrics.crashed)
         # Last: whoever finds the socket finds a running orchestrator behind it.
         self._admin.start()
+        self._tell("start", f"started with term {self.engine.term}, version {astara_version()}")
         _log.info("orchestrator.started")
 
     def stop(self) -> None:
@@ -139,6 +143,7 @@ class Orchestrator:
         self._watch.stop()
         drained = self.engine.stop(DRAIN_S)
         self._pool.stop()
+        self._tell("stop", "stopped" if drained else "stopped, with reconciles under way")
         self._records.close()
         self._admin.stop()
         if self._metrics_server is not None:
@@ -147,6 +152,12 @@ class Orchestrator:
             self._agents.close()
         self._neutron.close()
         _log.info("orchestrator.stopped", drained=drained)
+
+    def _tell(self, reason: str, step: str) -> None:
+        """Leave a line about the process itself in the audit."""
+        who = f"{ORCHESTRATOR} {self._options.name}"
+        line = HistoryLine(at=time.time(), reason=reason, phase="", steps=(step,), outcome="done", who=who)
+        self.engine.witness(None, line)
 
     def _examined(self, directory: NodeDirectory) -> list[CheckLine]:
         asked = doctor.examine(

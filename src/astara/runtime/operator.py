@@ -10,6 +10,8 @@ from astara.intake.tally import Counts
 from astara.model.boundaries import EventFeed, InstanceProvider
 from astara.model.errors import AstaraError, Gone, Retry
 from astara.model.operator import (
+    AuditLine,
+    AuditQuery,
     CheckLine,
     FeedLine,
     HistoryLine,
@@ -102,6 +104,10 @@ class RunningOperator:
         if not lines and not self._engine.ledger.knows(key):
             raise Gone(f"no resource {key}", "see `astara resource list`")
         return lines
+
+    def audit(self, query: AuditQuery) -> Sequence[AuditLine]:
+        """Return what was done by whom; raises Retry."""
+        return self._engine.audit(query)
 
     def instances(self) -> Sequence[InstanceLine]:
         """Ask every provider now; raises Retry when one is away."""

@@ -21,6 +21,7 @@ from astara.peers.identity import Identity
 from astara.planning.policy import Policy
 from astara.pool.options import PoolOptions, sizes
 from astara.reconcile.options import EngineOptions
+from astara.records.lines import Keep
 from astara.runtime.policy_options import POLICY_OPTIONS, policy
 
 FEEDS = ("http", "rabbit")
@@ -56,6 +57,8 @@ class Options:
     pool: PoolOptions = field(default_factory=PoolOptions)
     #: Of the records' database; None: a file in `state_dir`. There may be a password in it.
     connection: str | None = field(default=None, repr=False)
+    #: Of the audit.
+    keep: Keep = field(default_factory=Keep)
     #: Of the authority that issues to instances; None: there is none.
     ca_dir: Path | None = None
     credential_days: int = 7
@@ -115,6 +118,12 @@ _GROUPS = {
         cfg.ListOpt("topics", default=["notifications"]),
         cfg.StrOpt("exchange", default="neutron"),
     ],
+    "audit": [
+        cfg.IntOpt(
+            "keep_lines", default=Keep().lines, min=100, help="So many lines of people and of orchestrators each"
+        ),
+        cfg.FloatOpt("keep_days", default=Keep().days, min=0.01, help="Nothing older is kept"),
+    ],
     "nodes": [
         cfg.MultiStrOpt("node", default=[], help="NAME=https://ADDRESS:PORT of a node agent; may be given many times"),
         cfg.StrOpt("ca_file", help="Certificate of the deployment's authority"),
@@ -160,6 +169,7 @@ def _options(conf: Any) -> Options:
         state_dir=Path(conf.state_dir).absolute(),
         debug=conf.debug,
         connection=conf.database.connection,
+        keep=Keep(lines=conf.audit.keep_lines, days=conf.audit.keep_days),
         neutron=NeutronOptions(
             url=conf.neutron.url,
             connect_timeout_s=conf.neutron.connect_timeout_s,

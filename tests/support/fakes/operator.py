@@ -10,6 +10,8 @@ import msgspec
 from astara.contract.agent import Deviation
 from astara.model.errors import Gone, Terminal
 from astara.model.operator import (
+    AuditLine,
+    AuditQuery,
     CheckLine,
     FeedLine,
     HistoryLine,
@@ -45,6 +47,7 @@ class FakeOperator:
     rebuilt: list[ResourceKey] = field(default_factory=list)
     moved: list[tuple[ResourceKey, str | None]] = field(default_factory=list)
     resynced: list[ResourceKey | None] = field(default_factory=list)
+    asked: list[AuditQuery] = field(default_factory=list)
     braked: bool = True
     checks: list[CheckLine] = field(default_factory=lambda: [CheckLine(check="neutron", ok=True, detail="answers")])
     fails: Exception | None = None
@@ -92,6 +95,33 @@ class FakeOperator:
         return [
             HistoryLine(at=1000.0 + n, reason="port.update.end", phase="settled", steps=(), outcome="settled")
             for n in range(30)
+        ]
+
+    def audit(self, query: AuditQuery) -> Sequence[AuditLine]:
+        self._fail()
+        self.asked.append(query)
+        return [
+            AuditLine(
+                at=1000.0,
+                reason="operator",
+                phase="",
+                steps=("hold: change 4711",),
+                outcome="done",
+                who="uid 0 (root), login 1000 (ann)",
+                resource=str(BLUE),
+            ),
+            AuditLine(
+                at=1001.0,
+                reason="port.update.end",
+                phase="outdated",
+                steps=(),
+                undone=("push configuration to main",),
+                outcome="retry",
+                detail="busy",
+                who="orchestrator one",
+                generation="7.42",
+                resource=str(GREEN),
+            ),
         ]
 
     def instances(self) -> Sequence[InstanceLine]:

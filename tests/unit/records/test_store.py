@@ -12,6 +12,7 @@ from astara.model.errors import BadConfiguration, Retry
 from astara.model.operator import HistoryLine
 from astara.model.resource import ResourceKey
 from astara.records.database import locate
+from astara.records.lines import Keep
 from astara.records.store import StoredRecords
 from support.segment import eventually
 
@@ -22,8 +23,8 @@ def line(number: int) -> HistoryLine:
     return HistoryLine(at=float(number), reason="test", phase="absent", steps=("create",), outcome="settled")
 
 
-def records(path: Path, wall: float = 100.0, **options: int) -> StoredRecords:
-    made = StoredRecords(locate(None, path.parent), lambda: wall, **options)
+def records(path: Path, wall: float = 100.0, keep: Keep | None = None) -> StoredRecords:
+    made = StoredRecords(locate(None, path.parent), lambda: wall, keep)
     made.open()
     return made
 
@@ -66,7 +67,7 @@ def test_the_term_grows_at_every_start_also_when_the_clock_went_back_or_the_file
 
 
 def test_history_is_bounded_newest_kept_oldest_first(path):
-    made = records(path, history_limit=10)
+    made = records(path, keep=Keep(lines=10))
     for number in range(50):
         made.append(R1, line(number))
     made.close()
