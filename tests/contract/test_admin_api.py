@@ -22,6 +22,7 @@ from astara.admin.server import AdminServer
 from astara.contract.codec import Wire, convert
 from astara.model.errors import BadConfiguration, Gone, Retry, Stale, Terminal
 from astara.model.operator import (
+    AuditQuery,
     CheckLine,
     HistoryLine,
     InstanceLine,
@@ -82,6 +83,7 @@ def test_the_client_gives_the_same_answers_as_the_operator_itself(
             list(asked.resources()),
             asked.resource(BLUE),
             list(asked.history(BLUE)),
+            list(asked.audit(AuditQuery(resource=str(BLUE), who="root & co", outcome="done", since=0.5, limit=7))),
             list(asked.instances()),
             asked.console_log(INSTANCE),
             list(asked.drivers()),
@@ -90,6 +92,7 @@ def test_the_client_gives_the_same_answers_as_the_operator_itself(
         ]
 
     assert answers(client) == answers(operator)
+    assert operator.asked[0] == operator.asked[1], "the whole question arrived"
 
 
 def test_actions_reach_the_operator(client: OperatorClient, operator: FakeOperator) -> None:

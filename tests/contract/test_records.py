@@ -42,8 +42,10 @@ def open_records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ope
         return
     connection = None
     if request.param == "mariadb":
-        connection = request.getfixturevalue("database").create(f"contract{next(_numbers)}", "utf8mb4")
-        migrating.upgrade(Database(locate(connection, tmp_path)))
+        connection = request.getfixturevalue("database").create(f"contract{next(_numbers)}")
+        upgraded = Database(locate(connection, tmp_path))
+        migrating.upgrade(upgraded)
+        upgraded.close()
     opened: list[StoredRecords] = []
 
     def open_once_more() -> Records:
@@ -138,7 +140,12 @@ def test_the_audit_is_asked_by_resource_person_outcome_and_time(open_records: Op
     for query, wanted in WANTED:
         assert [found.at for found in again.audit(query)] == wanted, query
     found = again.audit(AuditQuery())[1]
-    assert (found.resource, found.undone, found.detail, found.who) == ("router/r2", ("push",), "busy", "orchestrator one")
+    assert (found.resource, found.undone, found.detail, found.who) == (
+        "router/r2",
+        ("push",),
+        "busy",
+        "orchestrator one",
+    )
 
 
 def test_whatever_is_said_at_one_orchestrator_is_heard_of_at_another(open_records: Opener) -> None:

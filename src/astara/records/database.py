@@ -57,6 +57,10 @@ class Database:
         self.name = str(self.file or url.render_as_string(hide_password=True))
         self.engine = _sqlite(url) if self.file is not None else _network(url)
 
+    def close(self) -> None:
+        """Let go of every connection that nobody uses; a later use connects again."""
+        self.engine.dispose()
+
     @property
     def shared(self) -> bool:
         """Whether other orchestrators may write to it too."""
@@ -66,9 +70,14 @@ class Database:
         """Return False where there is no file yet; a network database is there until it says otherwise."""
         return self.file is None or self.file.exists()
 
-    def upsert(self, table: sa.Table, values: Mapping[str, Any]) -> sa.Executable:
-        """Return the statement that inserts a row, or changes the one with the same primary key."""
-        rest = {name: value for name, value in values.items() if not table.c[name].primary_key}
+    def upsert(
+        self, table: sa.Table, values: Mapping[str, Any], change: Mapping[str, Any] | None = None
+    ) -> sa.Executable:
+        """Return the statement that inserts a row, or changes the one with the same primary key.
+
+        `change` may be in terms of what is there; default: to what would have been inserted.
+        """
+        rest = change or {name: value for name, value in values.items() if not table.c[name].primary_key}
         if self.file is not None:
             keys = [column.name for column in table.primary_key]
             return sqlite.insert(table).values(**values).on_conflict_do_update(index_elements=keys, set_=rest)

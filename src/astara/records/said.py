@@ -23,10 +23,8 @@ def read(database: Database, table: sa.Table, column: sa.Column[str]) -> dict[Re
 
 def change(database: Database, statement: sa.Executable) -> None:
     """Carry out the statement and let others know; raises SQLAlchemyError."""
-    grown = sa.update(SAID).where(SAID.c.id == 1).values(revision=SAID.c.revision + 1)
     with database.engine.begin() as connection:
-        if connection.execute(grown).rowcount == 0:
-            connection.execute(sa.insert(SAID).values(id=1, revision=1))
+        connection.execute(database.upsert(SAID, {"id": 1, "revision": 1}, {"revision": SAID.c.revision + 1}))
         connection.execute(statement)
 
 

@@ -65,19 +65,24 @@ class StoredRecords:
             self._prepare()
         except (SQLAlchemyError, OSError) as error:
             self._note_failure("open", error)
+        except BadConfiguration:
+            self._database.close()
+            raise
         self.holds()
         self._history.start()
 
     def close(self, wait_s: float = 5.0) -> None:
         """Write what is queued, at most for `wait_s`, and let go of the database."""
         self._history.close(wait_s)
-        self._database.engine.dispose()
+        self._database.close()
 
     def next_term(self) -> int:
         """Return a greater term than ever before.
 
         It is at least the wall clock's seconds: were the records lost and terms to begin at 1 again, every agent
-        would refuse us as stale for ever.
+        would refuse us as stale for ever. When a file cannot be written, the clock alone has to do.
+
+        Raises BadConfiguration when a network database cannot be written: somebody else could take the same term.
         """
         wall_s = int(self._wall())
         try:
@@ -85,6 +90,10 @@ class StoredRecords:
             return terms.next_term(self._database, wall_s)
         except (SQLAlchemyError, OSError) as error:
             self._note_failure("next_term", error)
+            if self._database.shared:
+                raise BadConfiguration(
+                    f"{self._database.name} cannot be written: {words(error)}", self._outage.remedy
+                ) from None
             return wall_s
 
     def holds(self) -> dict[ResourceKey, str]:
@@ -158,7 +167,7 @@ class StoredRecords:
         try:
             return said.read(database, table, column)
         except (SQLAlchemyError, OSError, ValueError) as error:
-            database.engine.dispose()
+            database.close()
             reason = f"{database.name}: {what} cannot be read: {words(error)}"
             raise BadConfiguration(reason, _UNREADABLE[database.shared]) from None
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from astara.records.database import Database
 from astara.records.schema import TERM
+
+_TRIES = 3
 
 
 def next_term(database: Database, wall_s: int) -> int:
@@ -14,8 +17,17 @@ def next_term(database: Database, wall_s: int) -> int:
     The one statement takes the row's lock: of two that start at once each gets a term of its own.
     """
     grown = sa.case((TERM.c.value >= wall_s, TERM.c.value + 1), else_=wall_s)
+    statement = database.upsert(TERM, {"id": 1, "value": wall_s}, {"value": grown})
+    for _ in range(_TRIES):
+        try:
+            return _taken(database, statement)
+        except OperationalError as error:
+            refused = error  # MariaDB undoes one of two that insert the first row at the same time
+    raise refused
+
+
+def _taken(database: Database, statement: sa.Executable) -> int:
     with database.engine.begin() as connection:
-        if connection.execute(sa.update(TERM).where(TERM.c.id == 1).values(value=grown)).rowcount == 0:
-            connection.execute(sa.insert(TERM).values(id=1, value=wall_s))
+        connection.execute(statement)
         term: int = connection.execute(sa.select(TERM.c.value)).scalar_one()
     return term

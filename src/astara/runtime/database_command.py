@@ -84,7 +84,7 @@ def _opened(files: tuple[Path, ...]) -> Iterator[Database]:
     except SQLAlchemyError as error:
         raise Retry(f"{database.name}: {words(error)}", "see that it runs and takes our user and password") from None
     finally:
-        database.engine.dispose()
+        database.close()
 
 
 def _show(session: Session, database: Database, judged: Standing) -> None:

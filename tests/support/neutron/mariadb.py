@@ -1,8 +1,9 @@
-"""A MariaDB of a test's own, on a unix socket, gone afterwards."""
+"""A MariaDB of a test's own, gone afterwards."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ class MariaDB:
         self._directory = directory
         self._socket = directory / "sock"
         self._server: subprocess.Popen[bytes] | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         install = ["mariadb-install-db", "--no-defaults", f"--datadir={directory / 'data'}", "--user=root"]
         install += ["--skip-test-db", "--auth-root-authentication-method=normal"]
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
@@ -25,7 +29,7 @@ class MariaDB:
         # 2: a commit survives the death of the server, if not of the machine.
         quick = ["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--performance-schema=0"]
         where = [f"--datadir={self._directory / 'data'}", f"--socket={self._socket}"]
-        where += [f"--pid-file={self._directory / 'pid'}", "--skip-networking"]
+        where += [f"--pid-file={self._directory / 'pid'}", "--bind-address=127.0.0.1", f"--port={self.port}"]
         with (self._directory / "log").open("ab") as log:
             self._server = subprocess.Popen(
                 ["mariadbd", "--no-defaults", "--user=root", *where, *quick], stdout=log, stderr=subprocess.STDOUT
@@ -50,18 +54,32 @@ class MariaDB:
         self._server.wait(30)
         self._server = None
 
-    def create(self, database: str, charset: str) -> str:
-        """Make an empty database and return its URL."""
-        statement = f"CREATE DATABASE {database} CHARACTER SET {charset}"
-        subprocess.run(["mariadb", "--no-defaults", f"--socket={self._socket}", "-e", statement], check=True)
+    def create(self, database: str) -> str:
+        """Make an empty database with a user of its own, and return its URL."""
+        user = f"{database}@127.0.0.1"
+        self.run(
+            f"CREATE DATABASE {database} CHARACTER SET utf8mb4",
+            f"CREATE USER {user} IDENTIFIED BY 's3cret'",
+            f"GRANT ALL ON {database}.* TO {user}",
+        )
+        return f"mysql+pymysql://{database}:s3cret@127.0.0.1:{self.port}/{database}"
+
+    def on_socket(self, database: str) -> str:
+        """Return the URL of a database by the unix socket, as root."""
         return f"mysql+pymysql://root@localhost/{database}?unix_socket={self._socket}"
+
+    def run(self, *statements: str) -> None:
+        """Run statements as root."""
+        client = ["mariadb", "--no-defaults", f"--socket={self._socket}", "-e", "; ".join(statements)]
+        subprocess.run(client, check=True)
 
 
 @contextlib.contextmanager
 def mariadb(directory: Path) -> Iterator[str]:
     """Start a server with everything in `directory`; yield the URL of an empty database `neutron`."""
     with server(directory) as started:
-        yield started.create("neutron", "utf8mb3")
+        started.run("CREATE DATABASE neutron CHARACTER SET utf8mb3")
+        yield started.on_socket("neutron")
 
 
 @contextlib.contextmanager

@@ -117,6 +117,11 @@ def test_history_says_what_was_done_why_and_how_it_went():
     orchestrator.run(30)
     lines = orchestrator.engine.history(R1)
     assert [line.outcome for line in lines] == ["retry", "settled"]
+    assert "create instance a on h1 (memory, 0 ports)" in lines[0].steps
+    assert any(step.startswith("push configuration") for step in lines[0].undone)
+    assert not lines[1].undone
+    assert {line.who for line in lines} == {"orchestrator"}
+    assert {line.generation for line in lines} == {f"1.{world.neutron.revision}"}
     assert "busy" in lines[0].detail
     world.records.disk_full = True
     assert orchestrator.engine.history(R1) == lines, "from memory when the records fail"

@@ -6,21 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from astara.model.errors import BadConfiguration, Retry
-from astara.model.operator import HistoryLine
+from astara.model.operator import AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
 from astara.records.database import locate
 from astara.records.lines import Keep
 from astara.records.store import StoredRecords
 from support.segment import eventually
 
+DAY_S = 86400.0
 R1, R2 = ResourceKey("router", "r1"), ResourceKey("router", "r2")
 
 
 def line(number: int) -> HistoryLine:
     return HistoryLine(at=float(number), reason="test", phase="absent", steps=("create",), outcome="settled")
+
+
+def person(at: float) -> HistoryLine:
+    return HistoryLine(at=at, reason="operator", phase="", steps=("hold",), outcome="done", who="uid 0 (root)")
 
 
 def records(path: Path, wall: float = 100.0, keep: Keep | None = None) -> StoredRecords:
@@ -206,4 +212,40 @@ def test_a_chosen_body_survives_a_restart_until_it_is_taken_back(path):
     made.close()
     again = records(path)
     assert again.bodies() == {R1: "microvm"}
+    again.close()
+
+
+def test_people_s_lines_outlast_a_storm_of_our_own_and_old_ones_go(path):
+    made = records(path, keep=Keep(lines=10), wall=200 * DAY_S)
+    made.append(R1, person(199 * DAY_S))
+    made.append(R1, person(100 * DAY_S))
+    for number in range(50):
+        made.append(R1, structs.replace(line(0), at=199 * DAY_S + number, who="orchestrator one"))
+    made.close()
+    again = records(path)
+    found = again.audit(AuditQuery(limit=1000))
+    assert [line.at for line in found if line.who == "uid 0 (root)"] == [199 * DAY_S]
+    assert [line.at - 199 * DAY_S for line in found if line.who == "orchestrator one"] == list(range(40, 50))
+    again.close()
+
+
+def test_a_password_in_words_is_not_kept_nor_endless_words(path):
+    made = records(path)
+    told = "cannot reach rabbit://astara:s3cret@broker:5672/ " + "x" * 100_000
+    made.append(R1, structs.replace(line(1), detail=told, reason=told, steps=(told,), undone=(told,) * 1000))
+    made.close()
+    [stored] = sqlite3.connect(path).execute("SELECT line FROM history").fetchone()
+    assert b"s3cret" not in stored
+    assert b"rabbit://astara:***@broker" in stored
+    assert len(stored) < 300_000
+
+
+def test_an_audit_that_cannot_be_read_is_no_empty_one(path):
+    made = records(path)
+    made.append(R1, line(1))
+    made.close()
+    overwrite(path, "history")
+    again = records(path)
+    with pytest.raises(Retry, match="cannot be read"):
+        again.audit(AuditQuery())
     again.close()
