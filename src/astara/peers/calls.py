@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import TypeVar
 
@@ -29,6 +30,10 @@ from astara.contract.generation import Generation
 T = TypeVar("T", bound=Wire)
 #: How much longer an answer about everything may take.
 _BULK_S = 10.0
+_MOST_BYTES = 32 * 1024 * 1024
+_AS_LONG_AGAIN = 2.0
+#: Headers about how the content came; agents of ours never pack it.
+_OF_THE_WAY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 #: The server gave an idle connection up in the moment we used it; every call is idempotent, so ask again, once.
 _LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
@@ -126,11 +131,37 @@ class AgentCalls(ABC):
 
 
 def send(http: httpx.Client, request: httpx.Request) -> httpx.Response:
-    """Send, twice when an idle connection was lost. Raises httpx.HTTPError."""
+    """Send, twice when an idle connection was lost. Raises httpx.HTTPError, also for an answer without end."""
     try:
-        return http.send(request)
+        return _sent(http, request)
     except _LOST:
-        return http.send(request)
+        return _sent(http, request)
+
+
+def _sent(http: httpx.Client, request: httpx.Request) -> httpx.Response:
+    """An agent inside an instance may be somebody else's by now: it gets so much memory and time of ours, and no more.
+
+    httpx's own timeouts are for one read each.
+    """
+    until = time.monotonic() + _AS_LONG_AGAIN * (request.extensions.get("timeout", {}).get("read") or _BULK_S)
+    response = http.send(request, stream=True)
+    content = bytearray()
+    try:
+        for part in response.iter_bytes():
+            content += part
+            if len(content) > _MOST_BYTES:
+                raise httpx.DecodingError(f"an answer of more than {_MOST_BYTES} bytes", request=request)
+            if time.monotonic() > until:
+                raise httpx.ReadTimeout("the answer does not end", request=request)
+    finally:
+        response.close()
+    return httpx.Response(
+        response.status_code,
+        headers={name: value for name, value in response.headers.items() if name not in _OF_THE_WAY},
+        content=bytes(content),
+        request=request,
+        extensions=response.extensions,
+    )
 
 
 def problem_in(response: httpx.Response) -> Problem:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from astara.contract.identity import roles_in
+from astara.contract.identity import instance_role, roles_in
 from astara.model.errors import BadConfiguration
 from astara.peers.renewal import Renewed
+
+#: The certificates (PEM, each alone) that are believed and no others, asked at each handshake.
+Believed: TypeAlias = Callable[[], Collection[str]]
+_LIST = b"-----BEGIN X509 CRL-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +26,21 @@ class Identity:
     key_file: Path
 
 
-def context_for(identity: Identity, role: str) -> ssl.SSLContext:
+def context_for(identity: Identity, role: str, believed: Believed | None = None) -> ssl.SSLContext:
     """Return a client context that speaks only to a peer of that role, with what the files hold by then.
 
-    The role in the certificate decides, not the address it was reached at: addresses change.
+    The role in the certificate decides, not the address it was reached at: addresses change. With `believed` it must
+    be one of these certificates besides: an instance made again has the id of the one before, whose key may be known.
 
     Raises:
         BadConfiguration: naming the file that cannot be read or does not fit the others.
     """
-    socket_class = _socket_for(role)
+    socket_class = _socket_for(role, believed)
     context = _RenewingContext(ssl.PROTOCOL_TLS_CLIENT)
     paths = (identity.ca_file, identity.cert_file, identity.key_file)
-    context.source = Renewed(paths, lambda: _context(identity, socket_class), BadConfiguration)
+    # What instances have is revoked by who handed it over: `believed`. Their CA keeps no list.
+    listed = not role.startswith(instance_role(""))
+    context.source = Renewed(paths, lambda: _context(identity, socket_class, listed=listed), BadConfiguration)
     return context
 
 
@@ -45,12 +53,20 @@ class _RenewingContext(ssl.SSLContext):
         return self.source.now().wrap_socket(*args, **kwargs)
 
 
-def _context(identity: Identity, socket_class: type[ssl.SSLSocket]) -> ssl.SSLContext:
+def refuse_revoked(context: ssl.SSLContext, ca_file: Path) -> None:
+    """Have peers refused that the list in `ca_file` names, when there is one (RFC 5280, section 5). Raises OSError."""
+    if _LIST in ca_file.read_bytes():
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+
+
+def _context(identity: Identity, socket_class: type[ssl.SSLSocket], *, listed: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.sslsocket_class = socket_class
     _load(context, identity)
+    if listed:
+        refuse_revoked(context, identity.ca_file)
     return context
 
 
@@ -73,7 +89,7 @@ def _unusable(option: str, path: Path | str, error: OSError) -> BadConfiguration
     )
 
 
-def _socket_for(role: str) -> type[ssl.SSLSocket]:
+def _socket_for(role: str, believed: Believed | None) -> type[ssl.SSLSocket]:
     """Return a socket class that refuses the peer before the first request byte leaves."""
 
     class RoleCheckingSocket(ssl.SSLSocket):
@@ -81,5 +97,14 @@ def _socket_for(role: str) -> type[ssl.SSLSocket]:
             super().do_handshake(*args, **kwargs)
             if role not in roles_in(self.getpeercert()):
                 raise ssl.SSLCertVerificationError(f"the peer's certificate does not carry the role {role}")
+            if believed is not None and self.getpeercert(binary_form=True) not in map(_der, believed()):
+                raise ssl.SSLCertVerificationError("the peer's certificate is not one this instance was given")
 
     return RoleCheckingSocket
+
+
+def _der(pem: str) -> bytes | None:
+    try:
+        return ssl.PEM_cert_to_DER_cert(pem)
+    except ValueError:
+        return None

@@ -38,3 +38,18 @@ def test_issuing_without_a_ca_makes_nothing_and_says_what_to_do_first(tmp_path: 
     assert result.exit_code == 1
     assert "astara ca init" in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_revoked_is_named_by_the_ca_and_can_be_issued_anew(tmp_path: Path) -> None:
+    where = ("--directory", str(tmp_path))
+    ask("init", *where)
+    assert ask("revoke", "one", *where).exit_code == 1
+    serials = []
+    for _ in range(2):
+        ask("issue", "orchestrator", "one", *where)
+        serials.append(x509.load_pem_x509_certificate((tmp_path / "one.crt").read_bytes()).serial_number)
+        assert json.loads(ask("revoke", "one", *where, "--json").output)["ca_file"] == str(tmp_path / "ca.crt")
+    content = (tmp_path / "ca.crt").read_bytes()
+    named = x509.load_pem_x509_crl(content[content.index(b"-----BEGIN X509 CRL") :])
+    assert {one.serial_number for one in named} == set(serials)
+    assert ask("issue", "orchestrator", "one", *where).exit_code == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -15,6 +17,7 @@ from astara.appliance.api.routing import Response
 from astara.appliance.api.server import HttpsServer, ServerOptions
 from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
 from astara.clients.authority import issue, open_authority
+from astara.clients.revoking import revoke
 from astara.contract.agent import NodeView
 from astara.contract.codec import encode
 from astara.contract.identity import ORCHESTRATOR, node_role
@@ -53,6 +56,9 @@ class Peers:
 
     def successor(self, role: str, days: int = 60) -> Identity:
         return issue(self._authority, "successor", role, [], NOW, days=days)
+
+    def revoke(self, name: str) -> None:
+        revoke(self._authority, name, NOW)
 
     @contextmanager
     def speaking(self) -> Iterator[NodeClient]:
@@ -103,6 +109,81 @@ def test_a_connection_that_never_rests_shows_the_renewed_certificate_too(tmp_pat
     assert before is not None
     assert after is not None
     assert after > before + 20 * 86400
+
+
+def test_a_connection_is_worth_nothing_once_the_certificate_it_was_opened_with_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who keeps one open may go on for ever."""
+    peers = Peers(tmp_path, agents=NOW, orchestrators=NOW)
+    seen: list[frozenset[str]] = []
+    monkeypatch.setattr(Answer, "answer", _noting(seen, Answer.answer))
+    with peers.speaking() as client:
+        client.node()
+        with monkeypatch.context() as later:
+            later.setattr("astara.appliance.api.server.time.time", lambda: NOW.timestamp() + 31 * 86400)
+            client.node()
+    assert seen == [frozenset({ORCHESTRATOR}), frozenset()]
+
+
+def _noting(seen: list[frozenset[str]], answer: Any) -> Any:
+    def noted(self: Answer, request: Any) -> Response:
+        seen.append(request.roles)
+        return answer(self, request)
+
+    return noted
+
+
+def test_a_revoked_certificate_is_refused_without_a_restart_and_all_others_go_on(tmp_path: Path) -> None:
+    peers = Peers(tmp_path, agents=NOW, orchestrators=NOW)
+    other = peers.successor(ORCHESTRATOR)
+    with peers.speaking() as client:
+        stolen = copied(peers.orchestrator, tmp_path / "stolen")
+        peers.revoke("orchestrator")
+        for identity, believed in ((stolen, False), (other, True)):
+            thief = NodeClient(client.endpoint, identity, NodeTimeouts(quiet_s=0.0))
+            assert answers(thief) == believed
+        peers.revoke(NODE)
+        assert not answers(NodeClient(client.endpoint, other, NodeTimeouts(quiet_s=0.0)))
+
+
+def answers(client: NodeClient) -> bool:
+    try:
+        return client.node().name == NODE
+    except Retry:
+        return False
+    finally:
+        client.close()
+
+
+def copied(identity: Identity, directory: Path) -> Identity:
+    """A thief's copy: the files themselves go when they are revoked."""
+    directory.mkdir()
+    copies = [directory / path.name for path in (identity.cert_file, identity.key_file)]
+    for source, copy in zip((identity.cert_file, identity.key_file), copies, strict=True):
+        copy.write_bytes(source.read_bytes())
+    return Identity(identity.ca_file, *copies)
+
+
+def test_nobody_resumes_a_session_instead_of_showing_a_certificate(tmp_path: Path) -> None:
+    peers = Peers(tmp_path, agents=NOW, orchestrators=NOW)
+    files = peers.orchestrator
+    context = ssl.create_default_context(cafile=str(files.ca_file))
+    context.check_hostname = False
+    context.load_cert_chain(files.cert_file, files.key_file)
+    with peers.speaking() as client:
+        address = ("127.0.0.1", int(client.endpoint.url.rpartition(":")[2]))
+        with _asked(context, address, None) as first:
+            session = first.session
+        with _asked(context, address, session) as second:
+            assert not second.session_reused
+
+
+def _asked(context: ssl.SSLContext, address: tuple[str, int], session: ssl.SSLSession | None) -> ssl.SSLSocket:
+    made = context.wrap_socket(socket.create_connection(address, timeout=10), session=session)
+    made.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert made.recv(1)  # whatever could be resumed comes before the answer
+    return made
 
 
 @pytest.mark.parametrize("side", ["agent", "orchestrator"])

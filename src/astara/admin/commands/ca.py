@@ -62,8 +62,7 @@ def issue(session: Session, role: str, name: str, addresses: tuple[str, ...], da
     from astara.clients.authority import open_authority
     from astara.contract.identity import ORCHESTRATOR, node_role
 
-    if not (directory / "ca.key").exists():
-        raise Gone(f"there is no CA in {directory}", f"make it first: astara ca init --directory {directory}")
+    _refuse_without_ca(directory)
     now = datetime.datetime.now(datetime.UTC)
     authority = open_authority(directory, now)
     wanted = ORCHESTRATOR if role == "orchestrator" else node_role(name)
@@ -74,3 +73,27 @@ def issue(session: Session, role: str, name: str, addresses: tuple[str, ...], da
     else:
         for option, path in files.items():
             click.echo(f"{option} = {path}")
+
+
+@ca.command("revoke")
+@click.argument("name")
+@_DIRECTORY
+@json_option
+@pass_session
+def revoke(session: Session, name: str, directory: Path) -> None:
+    """Have a certificate believed no more, by everybody who gets the new ca.crt: a stolen one, a node that is gone."""
+    from astara.clients.authority import open_authority
+    from astara.clients.revoking import revoke as revoke_certificate
+
+    _refuse_without_ca(directory)
+    now = datetime.datetime.now(datetime.UTC)
+    file = revoke_certificate(open_authority(directory, now), name, now)
+    if session.as_json:
+        show_json({"ca_file": str(file), "revoked": name})
+    else:
+        click.echo(f"copy {file} to orchestrators and nodes: it is read again without a restart")
+
+
+def _refuse_without_ca(directory: Path) -> None:
+    if not (directory / "ca.key").exists():
+        raise Gone(f"there is no CA in {directory}", f"make it first: astara ca init --directory {directory}")

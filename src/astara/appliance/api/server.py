@@ -6,7 +6,9 @@ thread that accepts, where one silent peer stops everybody.
 
 from __future__ import annotations
 
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -68,7 +70,11 @@ class _Connection(cheroot_server.HTTPConnection):
         roles = roles_in(self.socket.getpeercert())
         if self.server.role not in roles:
             _log.warning("tls.wrong_role", peer=self.remote_addr, wanted=self.server.role, roles=sorted(roles))
-        self.ssl_env = {"astara.roles": roles, "astara.context": self.socket.context}
+        self.ssl_env = {
+            "astara.roles": roles,
+            "astara.context": self.socket.context,
+            "astara.until": _ends(self.socket.getpeercert()),
+        }
         return True
 
 
@@ -144,21 +150,28 @@ class HttpsServer:
             self._thread.join()
 
     def _wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        # The handshake looked at the certificate once; a connection may outlive it.
+        ended = environ.get("astara.until", 0.0) < time.time()
         response = self._router.answer(
             Request(
                 method=environ["REQUEST_METHOD"],
                 path=environ["PATH_INFO"],
                 query=environ["QUERY_STRING"],
                 body=environ["wsgi.input"].read(),
-                roles=environ.get("astara.roles", frozenset()),
+                roles=frozenset() if ended else environ.get("astara.roles", frozenset()),
             )
         )
         headers = [("Content-Length", str(len(response.body))), *_type(response)]
-        if self._tls is not None and environ.get("astara.context") is not self._tls.context():
+        if ended or (self._tls is not None and environ.get("astara.context") is not self._tls.context()):
             # A client that never lets a connection rest would be shown the certificate of before until it expires.
             headers.append(("Connection", "close"))
         start_response(_status_line(response), headers)
         return (response.body,)
+
+
+def _ends(certificate: dict[str, Any]) -> float:
+    """Return when a verified certificate ends, in seconds since the epoch."""
+    return float(ssl.cert_time_to_seconds(certificate["notAfter"]))
 
 
 def _status_line(response: Response) -> str:

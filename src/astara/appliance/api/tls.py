@@ -10,6 +10,7 @@ from typing import Any
 from cheroot.makefile import MakeFile
 from cheroot.ssl import Adapter
 
+from astara.peers.identity import refuse_revoked
 from astara.peers.renewal import Renewed
 
 
@@ -55,10 +56,13 @@ class RenewingTls(Adapter):
 
 def _context(files: CertificateFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # Who resumes a session is not asked for a certificate again: an expired one would be good for hours more.
+    context.num_tickets = 0
     context.verify_mode = ssl.CERT_REQUIRED
     try:
         context.load_verify_locations(files.ca_file)
+        refuse_revoked(context, files.ca_file)
     except OSError as error:
         raise _unusable("ca_file", str(files.ca_file), error) from None
     try:
