@@ -14,11 +14,12 @@ import pytest
 from msgspec.structs import replace
 
 from astara.clients.appliance import NodeClient
-from astara.contract.agent import SPARE, Health, InstanceSpec, InstanceView, Key
+from astara.contract.agent import SPARE, Credential, Health, InstanceSpec, InstanceView, Key
 from astara.contract.generation import ZERO, Generation
 from astara.host import namespaces
 from astara.host.healer import Pace
 from astara.host.options import Solitary
+from astara.host.records import Records
 from astara.model.errors import Gone, Stale, Terminal
 from support.node_agent import Deployment, isolated, port, router_document, running, spec
 from support.segment import eventually
@@ -82,6 +83,14 @@ def test_it_is_configured_and_deleted_by_its_new_name_and_nothing_is_left(client
     client.delete_instance(wanted.id, NOW)
     assert everything(client) == []
     assert namespaces.ids_present() == set()
+
+
+def test_it_has_the_credential_that_came_with_its_name(deployment: Deployment, client: NodeClient) -> None:
+    """What the orchestrator notes as its end must be the end of what the instance shows."""
+    spare = a_spare(client)
+    credential = Credential(ca="ca", certificate="certificate", key="key")
+    client.put_instance(replace(wanting(spare), credential=credential))
+    assert Records(deployment.options.state_dir).credential(spare.id) == credential
 
 
 def test_a_claim_repeated_with_or_without_the_spare_finds_the_same_instance(client: NodeClient) -> None:

@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from astara.appliance.system.netns import entered
 from astara.clients.authority import issue
-from astara.contract.agent import Health, PortAttachment
+from astara.contract.agent import Credential, Health, PortAttachment
 from astara.contract.generation import Generation
 from astara.contract.identity import node_role
 from astara.host import links, namespaces
 from astara.host.options import Solitary
 from astara.model.errors import Retry, Terminal
-from support.node_agent import AgentProcess, Deployment, isolated, port, router_document, running, spec
+from support.node_agent import NODE, AgentProcess, Deployment, isolated, port, router_document, running, spec
 from support.segment import eventually, ip
 
 pytestmark = [
@@ -117,6 +118,22 @@ def test_not_even_the_orchestrator_may_ask(machine: Deployment) -> None:
         with pytest.raises(Retry, match="may not ask"):
             client.node()
         client.close()
+
+
+def test_in_a_machine_another_credential_is_taken_without_a_restart(machine: Deployment, nic: PortAttachment) -> None:
+    instance = spec(nic)
+    now = datetime.datetime.now(datetime.UTC)
+    other = issue(machine.authority, "renewed", node_role(NODE), ["127.0.0.1"], now, days=60)
+    texts = (other.ca_file.read_text(), other.cert_file.read_text(), other.key_file.read_text())
+    with running(machine) as (_, client):
+        client.put_instance(instance)
+        before = client.sight().certificate_expires_at
+        client.put_instance(replace(instance, credential=Credential(*texts)))
+        after = client.sight().certificate_expires_at
+        assert before is not None
+        assert after == before - 305 * 86400
+    kept = [path for path in machine.options.state_dir.rglob("*") if path.is_file() and b"PRIVATE" in path.read_bytes()]
+    assert kept == []
 
 
 # In the instance's own namespace

@@ -295,6 +295,25 @@ def test_a_new_credential_is_taken_without_a_restart(deployment: Deployment) -> 
         assert shown == renewed.certificate
 
 
+def test_what_a_deleted_instance_was_given_is_not_believed_of_the_one_made_again(deployment: Deployment) -> None:
+    """It has the same id, so the same role; whoever kept the key could answer in its place for a week."""
+    with running(deployment, pace=HINTS_ONLY) as (agent, client):
+        instance = configured(deployment, client)
+        birth = files_of(deployment, instance) / "body" / "birth"
+        stolen = {name: (birth / name).read_bytes() for name in ("cert.pem", "key.pem")}
+        client.delete_instance(instance.id, NOW)
+        given = credential(deployment.authority, "given", instance_role(instance.id))
+        client.put_instance(replace(instance, credential=given))
+        for name, content in stolen.items():
+            (birth / name).write_bytes(content)
+        agent.node._around.bodies["container"]._guest.hang_up(instance.id)  # type: ignore[attr-defined]
+        state = client.state(instance.id)
+        assert state.health is Health.FAILED
+        assert "not one this instance was given" in (state.last_error or "")
+        client.put_instance(replace(instance, credential=given))
+        assert client.state(instance.id).health is Health.UNCONFIGURED
+
+
 def test_a_restarted_node_agent_finds_its_containers_and_touches_nothing(deployment: Deployment) -> None:
     with running(deployment) as (_, client):
         instance = configured(deployment, client)

@@ -29,6 +29,7 @@ from astara.host.bodies.boundary import Birth
 from astara.host.bodies.container.body import ContainerBody
 from astara.host.links import inner_macs
 from astara.host.options import ContainerOptions
+from astara.host.records import Records
 from support.node_agent import Deployment, port, spec
 
 #: No control groups: they belong to the machine outside. Locks in files: the others are shared with it.
@@ -85,6 +86,7 @@ class ContainerEngine:
         self._deployment = Deployment.at(directory)
         options = dataclasses.replace(self._deployment.options, container=container_options())
         system_files.ensure_directory(options.state_dir)
+        self._records = Records(options.state_dir)
         self._files = directory / "bodies"
         self._body = ContainerBody(options)
         self._body.prepare()
@@ -99,6 +101,8 @@ class ContainerEngine:
         macs = sorted(inner_macs(place.netns) - {_LOOPBACK})
         wish = replace(before, ports=tuple(known.get(mac) or port(mac=mac) for mac in macs))
         self._wishes[before.labels["place"]] = wish
+        assert wish.credential is not None
+        self._records.keep_credential(wish.id, wish.credential)
         self._body.ensure(Birth(wish, place, self._files / place.instance_id))
         return self._body.engine.apply(place, document)
 

@@ -14,6 +14,7 @@ _INSTANCE = _PREFIX + "instance/"
 #: The organisational unit in the name of the CA that signs instances' certificates, and nothing else.
 INSTANCES_UNIT = "astara instances"
 ORCHESTRATOR = _PREFIX + "orchestrator"
+_END = "\n-----END CERTIFICATE-----\n"
 
 
 def node_role(name: str) -> str:
@@ -39,6 +40,11 @@ def roles_in(certificate: Mapping[str, Any] | None) -> frozenset[str]:
 
 def _issued_for_instances(certificate: Mapping[str, Any]) -> bool:
     return any(("organizationalUnitName", INSTANCES_UNIT) in parts for parts in certificate.get("issuer", ()))
+
+
+def leaves_in(chains: str) -> list[str]:
+    """Return each certificate of a PEM text by itself."""
+    return [text.strip() + _END for text in chains.split(_END)[:-1]]
 
 
 def parse_role(text: str) -> str:

@@ -30,6 +30,7 @@ from astara.host.bodies.boundary import Birth, Body, BodyFailed, Tracking
 from astara.host.bodies.choice import LostBody, chosen
 from astara.host.connections import HandOver
 from astara.host.dwellings import Dwellings
+from astara.host.own_identity import OwnIdentity
 from astara.host.plugs import Plugs
 from astara.host.records import Record, Records, Tombstone
 
@@ -48,7 +49,10 @@ class Watching(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all instances of a node share. `solitary`: there is room for one instance only."""
+    """What all instances of a node share. `solitary`: there is room for one instance only.
+
+    `own` is where the agent has its own identity, when another comes with the instance: in a machine.
+    """
 
     bodies: Mapping[str, Body]
     records: Records
@@ -57,6 +61,7 @@ class Surroundings:
     watch: Watching
     wall: Callable[[], float]
     solitary: bool = False
+    own: OwnIdentity | None = None
 
 
 class Instance:
@@ -89,8 +94,7 @@ class Instance:
             before = self.record
             body = chosen(self._around.bodies, spec.body, before.body if before is not None else None)
             created = before.created_at if before is not None else self._around.wall()
-            if spec.credential is not None:
-                self._around.records.keep_credential(self.id, spec.credential)
+            self._keep(spec.credential)
             wanted = Record.of(spec, created, body, born_as=self.id)
             # Who is there is plugged in or stands by as it is: only a cut-over changes that.
             self._become(wanted if before is None else replace(wanted, standby=before.standby))
@@ -108,6 +112,7 @@ class Instance:
             body = chosen(self._around.bodies, spec.body, spare.body)
             if not self._whole(spare) or self._read_back().health is not Health.UNCONFIGURED:
                 raise refusals.not_found(f"spare {self.id} that answers", "take another, or create the instance")
+            self._keep(spec.credential)
             self._become(Record.of(spec, spare.created_at, body, born_as=self.id))
             self._around.records.exhume(self.id, spec.id)
             return self.view()
@@ -332,6 +337,14 @@ class Instance:
 
     def _tracking(self) -> tuple[Tracking, Place]:
         return self._body(self._existing()).tracking, self.place
+
+    def _keep(self, credential: Credential | None) -> None:
+        if credential is None:
+            return
+        if self._around.own is not None:
+            self._around.own.take(credential)
+        else:
+            self._around.records.keep_credential(self.id, credential)
 
     def _whole(self, record: Record) -> bool:
         return self._plugs.whole(record.ports, standby=record.standby) and self._body(record).whole(self._birth(record))

@@ -2,6 +2,7 @@
 
 <state_dir>/instances/<id>/instance.json    the record
 <state_dir>/instances/<id>/credential.json  what a body with an agent of its own is born with; a secret
+<state_dir>/instances/<id>/before.pem       certificates it had before, newest first: it may show one for a moment more
 <state_dir>/instances/<id>/appliance/       Place.files: the engine's and the daemons' own
 <state_dir>/instances/<id>/body/            the body's own: disks, sockets, its console log
 <state_dir>/tombstones/<id>.json            the generation that deleted an instance, for a while
@@ -20,10 +21,14 @@ from astara.appliance.system import files
 from astara.contract.agent import SPARE, Body, Credential, InstanceSpec, Key, PortAttachment
 from astara.contract.codec import ContractError, Wire, decode, encode
 from astara.contract.generation import Generation
+from astara.contract.identity import leaves_in
 
 _log = structlog.get_logger(__name__)
 _RECORD = "instance.json"
 _CREDENTIAL = "credential.json"
+_BEFORE = "before.pem"
+#: An orchestrator that asks again and again issues each time; one of these is what the instance still shows.
+_MOST_BEFORE = 4
 #: Daemons under accounts of their own must get through to their files; they cannot list what else is there.
 _PASSABLE = 0o711
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -117,6 +122,9 @@ class Records:
     def keep_credential(self, instance_id: str, credential: Credential) -> None:
         """Write it where only we can read it, beside the record."""
         files.ensure_directory(self._instances / instance_id, _PASSABLE)
+        before = self.certificates(instance_id)[:_MOST_BEFORE]
+        if before:
+            files.replace_if_different(self._instances / instance_id / _BEFORE, "".join(before))
         files.replace_if_different(self._instances / instance_id / _CREDENTIAL, encode(credential))
 
     def credential(self, instance_id: str) -> Credential | None:
@@ -129,6 +137,13 @@ class Records:
         except ContractError as error:
             _log.error("credential.damaged", instance=instance_id, field=error.field)
             return None
+
+    def certificates(self, instance_id: str) -> list[str]:
+        """Return those an instance may show, each alone (PEM): of the credential it has, and of some before."""
+        credential = self.credential(instance_id)
+        before = files.read(self._instances / instance_id / _BEFORE) or b""
+        own = leaves_in(credential.certificate)[:1] if credential is not None else []
+        return list(dict.fromkeys((*own, *leaves_in(before.decode()))))
 
     def load(self) -> Iterator[Record]:
         """Yield every record; a damaged one is set aside with a log line, and counts as an orphan then."""

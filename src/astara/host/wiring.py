@@ -31,6 +31,7 @@ from astara.host.dwellings import Own
 from astara.host.instance import Surroundings, Watching
 from astara.host.node import Node
 from astara.host.options import MetadataOptions, NodeOptions, Solitary
+from astara.host.own_identity import OwnIdentity
 from astara.host.records import Records
 from astara.host.routes import node_routes
 from astara.installed import plugins
@@ -110,7 +111,12 @@ def build_surroundings(options: NodeOptions, engine: Engine, beside: NodesPart, 
         watch=watch,
         wall=time.time,
         solitary=options.solitary is not Solitary.NO,
+        own=_own_identity(options) if options.solitary is Solitary.MACHINE else None,
     )
+
+
+def _own_identity(options: NodeOptions) -> OwnIdentity:
+    return OwnIdentity(options.ca_file, options.cert_file, options.key_file)
 
 
 def attachments(options: NodeOptions) -> Mapping[str, Plug]:

@@ -98,6 +98,22 @@ def test_a_credential_is_kept_for_us_alone_and_never_in_the_record(tmp_path: Pat
     assert records.credential(wish.id) is None
 
 
+def pem(name: str) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n"
+
+
+def test_what_an_instance_may_show_is_what_it_was_given_lately_and_goes_with_it(tmp_path: Path) -> None:
+    records, instance = Records(tmp_path), str(uuid.uuid4())
+    assert records.certificates(instance) == []
+    for number in range(8):
+        given = Credential(ca="", certificate=pem(str(number)) + pem("the CA"), key="")
+        records.keep_credential(instance, given)
+        records.keep_credential(instance, given)
+    assert records.certificates(instance) == [pem(str(number)) for number in (7, 6, 5, 4)]
+    records.remove(instance)
+    assert records.certificates(instance) == []
+
+
 def test_a_damaged_credential_is_none(tmp_path: Path) -> None:
     records, instance = Records(tmp_path), str(uuid.uuid4())
     records.keep_credential(instance, Credential(ca="a", certificate="b", key="c"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -33,7 +33,7 @@ from astara.host.attach.nic import NicPlug
 from astara.host.bodies.boundary import Birth, BodyFailed
 from astara.model.errors import BadConfiguration
 from astara.peers.calls import AgentCalls, problem_in, send
-from astara.peers.identity import Identity, context_for
+from astara.peers.identity import Believed, Identity, context_for
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -61,11 +61,11 @@ class Unanswered(Exception):
 class Link(AgentCalls):
     """The way to one agent inside; connections are made, and stay, in the namespace it is reached from."""
 
-    def __init__(self, identity: Identity, instance_id: str, inside: Path | None, url: str) -> None:
+    def __init__(self, identity: Identity, instance_id: str, inside: Path | None, url: str, believed: Believed) -> None:
         """Raises Unanswered when our own certificate cannot be used."""
         self._inside = inside
         try:
-            context = context_for(identity, instance_role(instance_id))
+            context = context_for(identity, instance_role(instance_id), believed)
         except BadConfiguration as error:
             raise Unanswered(str(error), identity=True) from None
         limits = httpx.Limits(max_connections=4, max_keepalive_connections=1, keepalive_expiry=30.0)
@@ -119,12 +119,23 @@ class _Guest:
 class GuestEngine:
     """Configures instances through the agent inside them. Calls for one instance take turns.
 
-    `identity` is the node's own; `url_of` says where the agent of an instance listens, seen from its namespace.
+    `identity` is the node's own; `url_of` says where the agent of an instance listens, seen from its namespace, and
+    `certificates_of` what it was given to show: another of the same role is of an instance that is gone.
+    `takes_credentials`: the agent inside cannot read what the node writes, so another credential is sent to it.
     """
 
-    def __init__(self, identity: Identity, url_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        url_of: Callable[[str], str],
+        certificates_of: Callable[[str], Collection[str]],
+        *,
+        takes_credentials: bool,
+    ) -> None:
         self._identity = identity
         self._url_of = url_of
+        self._certificates_of = certificates_of
+        self._takes_credentials = takes_credentials
         self._guests: dict[str, _Guest] = {}
 
     # The engine
@@ -205,7 +216,7 @@ class GuestEngine:
             ports=tuple(replace(port, attach=NicPlug.kind) for port in birth.spec.ports),
             generation=generation,
             body=BodyWish(),
-            credential=None,
+            credential=birth.spec.credential if self._takes_credentials else None,
         )
         view = self._patiently(lambda: self._asked(place, lambda link: link.put_instance(wish)), until, alive)
         guest.ports = birth.spec.ports
@@ -257,7 +268,7 @@ class GuestEngine:
         guest = self._guest(place.instance_id)
         try:
             if guest.link is None:
-                guest.link = Link(self._identity, place.instance_id, place.netns, self._url_of(place.instance_id))
+                guest.link = self._linked(place)
             answer = ask(guest.link)
         except Unanswered as error:
             if not error.identity:
@@ -271,6 +282,10 @@ class GuestEngine:
             raise
         guest.unanswered, guest.silent_since = 0, None
         return answer
+
+    def _linked(self, place: Place) -> Link:
+        own = place.instance_id
+        return Link(self._identity, own, place.netns, self._url_of(own), lambda: self._certificates_of(own))
 
     def _patiently(self, ask: Callable[[], T], until: float, alive: Callable[[], bool]) -> T:
         pause, reason = threading.Event(), "no answer"

@@ -8,12 +8,13 @@ import socket
 import threading
 from pathlib import Path
 
-from astara.appliance.system import files, rtnetlink
+from astara.appliance.system import rtnetlink
 from astara.appliance.system.netlink import Netlink
 from astara.contract.identity import node_role
 from astara.host import papers
 from astara.host.machine import kernel, shell
 from astara.host.options import NodeOptions, Solitary
+from astara.host.own_identity import OwnIdentity
 from astara.host.papers import Papers
 
 _PAPERS = Path("/sys/firmware/qemu_fw_cfg/by_name") / papers.FW_CFG_NAME / "raw"
@@ -45,12 +46,8 @@ def take_up(own: Papers) -> NodeOptions:
     kernel.set_clock(own.wall)
     kernel.stir(bytes.fromhex(own.seed))
     Path("/etc/machine-id").write_text(own.instance_id.replace("-", "") + "\n")
-    for name, content in (
-        ("ca.pem", own.credential.ca),
-        ("cert.pem", own.credential.certificate),
-        ("key.pem", own.credential.key),
-    ):
-        files.replace(_IDENTITY / name, content)
+    identity = OwnIdentity(_IDENTITY / "ca.pem", _IDENTITY / "cert.pem", _IDENTITY / "key.pem")
+    identity.take(own.credential)
     interface = ipaddress.ip_interface(own.address)
     _raise_management(own.mac, interface)
     if own.shell:
@@ -60,9 +57,9 @@ def take_up(own: Papers) -> NodeOptions:
         state_dir=_STATE,
         host=str(interface.ip),
         port=own.port,
-        ca_file=_IDENTITY / "ca.pem",
-        cert_file=_IDENTITY / "cert.pem",
-        key_file=_IDENTITY / "key.pem",
+        ca_file=identity.ca_file,
+        cert_file=identity.cert_file,
+        key_file=identity.key_file,
         debug=own.debug,
         serves=node_role(own.host),
         solitary=Solitary.MACHINE,

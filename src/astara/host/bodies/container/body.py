@@ -22,6 +22,7 @@ from astara.host.bodies.guest import GuestEngine
 from astara.host.connections import InNamespace
 from astara.host.container import BIRTH, CA, CERTIFICATE, KEY, PORT, STATE, WORDS, Words
 from astara.host.options import NodeOptions
+from astara.host.records import Records
 from astara.peers.identity import Identity
 
 _log = structlog.get_logger(__name__)
@@ -52,7 +53,9 @@ class ContainerBody:
         self._images: tuple[str, ...] = ()
         self._listed_at = float("-inf")
         identity = Identity(options.ca_file, options.cert_file, options.key_file)
-        self._guest = GuestEngine(identity, lambda _: f"https://127.0.0.1:{PORT}")
+        certificates = Records(options.state_dir).certificates
+        url = f"https://127.0.0.1:{PORT}"
+        self._guest = GuestEngine(identity, lambda _: url, certificates, takes_credentials=False)
         self._engine: ApplyEngine = self._guest
         self.tracking = InNamespace()  # the kernel is the node's, the namespace too
 

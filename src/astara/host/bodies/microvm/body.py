@@ -29,6 +29,7 @@ from astara.host.bodies.microvm.metadata import TakenAside
 from astara.host.bodies.microvm.templates import Template, Templates
 from astara.host.options import NodeOptions
 from astara.host.papers import Papers
+from astara.host.records import Records
 from astara.peers.identity import Identity
 
 _log = structlog.get_logger(__name__)
@@ -56,7 +57,9 @@ class MicrovmBody:
         if not self.images():
             raise BodyUnavailable(f"no image in {self._options.images_dir}: `make image` builds one")
         identity = Identity(options.ca_file, options.cert_file, options.key_file)
-        self._guest = GuestEngine(identity, lambda _: f"https://{_MACHINE_SIDE.ip}:{_PORT}")
+        certificates = Records(options.state_dir).certificates
+        url = f"https://{_MACHINE_SIDE.ip}:{_PORT}"
+        self._guest = GuestEngine(identity, lambda _: url, certificates, takes_credentials=True)
         self._engine: ApplyEngine = self._guest
         self.tracking = self._guest
         folder = options.state_dir / "templates"
@@ -90,6 +93,9 @@ class MicrovmBody:
         one = self._machine(birth)
         if len(birth.spec.ports) > _MOST_PORTS:
             raise BodyFailed(f"a machine has room for {_MOST_PORTS} ports", "use another body for this resource")
+        if any(port.mac == command.MANAGEMENT_MAC for port in birth.spec.ports):
+            # The machine finds the link its agent is reached by through this address; tenants choose theirs.
+            raise BodyFailed("a port has the MAC address of every machine's own link", "give the port another one")
         try:
             if one.answers() and not self._guest.lost(birth.spec.id):
                 one.set_ports(birth.spec.ports)
