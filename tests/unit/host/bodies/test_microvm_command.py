@@ -42,6 +42,12 @@ def test_a_machine_has_a_shell_only_where_its_node_is_told_so() -> None:
     assert not [word for word in command.line(SHAPE, ONE) if "shell" in word]
 
 
+def test_each_machine_runs_under_an_account_of_its_own() -> None:
+    other = dataclasses.replace(ONE, instance_id="0f0e0e0c-0000-0000-0000-000000000001")
+    accounts = [words[words.index("-runas") + 1] for words in (command.line(SHAPE, ONE), command.line(SHAPE, other))]
+    assert accounts == [f"{uid}:{uid}" for uid in (0x700F0E0D, 0x700F0E0E)]
+
+
 def test_commas_in_paths_do_not_become_options() -> None:
     words = command.line(SHAPE, ONE)
     assert "id=root,if=none,format=raw,readonly=on,file=/images/one,,two/root.sqfs" in words

@@ -19,6 +19,8 @@ _TIMEOUT_S = 15.0
 _INSTANCE, _NODE = "astara:instance", "astara:node"
 #: Images for this node carry this label; its value says nothing.
 APPLIANCE = "astara.appliance"
+#: Of each file system in memory: podman's own limit is half of the machine's, for one container.
+_MEMORY_MB = 64
 #: Words in front of podman's own reason.
 _NOISE = re.compile(r"^Error: ", re.MULTILINE)
 
@@ -64,7 +66,11 @@ class Podman:
         argv += [word for each in wanted.capabilities for word in ("--cap-add", each)]
         argv += [word for each in wanted.security for word in ("--security-opt", each)]
         # Without the last word whatever the image has at that place is copied into memory.
-        argv += [word for at, mode in wanted.tmpfs.items() for word in ("--tmpfs", f"{at}:mode={mode:o},notmpcopyup")]
+        argv += [
+            word
+            for at, mode in wanted.tmpfs.items()
+            for word in ("--tmpfs", f"{at}:mode={mode:o},size={_MEMORY_MB}m,notmpcopyup")
+        ]
         argv += [word for here, there in wanted.volumes.items() for word in ("--volume", f"{here}:{there}:ro")]
         argv += ["--rootfs", f"{wanted.root}:O"] if wanted.unpacked else [wanted.root]
         self._ask(*argv, *wanted.command)

@@ -14,6 +14,7 @@ _KERNEL = "console=ttyS0 quiet panic=-1 rdinit=/init random.trust_cpu=on cryptom
 #: TCG shows the host's cycle counter. A machine that measures it while the host is busy gets its clock's speed wrong.
 _KERNEL_ON_TCG = f"{_KERNEL} tsc=unstable mitigations=off"
 _TRANSLATIONS_MB = 48  # TCG's cache of translated code; 0 for its default, which is most of a gigabyte
+_FIRST_ACCOUNT, _ACCOUNT_DIGITS = 0x70000000, 6
 _MARK, _TEMPLATE_MARK = "astara:", "astara-template:"
 #: Changes with every change of this module that makes older pictures useless.
 FORM = "1"
@@ -56,6 +57,11 @@ class Machine:
     template: bool = False
 
     @property
+    def account(self) -> int:
+        """The user and group id it runs under, of nobody else: beyond those systemd gives away (UIDs-GIDs.md there)."""
+        return _FIRST_ACCOUNT + int(self.instance_id[:_ACCOUNT_DIGITS], 16)
+
+    @property
     def mark(self) -> str:
         """The name it runs under."""
         return f"{_TEMPLATE_MARK if self.template else _MARK}{self.node}:{self.instance_id}"
@@ -77,7 +83,10 @@ def line(shape: Shape, machine: Machine) -> list[str]:
         "-uuid",
         machine.instance_id,
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"),
-        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        # All files are open by the time it becomes nobody; whoever breaks out of a machine then has none of the node's.
+        # `elevateprivileges` would forbid this very step. Nobody's process gains rights by programs alone: spawn=deny.
+        *("-runas", f"{machine.account}:{machine.account}"),
+        *("-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"),
         *_processor(shape),
         *_memory(shape, machine.memory),
         *("-kernel", str(shape.image.kernel), "-initrd", str(shape.image.initramfs), "-append", kernel),
