@@ -10,7 +10,8 @@ import dataclasses
 import datetime
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,37 @@ def agent_with_patience(node: Deployment) -> Iterator[tuple[Agent, NodeClient]]:
             yield agent, client
         finally:
             client.close()
+
+
+@contextlib.contextmanager
+def unpacked_initramfs(directory: Path) -> Iterator[tuple[Path, Path]]:
+    """An image like ours in `directory`/image, and the files of its initramfs, which go into it when this ends."""
+    image, tree = directory / "image", directory / "initramfs"
+    image.mkdir()
+    tree.mkdir()
+    for name in ("vmlinux", "root.sqfs", "manifest.json"):
+        (image / name).symlink_to(IMAGES / name)
+    subprocess.run(["cpio", "-id", "--quiet"], input=(IMAGES / "initramfs").read_bytes(), cwd=tree, check=True)
+    yield image, tree
+    names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
+    packed = subprocess.run(
+        ["cpio", "-o", "-H", "newc", "--quiet"], input=names.encode(), cwd=tree, capture_output=True, check=True
+    )
+    (image / "initramfs").write_bytes(packed.stdout)
+    shutil.rmtree(tree)
+
+
+def changed_image(directory: Path, lay_out: Callable[[Path], None]) -> Path:
+    """Return an image like ours whose Python has what `lay_out` puts into a directory."""
+    with unpacked_initramfs(directory) as (image, tree):
+        packages = tree / "extra" / "usr/lib/python3/dist-packages"
+        packages.mkdir(parents=True)
+        lay_out(packages)
+        init = (tree / "init").read_text()
+        before = "  exec /bin/busybox switch_root"
+        assert before in init
+        (tree / "init").write_text(init.replace(before, f"  /bin/busybox cp -a /extra/. /root/ &&\n{before}"))
+    return image
 
 
 def has_template(node: Deployment) -> bool:
