@@ -63,8 +63,8 @@ unit: install ## the tests that need no kernel and no root
 kernel: need-root install ## real nftables, routes and daemons, in a network namespace of their own
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/kernel
 
-bodies: need-root install install-bodies ## every promise of a router in a container, what fails there, a hundred lives and deaths
-	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) -m "slow or not slow" -k container tests/kernel
+bodies: need-root install install-bodies ## every promise of a router in a container, FRR in one, what fails there, a hundred lives and deaths
+	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) -m "slow or not slow" $(if $(ARGS),,-k 'container or frr or management') tests/kernel
 
 machines: need-root install install-bodies $(IMAGE) ## real machines of the appliance's image, by QEMU
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) tests/machines

@@ -12,11 +12,12 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ASK = """
 import sys
-from astara.host.wiring import appliances
+from astara.host.wiring import appliances, subsystems
 from astara.runtime.main import Orchestrator
 from astara.runtime.options import load
 
 assert appliances()["greeter"].name == "greeter"
+assert subsystems(appliances()["greeter"])[-1].name == "frr"
 operator = Orchestrator(load(["--config-file", sys.argv[1]])).operator
 print([line.name for line in operator.drivers() if line.enabled])
 print([line.name for line in operator.providers() if line.enabled])
@@ -28,7 +29,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process that has both packages; this process and its installation stay as they are."""
     target = tmp_path_factory.mktemp("site")
     offline = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation")
-    packages = [str(EXAMPLES / name) for name in ("greeter", "paper")]
+    packages = [str(EXAMPLES / name) for name in ("greeter", "paper", "frr-router")]
     subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", str(target), *packages], check=True)
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), *filter(None, sys.path)])}
 
@@ -46,7 +47,7 @@ def test_an_orchestrator_and_a_node_agent_find_them_by_name(installed: dict[str,
     assert asked.stdout == "['greeter']\n['paper']\n", asked.stderr
 
 
-@pytest.mark.parametrize("example", ["greeter", "paper"])
+@pytest.mark.parametrize("example", ["greeter", "paper", "frr-router"])
 def test_each_passes_the_public_suite_in_a_process_of_its_own(installed: dict[str, str], example: str) -> None:
     home = EXAMPLES / example
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(home), "tests"]

@@ -165,8 +165,9 @@ def _usable(group: str, what: str, make: Callable[[Any], Any]) -> Iterator[tuple
 
 
 def subsystems(metadata: Subsystem) -> list[Subsystem]:
-    """Return what documents can configure, in dependency order."""
-    return [*kernel_subsystems(), DnsmasqSubsystem(), RadvdSubsystem(), metadata]
+    """Return what documents can configure, in dependency order; those of other packages rely on all of ours."""
+    others = (made for _, made in _usable("astara.subsystems", "subsystem", lambda maker: maker()))
+    return [*kernel_subsystems(), DnsmasqSubsystem(), RadvdSubsystem(), metadata, *others]
 
 
 def metadata_proxy(options: MetadataOptions) -> MetadataProxy:

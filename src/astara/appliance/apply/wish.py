@@ -22,6 +22,10 @@ class Wish:
     rendered: Mapping[str, Any]
 
 
+class NoSuchDriver(ContractError):
+    """The document is of a driver this agent does not have."""
+
+
 def judge_envelope(document: Document, appliances: Mapping[str, Appliance]) -> Appliance:
     """Return the appliance side of the document's driver. Raises ContractError naming the field."""
     if document.contract not in SUPPORTED_VERSIONS:
@@ -34,7 +38,7 @@ def judge_envelope(document: Document, appliances: Mapping[str, Appliance]) -> A
     appliance = appliances.get(document.driver)
     if appliance is None:
         known = ", ".join(sorted(appliances)) or "none"
-        raise ContractError("$.driver", "no such driver on this agent", f"use one of: {known}; or install it here")
+        raise NoSuchDriver("$.driver", "no such driver on this agent", f"use one of: {known}; or install it here")
     if not _digest_fits(document):
         raise ContractError("$.digest", "not the sha256 of the section", "digest the section's canonical JSON")
     return appliance

@@ -38,9 +38,10 @@ class RouterDriver:
         return [ResourceKey(NAME, identifier) for identifier in event.ids.get("router", ())]
 
     def keys_in(self, page: RouterPage | NetworkPage) -> Iterable[ResourceKey]:
-        """Name every router of a bulk page."""
+        """Name every router of a bulk page but those whose flavor names another driver."""
         if isinstance(page, RouterPage):
-            return [ResourceKey(NAME, router.id) for router in page.routers]
+            routers = (one for one in page.routers if one.flavor_metainfo.get("driver", NAME) == NAME)
+            return [ResourceKey(NAME, router.id) for router in routers]
         return []
 
     def desired(self, key: ResourceKey, world: World) -> DesiredState:
@@ -51,8 +52,8 @@ class RouterDriver:
         """
         if not isinstance(world, RouterWorld):
             raise TypeError(f"{NAME} driver reads routers")
-        if world.router is None:
-            return Absent(world.revision)
+        if world.router is None or world.router.flavor_metainfo.get("driver", NAME) != NAME:
+            return Absent(world.revision)  # gone, or of a flavor that names another driver
         return self._present(world.router, world)
 
     def _present(self, router: RouterSnapshot, world: RouterWorld) -> Present:

@@ -7,12 +7,14 @@ towards Nova. The node's proxy can enter that namespace, so the node applies thi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace as replaced
 from typing import Any
 
 from msgspec.structs import replace
 
 from astara.appliance.apply.engine import Engine
+from astara.appliance.apply.wish import NoSuchDriver
 from astara.appliance.boundaries import Appliance, Place, Subsystem
 from astara.contract.agent import ApplyReport, Deviation, Health, StateView
 from astara.contract.document import Document
@@ -69,7 +71,8 @@ class Beside:
     def apply(self, place: Place, document: Document) -> ApplyReport:
         """The agent inside first: the links are its."""
         report = self._inside.apply(place, document)
-        self._node.apply(_beside(place), document)
+        with suppress(NoSuchDriver):  # one that is in the image alone has nothing served beside it
+            self._node.apply(_beside(place), document)
         return report
 
     def state(self, place: Place) -> StateView:

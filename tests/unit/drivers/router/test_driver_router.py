@@ -107,6 +107,16 @@ def test_a_flavor_chooses_the_kind_of_instance() -> None:
     assert instance(router(flavor_metainfo={"body": "memory"})).provider == "memory"
 
 
+def test_a_router_whose_flavor_names_another_driver_is_that_drivers() -> None:
+    theirs = router(flavor_metainfo={"driver": "frr", "body": "container"})
+    driver = RouterDriver(DriverOptions())
+    assert driver.desired(KEY, RouterWorld(7, theirs, NETWORKS)) == Absent(7)
+    page = RouterPage(
+        revision=7, routers=(theirs, router(id="mine", flavor_metainfo={"driver": "router"})), networks=()
+    )
+    assert list(driver.keys_in(page)) == [ResourceKey("router", "mine")]
+
+
 def test_every_port_is_attached_as_neutron_bound_it() -> None:
     by_id = {attachment.port_id: attachment for attachment in instance(router()).ports}
     assert set(by_id) == {"blue-if4", "blue-if6", "gw"}
