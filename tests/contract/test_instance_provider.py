@@ -6,8 +6,6 @@ Each also with spares in front (pool/): whoever asks cannot tell an adopted inst
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import cast
 
 import pytest
 
@@ -15,17 +13,9 @@ from astara.clients.appliance import NodeEndpoint, NodeTimeouts
 from astara.clients.nodes import NodeFleet
 from astara.contract.codec import digest
 from astara.contract.generation import Generation
-from astara.model.boundaries import AdoptingProvider
-from astara.pool.boundaries import NoPoolMetrics
-from astara.pool.deficit import Shelf, Size
-from astara.pool.keeper import Keeper
-from astara.pool.options import Kind, PoolOptions
-from astara.pool.provider import WarmProvider
-from astara.pool.stock import Account, Stock
 from astara.providers.memory.cloud import MemoryCloud
 from astara.providers.memory.provider import MemoryProvider
 from astara.providers.namespace.provider import NamespaceProvider
-from astara.reconcile.clock import SystemClock
 from astara_suites.providers import (
     NOW,
     REFUSED,
@@ -37,6 +27,7 @@ from astara_suites.providers import (
     wanted,
 )
 from support.node_agent import NODE, PROBE, Deployment, isolated, running
+from support.pooled import Pooled
 
 
 @pytest.fixture
@@ -63,41 +54,16 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 SPARES = 6
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """A provider with spares in front, and what keeps them."""
-
-    world: World
-    stock: Stock
-    keeper: Keeper
-
-    @classmethod
-    def over(cls, world: World) -> Pooled:
-        options = PoolOptions(sizes={Kind(world.provider.name): Size(SPARES, SPARES)})
-        provider, clock = cast(AdoptingProvider, world.provider), SystemClock()
-        stock = Stock(options, clock)
-        warm = WarmProvider(provider, stock, lambda: None, NoPoolMetrics())
-        return cls(
-            World(warm, world.host, world.silent_host),
-            stock,
-            Keeper({provider.name: provider}, stock, options, clock),
-        )
-
-    @property
-    def account(self) -> Account:
-        return self.stock.account(Shelf(self.world.provider.name, self.world.host))
-
-
 @pytest.fixture
 def pooled_memory(memory: World) -> Pooled:
     assert isinstance(memory.provider, MemoryProvider)
     memory.provider.cloud.hosts = (NODE, "silent")
-    return Pooled.over(memory)
+    return Pooled.over(memory, SPARES)
 
 
 @pytest.fixture(scope="module")
 def pooled_namespace(namespace: World) -> Pooled:
-    return Pooled.over(namespace)
+    return Pooled.over(namespace, SPARES)
 
 
 @pytest.fixture(params=["pooled_memory", pytest.param("pooled_namespace", marks=pytest.mark.kernel)])

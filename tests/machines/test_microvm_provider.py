@@ -1,0 +1,67 @@
+"""The suite of providers, and the pool, on machines: a real node agent, QEMU, and an agent in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from astara.providers.microvm.provider import MicrovmProvider
+from astara_suites.providers import NOW, AdoptionSuite, InstanceProviderSuite, World, a_key, spares, wanted
+from support.bodied_world import world_of
+from support.machines import PATIENCE_S, changed_image, deployment, has_template, needs_image
+from support.node_agent import isolated
+from support.pooled import Pooled
+from support.probe_driver import lay_out_probe
+from support.segment import eventually
+
+SPARES = 2
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not isolated(), reason="makes network namespaces: run it by `make machines`"),
+    needs_image,
+]
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    home = tmp_path_factory.mktemp("node")
+    with_probe = changed_image(home, lay_out_probe)
+    node = deployment(home / "node", images_dir=with_probe, templates=True)
+    with world_of(MicrovmProvider, node, read_s=PATIENCE_S) as world:
+        assert eventually(lambda: has_template(node), PATIENCE_S)
+        yield world
+
+
+class TestMicrovmProvider(InstanceProviderSuite, AdoptionSuite):
+    @pytest.fixture
+    def world(self, machines: World) -> World:
+        return machines
+
+
+@pytest.fixture(scope="module")
+def pool(machines: World) -> Pooled:
+    return Pooled.over(machines, SPARES)
+
+
+@pytest.fixture
+def pooled(pool: Pooled) -> Pooled:
+    pool.keeper.look()
+    return pool
+
+
+class TestPooledMachines(InstanceProviderSuite):
+    @pytest.fixture
+    def world(self, pooled: Pooled) -> World:
+        return pooled.world
+
+
+def test_a_machine_asked_for_is_a_spare_and_the_shelf_fills_again(pooled: Pooled) -> None:
+    before, key = pooled.account, a_key()
+    pooled.world.provider.create(key, wanted(pooled.world), NOW)
+    assert (pooled.account.hits, pooled.account.misses) == (before.hits + 1, before.misses)
+    assert len(spares(pooled.world)) == SPARES - 1
+    pooled.keeper.look()
+    assert len(spares(pooled.world)) == SPARES
