@@ -147,8 +147,8 @@ def test_clones_of_a_template_have_nothing_in_common(node: Deployment) -> None:
         for one in clones:
             client.put_instance(one)
         assert [shown(node, one) for one in clones] == [given(one) for one in clones]
-        engine = agent.node._around.bodies["microvm"].engine
-        said = [engine._asked(agent.node.get(one.id).place, lambda link: link.node()) for one in clones]  # type: ignore[attr-defined]
+        engine = agent.node._around.bodies["microvm"]._guest
+        said = [engine._asked(agent.node.get(one.id).place, lambda link: link.node()) for one in clones]
         assert [view.name for view in said] == [one.id for one in clones]
         assert len({view.boot_id for view in said}) == len(clones)
         for one in clones:
