@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from astara.contract.agent import Deviation
+from astara.contract.agent import Deviation, Role
 from astara.contract.codec import Wire
 
 
@@ -69,6 +69,15 @@ class Subsystem(Protocol):
 
     def remove(self, place: Place) -> None:
         """Take everything of ours away; absence is success."""
+        ...
+
+
+@runtime_checkable
+class Standing(Protocol):
+    """A Subsystem that knows which half of a pair this is."""
+
+    def role(self, place: Place, rendered: Any) -> Role | None:
+        """Ask the kernel; None when it cannot say."""
         ...
 
 

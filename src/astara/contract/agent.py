@@ -38,6 +38,13 @@ class Health(enum.StrEnum):
     FAILED = "failed"  # the instance itself is broken: namespace gone, agent cannot enter it
 
 
+class Role(enum.StrEnum):
+    """Of one half of a pair: what its gate in the kernel says."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+
+
 #: Driver in the key of an instance that was made before anybody asked for it (docs/design/pool.md).
 SPARE = "spare"
 
@@ -136,6 +143,8 @@ class StateView(Wire, frozen=True):
     #: How many times the agent repaired this instance on its own since the agent started.
     repairs: int = 0
     last_error: str | None = None
+    #: None for an instance that is not half of a pair, and from agents of earlier versions.
+    role: Role | None = None
 
 
 class InstanceView(Wire, frozen=True):

@@ -15,7 +15,10 @@ from astara.appliance.api.routing import Router
 from astara.appliance.api.server import HttpsServer, ServerOptions
 from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Appliance, Subsystem
+from astara.appliance.subsystems.conntrackd.subsystem import ConntrackdSubsystem
 from astara.appliance.subsystems.dnsmasq.subsystem import DnsmasqSubsystem
+from astara.appliance.subsystems.gate.subsystem import GateSubsystem
+from astara.appliance.subsystems.keepalived.subsystem import KeepalivedSubsystem
 from astara.appliance.subsystems.kernel import kernel_subsystems
 from astara.appliance.subsystems.metadata.proxy import MetadataProxy
 from astara.appliance.subsystems.radvd.subsystem import RadvdSubsystem
@@ -165,9 +168,13 @@ def _usable(group: str, what: str, make: Callable[[Any], Any]) -> Iterator[tuple
 
 
 def subsystems(metadata: Subsystem) -> list[Subsystem]:
-    """Return what documents can configure, in dependency order; those of other packages rely on all of ours."""
+    """Return what documents can configure, in dependency order; those of other packages rely on all of ours.
+
+    The gate before any link comes up; the election last of ours, so that nobody is elected unready.
+    """
+    daemons = (DnsmasqSubsystem(), RadvdSubsystem(), metadata, ConntrackdSubsystem(), KeepalivedSubsystem())
     others = (made for _, made in _usable("astara.subsystems", "subsystem", lambda maker: maker()))
-    return [*kernel_subsystems(), DnsmasqSubsystem(), RadvdSubsystem(), metadata, *others]
+    return [GateSubsystem(), *kernel_subsystems(), *daemons, *others]
 
 
 def metadata_proxy(options: MetadataOptions) -> MetadataProxy:

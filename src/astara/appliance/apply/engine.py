@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from astara.appliance.apply import store
 from astara.appliance.apply.errors import ApplyFailed
 from astara.appliance.apply.wish import Wish, judge_envelope, wish_of
-from astara.appliance.boundaries import Appliance, Place, Subsystem, SubsystemError
+from astara.appliance.boundaries import Appliance, Place, Standing, Subsystem, SubsystemError
 from astara.appliance.system import netns, rtnetlink
-from astara.contract.agent import ApplyReport, Deviation, Health, Outcome, StateView
+from astara.contract.agent import ApplyReport, Deviation, Health, Outcome, Role, StateView
 from astara.contract.codec import ContractError
 from astara.contract.document import Document
 from astara.model.errors import Gone, Stale
@@ -254,7 +254,14 @@ class Engine:
             deviations=deviations,
             repairs=memory.repairs,
             last_error=memory.last_error,
+            role=self._role(place, good),
         )
+
+    def _role(self, place: Place, wish: Wish) -> Role | None:
+        for subsystem in self._subsystems:
+            if isinstance(subsystem, Standing) and subsystem.name in wish.rendered:
+                return subsystem.role(place, wish.rendered[subsystem.name])
+        return None
 
     def _report(self, outcome: Outcome, document: Document, touched: tuple[str, ...], began: float) -> ApplyReport:
         return ApplyReport(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from astara.appliance.boundaries import Place
 from astara.appliance.subsystems import unprivileged
-from astara.appliance.system import files, processes
+from astara.appliance.system import files, netlink, netns, processes, rtnetlink
 from astara.appliance.system.processes import Process
 
 _STOP_DEADLINE_S = 1.0
@@ -87,6 +87,21 @@ class Daemon:
         """Keep tenants from filling the disk through what their packets make the daemon say."""
         if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
             os.truncate(self.log_file, 0)
+
+
+def link_names(place: Place) -> dict[str, str]:
+    """Return MAC address -> current link name inside. Raises NetnsGone, NetlinkError."""
+    with netns.entered(place.netns), netlink.Netlink() as kernel:
+        return {mac: link.name for mac, link in rtnetlink.by_mac(rtnetlink.seen_links(kernel)).items()}
+
+
+def stopped(process: Process) -> bool:
+    """Whether somebody stopped the process: the one way for a quiet daemon to hang that shows from outside."""
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat[stat.rindex(")") + 2] in "Tt"
 
 
 def _loaded(process: Process, content: str) -> bytes:

@@ -21,6 +21,7 @@ from astara.appliance.subsystems.sysctl.config import SysctlConfig, forwarding
 from astara.appliance.subsystems.traffic.config import HostLimit, LinkLimit, Rate, TrafficConfig
 from astara.contract.codec import ContractError
 from astara.drivers.router.firewall import reachable_v6, ruleset
+from astara.drivers.router.pair import heart_link, pair_configs, strict
 from astara.drivers.router.parsed import Floating, Forwarding, Gateway, Interface, Network, Router, Side, parse
 from astara.drivers.router.routing import routing
 from astara.drivers.router.schema import InternalLink, RouterSection, Shaping
@@ -35,6 +36,7 @@ class RouterAppliance:
     def configs(self, section: RouterSection) -> Mapping[str, Any]:
         """Return subsystem name -> config. Raises ContractError naming the field."""
         router = parse(section)
+        pair = {} if router.half is None else pair_configs(router.half, router)
         return {
             "nftables": ruleset(router, section.conntrack_helpers),
             "links": _links(router),
@@ -43,6 +45,7 @@ class RouterAppliance:
             "traffic": _traffic(router),
             "conntrack": _conntrack(router),
             "radvd": _advertisements(section),
+            **pair,
         }
 
 
@@ -58,7 +61,8 @@ def _links(router: Router) -> LinksConfig:
     for mac, address in router.proxied:
         proxied[mac].add(address)
     sides = [*router.internal, *(gateway.side for gateway in router.gateways)]
-    return LinksConfig(tuple(_link(side, translated[side.mac], proxied[side.mac], router) for side in sides))
+    heart = () if router.half is None else (heart_link(router.half),)
+    return LinksConfig((*(_link(side, translated[side.mac], proxied[side.mac], router) for side in sides), *heart))
 
 
 def _link(side: Side, translated: set[Interface], proxied: set[IPv6Address], router: Router) -> LinkConfig:
@@ -75,7 +79,8 @@ def _link(side: Side, translated: set[Interface], proxied: set[IPv6Address], rou
 def _forwarding(router: Router) -> SysctlConfig:
     sides = [*router.internal, *(gateway.side for gateway in router.gateways)]
     versions = {address.version for side in sides for address in side.addresses}
-    return forwarding(ipv4=router.enabled and 4 in versions, ipv6=router.enabled and 6 in versions)
+    settings = forwarding(ipv4=router.enabled and 4 in versions, ipv6=router.enabled and 6 in versions)
+    return settings if router.half is None else strict(settings)
 
 
 def _traffic(router: Router) -> TrafficConfig:

@@ -64,6 +64,8 @@ def ruleset(router: Router, helpers: tuple[ConntrackHelper, ...]) -> Ruleset:
     """
     triples = tuple(_helper(helper, f"$.conntrack_helpers[{index}]") for index, helper in enumerate(helpers))
     sets = _Sets()
+    if router.half is not None:
+        sets.add("halves", (LinkOf(router.half.mac), router.half.peer))
     if router.enabled:
         _links(sets, router)
         _scopes(sets, router)

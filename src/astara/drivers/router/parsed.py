@@ -19,7 +19,7 @@ from ipaddress import (
 from typing import TypeVar
 
 from astara.contract.codec import ContractError
-from astara.drivers.router.schema import ExternalLink, InternalLink, PortForwarding, RouterSection, Shaping
+from astara.drivers.router.schema import ExternalLink, InternalLink, Pair, PortForwarding, RouterSection, Shaping
 
 Interface = IPv4Interface | IPv6Interface
 IPAddress = IPv4Address | IPv6Address
@@ -32,6 +32,8 @@ ICMP = 1
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MTU = range(68, 65536)
 _PORT = range(1, 65536)
+#: RFC 9568 5.2.7: centiseconds, 12 bits.
+_ADVERTS_MS = range(10, 40951, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,17 @@ class Via:
 
 
 @dataclass(frozen=True, slots=True)
+class Half:
+    """This half of a pair. `mac`: of the link it shares with the other half."""
+
+    mac: str
+    mtu: int
+    address: IPv4Interface
+    peer: IPv4Address
+    advert_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Router:
     """Everything of the section that needed parsing. `proxied`: (external link's MAC, address)."""
 
@@ -104,6 +117,7 @@ class Router:
     routes: tuple[Via, ...]
     reachable_v6: tuple[IPv6Network, ...]
     proxied: tuple[tuple[str, IPv6Address], ...]
+    half: Half | None
 
 
 def parse(section: RouterSection) -> Router:
@@ -141,19 +155,31 @@ def parse(section: RouterSection) -> Router:
             )
             for index, proxy in enumerate(section.ndp_proxies)
         ),
+        half=_half(section.pair, {side.mac for side in (*internal, *(gateway.side for gateway in gateways))}),
     )
 
 
+def _half(pair: Pair | None, taken: set[str]) -> Half | None:
+    if pair is None:
+        return None
+    mac = _mac(pair.mac, "$.pair.mac")
+    if mac in taken:
+        raise ContractError("$.pair.mac", "a second link with this MAC address", "list each link once")
+    address = _read(IPv4Interface, pair.address, "$.pair.address", "an IPv4 address with prefix length")
+    peer = _v4(pair.peer, "$.pair.peer")
+    if peer not in address.network or peer == address.ip:
+        raise ContractError("$.pair.peer", "no other address of the link's subnet", "send the other half's address")
+    if pair.advert_ms not in _ADVERTS_MS:
+        limits = f"{_ADVERTS_MS.start} to {_ADVERTS_MS.stop - 1}"
+        raise ContractError("$.pair.advert_ms", "not an interval VRRP can have", f"use {limits}, in steps of 10")
+    return Half(mac, _mtu(pair.mtu, "$.pair.mtu"), address, peer, pair.advert_ms)
+
+
 def _side(link: InternalLink | ExternalLink, field: str) -> Side:
-    mac = link.mac.lower()
-    if _MAC.fullmatch(mac) is None:
-        raise ContractError(f"{field}.mac", "not a MAC address", "write six octets as aa:bb:cc:dd:ee:ff")
-    if link.mtu not in _MTU:
-        raise ContractError(f"{field}.mtu", "not an MTU", f"use {_MTU.start} to {_MTU.stop - 1}")
     return Side(
-        mac=mac,
+        mac=_mac(link.mac, f"{field}.mac"),
         port_id=link.port_id,
-        mtu=link.mtu,
+        mtu=_mtu(link.mtu, f"{field}.mtu"),
         addresses=tuple(
             _read(ip_interface, text, f"{field}.addresses[{index}]", "an address with prefix length")
             for index, text in enumerate(link.addresses)
@@ -162,6 +188,19 @@ def _side(link: InternalLink | ExternalLink, field: str) -> Side:
         scope_v4=link.scope_v4,
         scope_v6=link.scope_v6,
     )
+
+
+def _mac(text: str, field: str) -> str:
+    mac = text.lower()
+    if _MAC.fullmatch(mac) is None:
+        raise ContractError(field, "not a MAC address", "write six octets as aa:bb:cc:dd:ee:ff")
+    return mac
+
+
+def _mtu(mtu: int, field: str) -> int:
+    if mtu not in _MTU:
+        raise ContractError(field, "not an MTU", f"use {_MTU.start} to {_MTU.stop - 1}")
+    return mtu
 
 
 def _gateway(link: ExternalLink, index: int) -> Gateway:

@@ -16,12 +16,14 @@ The text is the same for every router; what differs between routers is in the se
     fixed_to_floating    external link . fixed address -> source for what leaves there
     hairpin_source       fixed address -> source when it visits a floating address from inside
     gateway_source       link -> source for everything else (internal links: for hairpins)
+    halves               link . address of the other half of a pair
     link_mark, fixed_mark    which gateway a connection belongs to, when there are several
 """
 
 from __future__ import annotations
 
 from astara.appliance.subsystems.conntrack.config import CLOSED_MARK
+from astara.appliance.subsystems.conntrackd.config import PORT as SYNC_PORT
 
 _SETS = """
   set internal { type ifname; }
@@ -45,6 +47,7 @@ _SETS = """
   map fixed_to_floating { type ifname . ipv4_addr : ipv4_addr; }
   map hairpin_source { type ipv4_addr : ipv4_addr; }
   map gateway_source { type ifname : ipv4_addr; }
+  set halves { type ifname . ipv4_addr; }
   map link_mark { type ifname : mark; }
   map fixed_mark { type ipv4_addr : mark; }
 """
@@ -106,6 +109,7 @@ _FILTER = """
   chain input {
     type filter hook input priority 0; policy drop;
     iifname "lo" accept
+    iifname . ip saddr @halves jump to_half
     ct state vmap { established : accept, related : accept, invalid : drop }
     iifname @internal jump to_router
     iifname @external jump to_router
@@ -115,6 +119,10 @@ _FILTER = """
     icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert } accept
     icmpv6 type { mld-listener-query, mld-listener-report, mld2-listener-report } accept
     iifname @internal icmpv6 type nd-router-solicit ip6 hoplimit 255 accept
+  }
+  chain to_half {
+    ip protocol 112 accept
+    udp dport {sync} accept
   }
   chain forward {
     type filter hook forward priority 0; policy drop;
@@ -167,7 +175,7 @@ def structure(helpers: tuple[tuple[str, str, int], ...] = ()) -> str:
         + _SPOOF
         + _MARK.replace("{helpers}", rules)
         + _TRANSLATE
-        + _FILTER.replace("{closed}", hex(CLOSED_MARK))
+        + _FILTER.replace("{closed}", hex(CLOSED_MARK)).replace("{sync}", str(SYNC_PORT))
     )
 
 

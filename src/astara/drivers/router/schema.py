@@ -110,6 +110,22 @@ class NdpProxy(Wire, frozen=True):
     external_port_id: str
 
 
+class Pair(Wire, frozen=True):
+    """This half of a highly available router and the other one; the only part in which their documents differ.
+
+    `address` ("169.254.192.5/18") and `peer` ("169.254.192.9") are on the link `mac`, which no tenant sees.
+    `advert_ms`: between two VRRP advertisements, a multiple of 10 (RFC 9568 5.2.7 counts centiseconds).
+    """
+
+    mac: str
+    port_id: str
+    network_id: str
+    mtu: int
+    address: str
+    peer: str
+    advert_ms: int = 20
+
+
 class RouterSection(Wire, frozen=True):
     """One router. `enabled` false (administratively down): links stay, nothing is forwarded or advertised."""
 
@@ -124,3 +140,5 @@ class RouterSection(Wire, frozen=True):
     ndp_proxies: tuple[NdpProxy, ...] = ()
     #: IPv6 prefixes reachable from outside without translation (the whole of the internal v6 subnets).
     routed_v6: tuple[str, ...] = ()
+    #: None: it runs alone.
+    pair: Pair | None = None

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from astara.appliance.subsystems.conntrack.config import ForwardBinding
+from astara.appliance.subsystems.gate.config import GateConfig
 from astara.appliance.subsystems.nftables.config import Element, LinkOf, Span
 from astara.contract.codec import ContractError
 from astara.drivers.router.appliance import RouterAppliance
@@ -17,6 +18,7 @@ from astara.drivers.router.schema import (
     AdvertisedPrefix,
     ConntrackHelper,
     NdpProxy,
+    Pair,
     RaMode,
     RouterSection,
     Shaping,
@@ -227,3 +229,52 @@ def test_ranges_name_a_link_only_where_links_differ() -> None:
         Element((LinkOf(OUT), ip_network("fd00:9::/64"))),
         Element((LinkOf(OUT2), ip_network("fd00:9::/64"))),
     }
+
+
+HEART = "fa:16:3e:00:01:01"
+PAIR = Pair(
+    mac=HEART, port_id="h", network_id="ha", mtu=1450, address="169.254.192.5/18", peer="169.254.192.9", advert_ms=20
+)
+
+
+def test_half_of_a_pair_is_a_router_with_gate_election_and_its_peers_connections() -> None:
+    made = configs(section(pair=PAIR))
+
+    assert set(made) == SUBSYSTEMS | {"gate", "keepalived", "conntrackd"}
+    assert made["gate"] == GateConfig(HEART, (IN, OUT), 60, yields=True)
+    assert [(str(m.address), m.mac) for m in made["keepalived"].markers] == [
+        ("169.254.0.1", IN),
+        ("169.254.0.2", OUT),
+    ]
+    assert made["conntrackd"].peer == IPv4Address("169.254.192.9")
+    assert ("netfilter/nf_conntrack_tcp_loose", "0") in made["sysctl"].settings
+    assert made["nftables"].elements["halves"] == {Element((LinkOf(HEART), IPv4Address("169.254.192.9")))}
+    assert HEART in {link.mac for link in made["links"].links}
+
+
+def test_one_of_two_halves_yields() -> None:
+    other = replace(PAIR, address="169.254.192.9/18", peer="169.254.192.5")
+    assert not configs(section(pair=other))["gate"].yields
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mac", IN),
+        ("mac", "x"),
+        ("mtu", 1),
+        ("address", "169.254.192.5"),
+        ("peer", "169.254.192.5"),
+        ("peer", "10.0.0.1"),
+        ("peer", "x"),
+        ("advert_ms", 5),
+        ("advert_ms", 25),
+        ("advert_ms", 40960),
+    ],
+)
+def test_a_bad_pair_is_refused_by_name(field: str, value: object) -> None:
+    if (field, value) == ("address", "169.254.192.5"):  # read as a /32: no peer is in that
+        field, named = "address", "$.pair.peer"
+    else:
+        named = f"$.pair.{field}"
+    assert refused(section(pair=replace(PAIR, **{field: value}))).field == named

@@ -13,7 +13,8 @@ class LinkConfig:
     """One link, found by `mac` (lower case, colons) whatever it is called. `mtu` in bytes.
 
     `ipv6`: whether it speaks IPv6 at all, link-local included. `proxied`: addresses it answers neighbour
-    solicitations for though they live elsewhere.
+    solicitations for though they live elsewhere. `arp_retry_ms`: None for the kernel's own patience (1 s), which is too
+    long where a peer that was cut off must be heard at once.
     """
 
     mac: str
@@ -21,6 +22,7 @@ class LinkConfig:
     addresses: tuple[Interface, ...] = ()
     ipv6: bool = True
     proxied: tuple[IPv6Address, ...] = ()
+    arp_retry_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,10 @@ def retirements(config: LinksConfig, previous: LinksConfig, world: World) -> Cha
 
 
 def _settings(plan: Changes, wanted: LinkConfig, link: Link, world: World) -> None:
-    for path, value in link_settings(link.name, ipv6=wanted.ipv6, proxy=bool(wanted.proxied)):
+    settings = [*link_settings(link.name, ipv6=wanted.ipv6, proxy=bool(wanted.proxied))]
+    if wanted.arp_retry_ms is not None:
+        settings.append((f"ipv4/neigh/{link.name}/retrans_time_ms", str(wanted.arp_retry_ms)))
+    for path, value in settings:
         found = world.sysctl(path)
         if found is not None and found != value:
             plan.details.append(f"link {wanted.mac}: {path.rpartition('/')[2]} is {found}, not {value}")

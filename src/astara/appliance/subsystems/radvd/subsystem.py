@@ -11,12 +11,12 @@ import structlog
 
 from astara.appliance.boundaries import Place, SubsystemError
 from astara.appliance.subsystems import unprivileged
-from astara.appliance.subsystems.daemon import Daemon
+from astara.appliance.subsystems.daemon import Daemon, link_names, stopped
 from astara.appliance.subsystems.radvd import goodbye
 from astara.appliance.subsystems.radvd.config import RadvdConfig
 from astara.appliance.subsystems.radvd.goodbye import Router
 from astara.appliance.subsystems.radvd.render import Rendered, render
-from astara.appliance.system import files, netlink, netns, processes, rtnetlink
+from astara.appliance.system import files, processes
 from astara.appliance.system.processes import Process
 from astara.contract.agent import Deviation
 
@@ -52,7 +52,7 @@ class RadvdSubsystem:
         """Let radvd judge the text. Raises SubsystemError(phase="check") with its words."""
         if rendered is None:
             return
-        names = {link.mac: f"link{index}" for index, link in enumerate(rendered.links)} | _link_names(place)
+        names = {link.mac: f"link{index}" for index, link in enumerate(rendered.links)} | link_names(place)
         text = rendered.text(names)
         process = self._daemon(place).running(place)
         if process is not None and self._daemon(place).has_loaded(process, text):
@@ -75,13 +75,13 @@ class RadvdSubsystem:
             return self._stop(place)
         daemon = self._daemon(place)
         daemon.prepare(place)
-        text = rendered.text(_link_names(place))
+        text = rendered.text(link_names(place))
         before = (files.read(self._config(place)) or b"").decode()
         process = daemon.running(place)
-        if process is not None and before == text and daemon.has_loaded(process, text) and not _stopped(process):
+        if process is not None and before == text and daemon.has_loaded(process, text) and not stopped(process):
             return False
         files.replace_if_different(self._config(place), text, unprivileged.FILE_MODE)
-        if process is None or _stopped(process) or not daemon.reload(process):
+        if process is None or stopped(process) or not daemon.reload(process):
             process = self._start(place, daemon)
         daemon.note_loaded(process, text)
         self._say_goodbye(place, rendered, before, text)
@@ -105,12 +105,12 @@ class RadvdSubsystem:
             yield "does not run"
         else:
             daemon.trim_log()
-            text = rendered.text(_link_names(place))
+            text = rendered.text(link_names(place))
             if files.read(self._config(place)) != text.encode():
                 yield "radvd.conf differs"
             elif not daemon.has_loaded(process, text):
                 yield "has not read its file"
-            if _stopped(process):
+            if stopped(process):
                 yield "is stopped"
 
     def _daemon(self, place: Place) -> Daemon:
@@ -140,7 +140,7 @@ class RadvdSubsystem:
         return ran
 
     def _say_goodbye(self, place: Place, rendered: Rendered, before: str, now: str) -> None:
-        names = _link_names(place)
+        names = link_names(place)
         routers = {
             names[link.mac]: Router(_ROUTER_LIFETIME_S, link.managed, link.other)
             for link in rendered.links
@@ -168,17 +168,3 @@ def _announced(text: str) -> Mapping[str, frozenset[IPv6Network]]:
         else:
             found[link] |= {IPv6Network(match[2])}
     return found
-
-
-def _link_names(place: Place) -> dict[str, str]:
-    with netns.entered(place.netns), netlink.Netlink() as kernel:
-        return {mac: link.name for mac, link in rtnetlink.by_mac(rtnetlink.links(kernel)).items()}
-
-
-def _stopped(process: Process) -> bool:
-    """Whether somebody stopped the process: the one way for radvd to hang that shows from outside."""
-    try:
-        stat = Path(f"/proc/{process.pid}/stat").read_text()
-    except OSError:
-        return True
-    return stat[stat.rindex(")") + 2] in "Tt"

@@ -1,0 +1,147 @@
+"""One keepalived per half of a pair."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
+from astara.appliance.subsystems import conntrackd
+from astara.appliance.subsystems.daemon import Daemon, link_names, stopped
+from astara.appliance.subsystems.keepalived.config import KeepalivedConfig
+from astara.appliance.subsystems.keepalived.render import Rendered
+from astara.appliance.system import files, netns, processes
+from astara.appliance.system.processes import Process
+from astara.contract.agent import Deviation
+
+NAME = "keepalived"
+
+_PROGRAM = "/usr/sbin/keepalived"
+_CONFIG = "keepalived.conf"
+_CANDIDATE = "candidate.conf"
+#: keepalived writes them; they must not be those of another keepalived of this machine.
+_OWN_PID_FILES = ("parent.pid", "vrrp.pid")
+_CHILD = "child.pid"
+_LOOK_S = 0.002
+_LOOKS = 1500
+
+
+class KeepalivedSubsystem:
+    """Rendered form: the wish, links still by MAC address."""
+
+    name = NAME
+
+    def __init__(self, program: str = _PROGRAM) -> None:
+        self._program = program
+
+    def render(self, place: Place, config: KeepalivedConfig) -> Rendered:
+        """Return what keepalived.conf shall say, links still by MAC address."""
+        return Rendered(config, conntrackd.script(place))
+
+    def check(self, place: Place, rendered: Rendered) -> None:
+        """Let keepalived judge the text, inside, where the links are. Raises SubsystemError(phase="check")."""
+        text = self._text(place, rendered, "check")
+        daemon = self._daemon(place)
+        process = daemon.running(place)
+        if process is not None and daemon.has_loaded(process, text):
+            return
+        daemon.prepare(place)
+        candidate = daemon.directory / _CANDIDATE  # it reads regular files only
+        files.replace(candidate, text)
+        try:
+            status, words = processes.run(place.netns, [self._program, "--config-test", "-f", str(candidate)])
+        except (OSError, TimeoutError) as error:
+            raise SubsystemError(NAME, "check", f"cannot ask {self._program}: {error}") from error
+        finally:
+            files.remove(candidate)
+        if status != 0:
+            raise SubsystemError(NAME, "check", " ".join(words.split()).replace(str(candidate), _CONFIG))
+
+    def apply(self, place: Place, rendered: Rendered, previous: Rendered | None) -> bool:
+        """Write what differs and let keepalived read it, which changes no role.
+
+        Raises:
+            SubsystemError(phase="apply"): it does not run. OSError: files.
+        """
+        daemon = self._daemon(place)
+        daemon.prepare(place)
+        text = self._text(place, rendered, "apply")
+        process = daemon.running(place)
+        if process is not None and daemon.has_loaded(process, text) and not stopped(process):
+            return False
+        files.replace_if_different(daemon.directory / _CONFIG, text)
+        if process is None or stopped(process) or not daemon.reload(process):
+            process = self._start(place, daemon)
+        daemon.note_loaded(process, text)
+        return True
+
+    def read_back(self, place: Place, rendered: Rendered) -> Sequence[Deviation]:
+        """Ask the process, and what it has loaded."""
+        return [Deviation(subsystem=NAME, detail=detail) for detail in self._differences(place, rendered)]
+
+    def remove(self, place: Place) -> None:
+        """End it: its goodbye makes the other half the active one at once."""
+        daemon = self._daemon(place)
+        daemon.stop()
+        self._end_child(place, daemon)
+        daemon.remove()
+
+    def _differences(self, place: Place, rendered: Rendered) -> Iterator[str]:
+        daemon = self._daemon(place)
+        process = daemon.running(place)
+        if process is None:
+            yield "does not run"
+            return
+        daemon.trim_log()
+        text = self._text(place, rendered, "read-back")
+        if files.read(daemon.directory / _CONFIG) != text.encode():
+            yield f"{_CONFIG} differs"
+        elif not daemon.has_loaded(process, text):
+            yield "has not read its file"
+        if stopped(process):
+            yield "is stopped"
+
+    def _text(self, place: Place, rendered: Rendered, phase: str) -> str:
+        names = link_names(place)
+        if rendered.config.heart not in names:
+            raise NotPlugged(NAME, phase, [rendered.config.heart])
+        return rendered.text(names)
+
+    def _daemon(self, place: Place) -> Daemon:
+        directory = place.files / NAME
+        parent, vrrp = (str(directory / name) for name in _OWN_PID_FILES)
+        flags = ("--dont-fork", "--log-console", "--vrrp", "-p", parent, "-r", vrrp)
+        return Daemon(directory, (self._program, *flags, "-f", str(directory / _CONFIG)))
+
+    def _start(self, place: Place, daemon: Daemon) -> Process:
+        daemon.stop()
+        self._end_child(place, daemon)
+        for name in _OWN_PID_FILES:
+            files.remove(daemon.directory / name)
+        process = daemon.start(place)
+        for _ in range(_LOOKS):
+            if processes.wait(process, _LOOK_S):
+                words = f"ended at once: {daemon.last_words()}"
+                raise SubsystemError(NAME, "apply", words, remedy=processes.remedy_for_start(place.netns))
+            if _child(daemon.directory) is not None:
+                return process
+        raise SubsystemError(NAME, "apply", f"is not ready after {_LOOKS * _LOOK_S:g} s: {daemon.last_words()}")
+
+    def _end_child(self, place: Place, daemon: Daemon) -> None:
+        """Its parent tells it to end, but one that was stopped would hear of it only when it speaks again."""
+        pid = _child(daemon.directory)
+        process = processes.running(int(pid)) if pid is not None and pid.isdigit() else None
+        if process is None:
+            return
+        remembered = daemon.directory / _CHILD
+        processes.remember(process, remembered)
+        child = processes.find(place.netns, remembered, daemon.argv) if netns.exists(place.netns) else None
+        files.remove(remembered)
+        if child is not None and processes.send(child, signal.SIGKILL):
+            processes.wait(child, _LOOK_S * _LOOKS)
+
+
+def _child(directory: Path) -> str | None:
+    """The process that speaks VRRP writes this file when it is set up."""
+    return (files.read(directory / _OWN_PID_FILES[1]) or b"").decode().strip() or None

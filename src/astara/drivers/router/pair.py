@@ -1,0 +1,45 @@
+"""One half of a highly available router: gate, election, connections (docs/design/ha.md). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Any
+
+from astara.appliance.subsystems.conntrackd.config import ConntrackdConfig
+from astara.appliance.subsystems.gate.config import GateConfig
+from astara.appliance.subsystems.keepalived.config import KeepalivedConfig, Marker
+from astara.appliance.subsystems.links.config import LinkConfig
+from astara.appliance.subsystems.sysctl.config import SysctlConfig
+from astara.contract.codec import ContractError
+from astara.drivers.router.parsed import Half, Router
+
+#: What an advertisement opens the gate for. The other half waits for three and its skew before it opens its own.
+_LEASE_ADVERTS = 3
+#: RFC 3927 2.1 keeps hosts off 169.254.0.0/24. The last ones are for the halves themselves.
+_FIRST_MARKER = IPv4Address("169.254.0.1")
+_MARKERS = 250
+
+
+def pair_configs(half: Half, router: Router) -> Mapping[str, Any]:
+    """Return subsystem name -> config. Raises ContractError naming the field."""
+    sides = [*router.internal, *(gateway.side for gateway in router.gateways)]
+    if len(sides) > _MARKERS:
+        raise ContractError("$.internal", f"more than {_MARKERS} links on a pair", "use another router")
+    macs = tuple(sorted(side.mac for side in sides))
+    markers = tuple(Marker(mac, _FIRST_MARKER + index) for index, mac in enumerate(macs))
+    return {
+        "gate": GateConfig(half.mac, macs, _LEASE_ADVERTS * half.advert_ms, yields=half.address.ip < half.peer),
+        "conntrackd": ConntrackdConfig(half.mac, half.address.ip, half.peer),
+        "keepalived": KeepalivedConfig(half.mac, half.address.ip, half.peer, half.advert_ms, markers),
+    }
+
+
+def heart_link(half: Half) -> LinkConfig:
+    """Return the link the halves share: IPv4 only, whatever the tenants speak."""
+    return LinkConfig(half.mac, half.mtu, (half.address,), ipv6=False, arp_retry_ms=half.advert_ms)
+
+
+def strict(settings: SysctlConfig) -> SysctlConfig:
+    """Take no packet in the middle of a connection for a new one: it would be translated to another port."""
+    return SysctlConfig((*settings.settings, ("netfilter/nf_conntrack_tcp_loose", "0")))

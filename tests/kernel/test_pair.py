@@ -1,0 +1,211 @@
+"""Two halves of a router: whatever ends the active one, what tenants have established goes on through the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from astara.contract.agent import Health, Role
+from support.conversation import Conversation, conversation
+from support.node_agent import isolated
+from support.pair import GATEWAY, INSIDE_MAC, WEB, WORLD, Half, TwoNodes, two_nodes
+from support.segment import Machine, eventually, ip
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(not isolated(), reason="makes network namespaces: run it by `make kernel`"),
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
+    with two_nodes(tmp_path_factory.mktemp("pair")) as made:
+        made.ready()
+        yield made
+
+
+def through(world: TwoNodes, happens: Callable[[], object], until: Callable[[], bool]) -> Conversation:
+    """Talk, let it happen, wait until it has had its effect and a hundred answers have come after that."""
+    with conversation(world.web.netns, world.world.netns, WORLD) as said:
+        assert eventually(lambda: said.tcp_answers > 50 and len(said.answered) > 50)
+        happens()
+        assert eventually(until), [half.told() for half in world.halves]
+        enough = said.tcp_answers + 100
+        assert eventually(lambda: said.tcp_answers > enough or said.tcp_broken), said.tcp_answers
+    return said
+
+
+def unharmed(said: Conversation) -> bool:
+    return said.tcp_broken is None and len(said.seen_as) == 1
+
+
+def goodbye(half: Half) -> None:
+    _leaving.add(half)
+    os.kill(half.pids("keepalived")[0], signal.SIGTERM)
+
+
+def mended(world: TwoNodes, half: Half) -> None:
+    """What a node agent does, once it is over: whoever said goodbye needs a second to end."""
+    half.reconnect(connected=True)
+    if half.engine.state(half.place).health is Health.HEALTHY:
+        eventually(lambda: not half.pids("keepalived"), within_s=3 if half in _leaving else 0)
+    _leaving.discard(half)
+    half.engine.repair(half.place)
+    world.settled()
+
+
+_leaving: set[Half] = set()
+
+
+def killed(half: Half) -> None:
+    for pid in half.pids("keepalived"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def frozen(half: Half) -> None:
+    for pid in half.pids("keepalived"):
+        os.kill(pid, signal.SIGSTOP)
+
+
+def cut_off(half: Half) -> None:
+    half.reconnect(connected=False)
+
+
+@pytest.mark.parametrize(
+    "death",
+    [cut_off, killed, *(pytest.param(slowly, marks=pytest.mark.slow) for slowly in (frozen, goodbye))],
+)
+def test_connections_outlive_the_active_half(world: TwoNodes, death: Callable[[Half], None]) -> None:
+    active, standby = world.settled()
+
+    said = through(world, lambda: death(active), lambda: standby.role() is Role.ACTIVE)
+
+    assert unharmed(said), said.tcp_broken
+    mended(world, active)
+
+
+def test_who_speaks_no_more_forwards_no_more(world: TwoNodes) -> None:
+    """Stopped, it cannot say goodbye, hear the other one, or close anything: its gate closes by itself."""
+    active, standby = world.settled()
+    frozen(active)
+
+    assert eventually(lambda: standby.role() is Role.ACTIVE)
+    assert active.role() is Role.STANDBY
+
+    mended(world, active)
+
+
+@pytest.mark.slow
+def test_no_half_takes_over_because_it_is_back(world: TwoNodes) -> None:
+    """Flapping: with equal rights, who is active stays it."""
+    active, standby = world.settled()
+    standby.engine.remove(standby.place)
+    standby.configure()
+
+    assert eventually(lambda: standby.role() is Role.STANDBY and standby.pids("keepalived"))
+    time.sleep(0.3)  # an order of magnitude more than any timer of the election
+    assert active.role() is Role.ACTIVE
+
+
+def test_the_half_that_stands_by_is_dark(world: TwoNodes) -> None:
+    """It has the active one's addresses: a single frame of it would lead the switches astray."""
+    active, standby = world.settled()
+
+    assert " 0% packet loss" in _ping(active, WEB)
+    assert "100% packet loss" in _ping(standby, WEB)
+
+
+def _ping(half: Half, address: str) -> str:
+    inside = Machine(half.netns, "")
+    return inside.run("ping", "-c", "2", "-i", "0.05", "-W", "0.5", address, check=False)
+
+
+def test_neighbours_and_switches_know_where_the_router_is(world: TwoNodes) -> None:
+    active, standby = world.settled()
+    world.web.run("ping", "-c", "1", "-W", "2", GATEWAY)
+
+    goodbye(active)
+
+    assert eventually(lambda: standby.role() is Role.ACTIVE)
+    way = "p-in" if standby.index == 0 else "t-in"
+    assert eventually(lambda: f"{INSIDE_MAC} dev {way}" in _learnt(world)), _learnt(world)
+    assert INSIDE_MAC in world.web.run("ip", "neigh", "show", GATEWAY)
+    assert world.web.run("ping", "-c", "1", "-W", "2", GATEWAY)
+    mended(world, active)
+
+
+def _learnt(world: TwoNodes) -> str:
+    return Machine(world.halves[0].node, "").run("bridge", "fdb", "show", "br", "br-in")
+
+
+def test_two_active_halves_become_one(world: TwoNodes) -> None:
+    """Launchpad 1597461: the link between them was cut, both live."""
+    active, standby = world.settled()
+    active.reconnect(connected=False, networks=("heart",))
+    assert eventually(lambda: active.role() is standby.role() is Role.ACTIVE)
+
+    active.reconnect(connected=True, networks=("heart",))
+
+    world.settled()
+    assert eventually(lambda: " 0% packet loss" in world.web.run("ping", "-c", "2", "-W", "1", WORLD, check=False))
+
+
+def test_another_configuration_changes_no_role(world: TwoNodes) -> None:
+    """W7: both are configured. The active one's gate stays open, keepalived is the same process."""
+    active, standby = world.settled()
+    before = active.pids("keepalived")
+
+    for half in (standby, active):
+        half.configure(external=())
+    assert active.role() is Role.ACTIVE
+    for half in (standby, active):
+        half.configure()
+
+    assert world.settled() == (active, standby)
+    assert active.pids("keepalived") == before
+    assert active.engine.state(active.place).health is Health.HEALTHY
+
+
+def test_a_new_half_knows_what_is_established(world: TwoNodes) -> None:
+    """An upgrade: the half that stands by is replaced by another instance, then the active one goes."""
+    active, standby = world.settled()
+
+    def upgraded() -> None:
+        standby.kill()
+        standby.engine.remove(standby.place)
+        standby.plug()
+        standby.configure()
+        assert eventually(lambda: str(WORLD) in _connections(standby))
+        goodbye(active)
+
+    said = through(world, upgraded, lambda: standby.role() is Role.ACTIVE)
+
+    assert unharmed(said), said.tcp_broken
+    mended(world, active)
+
+
+def _connections(half: Half) -> str:
+    return Machine(half.netns, "").run("conntrack", "-L", "-p", "tcp", "--state", "ESTABLISHED")
+
+
+def test_a_gate_somebody_opened_is_closed_again(world: TwoNodes) -> None:
+    _, standby = world.settled()
+    ip("netns", "exec", standby.netns, "nft", "flush", "chain", "netdev", "astara_gate", "inward")
+    assert standby.engine.state(standby.place).health is Health.DEGRADED
+
+    assert standby.engine.repair(standby.place).health is Health.HEALTHY
+
+
+@pytest.mark.slow
+def test_nothing_is_left(tmp_path: Path) -> None:
+    with two_nodes(tmp_path) as made:
+        active, _ = made.ready()
+        active.engine.remove(active.place)
+
+        assert active.pids("keepalived") == active.pids("conntrackd") == []
+        assert "astara_gate" not in ip("netns", "exec", active.netns, "nft", "list", "tables")
