@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from astara.model.errors import BadConfiguration, Retry
 from astara.model.operator import AuditLine, AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
-from astara.records import migrating, said, terms
+from astara.records import heads, said, terms
 from astara.records.database import Database, words
 from astara.records.history import History
 from astara.records.lines import Keep
@@ -175,12 +175,18 @@ class StoredRecords:
         """Make what is missing of file and tables; asked for once, and again after a failure or when the file went."""
         if self._prepared and self._database.exists():
             return
+        if not heads.is_current(self._database):
+            self._migrate()
+        self._prepared = True
+
+    def _migrate(self) -> None:
+        from astara.records import migrating  # with Alembic: most starts do without
+
         if self._database.file is not None:
             self._database.file.parent.mkdir(parents=True, exist_ok=True)
             migrating.upgrade(self._database)
         else:
             migrating.refuse_unusable(self._database)
-        self._prepared = True
 
     def _must(self, statement: sa.Executable) -> None:
         try:
