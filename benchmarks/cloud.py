@@ -282,12 +282,10 @@ class Bench:
 
     def settled(self, seconds: float = 60.0) -> None:
         """Count what is asked of Neutron, and written by it, while nobody asks for anything."""
-        database = find_lab().lib / "neutron.sqlite"
         time.sleep(SETTLED_S)
-        asked, log, used = settled.calls(), settled.log_of(database), self.accounts.used_s()
-        time.sleep(seconds)
+        asked, used = settled.calls(), self.accounts.used_s()
+        written = settled.commits_within(find_lab().lib / "neutron.sqlite", seconds)
         spent = difference(used, self.accounts.used_s())
-        written = settled.commits_between(log, settled.log_of(database))
         calls = dict(settled.calls() - asked)
         self.tell("settled", routers=len(self.routers), seconds=seconds, calls=calls, commits=written, cpu_s=spent)
 

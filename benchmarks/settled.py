@@ -6,8 +6,11 @@ Commits are counted in the write-ahead log of the embedded cloud's SQLite file, 
 
 from __future__ import annotations
 
+import sqlite3
 import struct
+import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +25,31 @@ _FRAME = struct.Struct(">6I")
 
 @dataclass(frozen=True)
 class Log:
-    """Where a write-ahead log stands. `run`: the salts of its header; they change when it begins anew."""
+    """Where a write-ahead log stands. `run`: the salts of its header, None without one; others when it begins anew."""
 
-    run: tuple[int, int]
+    run: tuple[int, int] | None
     commits: int
 
 
-def log_of(database: Path) -> Log:
-    """Read the write-ahead log beside a SQLite file."""
+def commits_within(database: Path, seconds: float) -> int:
+    """Wait, and return how many transactions wrote to a SQLite file meanwhile.
+
+    Raises RuntimeError when its log began anew meanwhile: measure again.
+    """
+    with closing(sqlite3.connect(database)) as held:
+        held.execute("SELECT count(*) FROM sqlite_master").fetchall()  # with the last connection the log would go
+        before = _log(database)
+        time.sleep(seconds)
+        after = _log(database)
+    if before.run not in (None, after.run):
+        raise RuntimeError("the write-ahead log began anew: measure again")
+    return after.commits - before.commits
+
+
+def _log(database: Path) -> Log:
     content = database.with_name(database.name + "-wal").read_bytes()
+    if len(content) < _HEADER.size:
+        return Log(None, 0)
     _, _, page_bytes, _, *salts, _, _ = _HEADER.unpack_from(content)
     run, commits = (salts[0], salts[1]), 0
     for start in range(_HEADER.size, len(content) - _FRAME.size + 1, _FRAME.size + page_bytes):
@@ -39,13 +58,6 @@ def log_of(database: Path) -> Log:
             break  # left over from an earlier run
         commits += pages_after_commit > 0
     return Log(run, commits)
-
-
-def commits_between(before: Log, after: Log) -> int:
-    """Raises RuntimeError when the log began anew meanwhile: measure again."""
-    if before.run != after.run:
-        raise RuntimeError("the write-ahead log began anew: measure again")
-    return after.commits - before.commits
 
 
 def calls() -> Counter[str]:
