@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from astara.appliance.boundaries import Appliance
 from astara.clients.appliance import NodeClient
-from astara.contract.agent import Body, Health, InstanceSpec, StateView
+from astara.contract.agent import SPARE, Body, Health, InstanceSpec, Key, StateView
 from astara.contract.document import document
 from astara.contract.generation import Generation
 from astara.host import links, namespaces
@@ -81,6 +81,53 @@ def identity(instance: InstanceSpec) -> tuple[Any, ...]:
     """What changes when anything is made anew."""
     name = links.host_name(instance.ports[0].port_id)
     return (namespaces.path_of(instance.id).stat().st_ino, links.find(name), inside(instance, "ip", "-o", "addr"))
+
+
+# What it refuses
+
+
+def test_who_acts_under_an_older_term_than_somebody_looked_under_is_refused_also_after_a_restart(
+    deployment: Deployment,
+) -> None:
+    with running(deployment) as (agent, client):
+        instance = configured(client)  # under term 1, and said to nobody
+        newer = deployment.client(agent.server.port, term=7)
+        assert newer.instances().instances  # it looks, and that is all
+        before = identity(instance)
+        for deed in (
+            partial(client.put_instance, spec(port())),
+            partial(client.attach, instance.id, port(), Generation(6, 99)),
+            partial(client.configure, instance.id, router_document(instance, inside="10.0.9.1/24")),
+            partial(client.delete_instance, instance.id, Generation(6, 99)),
+        ):
+            with pytest.raises(Stale, match="older than term 7"):
+                deed()
+        assert identity(instance) == before
+        newer.close()
+    with running(deployment) as (_, client):
+        with pytest.raises(Stale, match="older than term 7"):
+            client.delete_instance(instance.id, Generation(6, 99))
+        client.attach(instance.id, port(), Generation(7, 0))
+
+
+def test_a_change_that_ends_after_a_newer_term_was_heard_of_is_told(deployment: Deployment) -> None:
+    with running(deployment) as (agent, client):
+        instance = configured(client)
+        cursor = agent.node.changes.cursor
+        agent.node.floor.hear(4)
+        slow = deployment.client(agent.server.port, term=3)  # sent under 3, and let in before 4 was heard of
+        slow.attach(instance.id, port(), Generation(4, 0))
+        assert [key.id for key in client.changes(cursor, 0.0).keys] == [instance.key.id]
+        slow.close()
+
+
+def test_a_spare_is_nobody_s_and_may_be_made_and_ended_whatever_was_heard(deployment: Deployment) -> None:
+    with running(deployment) as (agent, client):
+        agent.node.floor.hear(7)
+        spare = replace(spec(), key=Key(driver=SPARE, id="0"), generation=Generation(0, 0))
+        client.put_instance(spare)
+        client.delete_instance(spare.id, Generation(0, 0))
+        assert client.instances().instances == ()
 
 
 # What it makes

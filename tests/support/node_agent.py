@@ -86,8 +86,9 @@ class Deployment:
     def endpoint(self, port: int) -> NodeEndpoint:
         return NodeEndpoint(NODE, f"https://127.0.0.1:{port}")
 
-    def client(self, port: int, identity: Identity | None = None) -> NodeClient:
-        return NodeClient(self.endpoint(port), identity or self.orchestrator, NodeTimeouts(quiet_s=0.0))
+    def client(self, port: int, identity: Identity | None = None, term: int = 0) -> NodeClient:
+        timeouts = NodeTimeouts(quiet_s=0.0)
+        return NodeClient(self.endpoint(port), identity or self.orchestrator, timeouts, term=lambda: term)
 
     def write_config(self, path: Path, port: int) -> None:
         options = self.options

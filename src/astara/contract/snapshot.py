@@ -199,6 +199,10 @@ class ChangePage(Wire, frozen=True):
     truncated: bool = False
 
 
+#: NeutronError.type of the 409 that answers a change under a term older than one the plug-in has heard of.
+STALE_TERM = "StaleTerm"
+
+
 class StatusItem(Wire, frozen=True):
     id: str
     status: str  # ACTIVE | DOWN | ERROR

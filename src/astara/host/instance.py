@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from astara.appliance.api import refusals
 from astara.appliance.boundaries import Place
 from astara.contract.agent import (
+    SPARE,
     ApplyReport,
     Connection,
     Credential,
@@ -30,6 +31,7 @@ from astara.host.bodies.boundary import Birth, Body, BodyFailed, Tracking
 from astara.host.bodies.choice import LostBody, chosen
 from astara.host.connections import HandOver
 from astara.host.dwellings import Dwellings
+from astara.host.floor import Floor
 from astara.host.own_identity import OwnIdentity
 from astara.host.plugs import Plugs
 from astara.host.records import Record, Records, Tombstone
@@ -62,6 +64,7 @@ class Surroundings:
     wall: Callable[[], float]
     solitary: bool = False
     own: OwnIdentity | None = None
+    floor: Floor = field(default_factory=Floor)
 
 
 class Instance:
@@ -89,7 +92,7 @@ class Instance:
         """Create the instance, or make its ports those of `spec`. Idempotent; refused as a whole or done."""
         with self._working():
             self._refuse_other(spec)
-            self._fence(spec.generation)
+            self._fence(spec.generation, spare=spec.key.driver == SPARE)
             self._plugs.check_kinds(spec.ports)
             before = self.record
             body = chosen(self._around.bodies, spec.body, before.body if before is not None else None)
@@ -107,7 +110,7 @@ class Instance:
             spare = self.record
             if spare is None or not spare.spare:
                 raise refusals.not_found(f"spare {self.id}", "take another, or create the instance")
-            self._fence(spec.generation)
+            self._fence(spec.generation, spare=False)
             self._plugs.check_kinds(spec.ports)
             body = chosen(self._around.bodies, spec.body, spare.body)
             if not self._whole(spare) or self._read_back().health is not Health.UNCONFIGURED:
@@ -366,7 +369,12 @@ class Instance:
             owner = f"{record.key.driver}/{record.key.id} slot {record.slot}"
             raise refusals.invalid("$.key", f"the instance exists and belongs to {owner}", "use another id")
 
-    def _fence(self, generation: Generation) -> None:
+    def _fence(self, generation: Generation, *, spare: bool | None = None) -> None:
+        """Refuse what is older than what is recorded here, or than the node has heard of. A spare is nobody's yet."""
+        if spare is None:
+            spare = self.record is not None and self.record.spare
+        if not spare:
+            self._around.floor.refuse_older(generation)
         newest = self._newest()
         if newest is not None and generation < newest:
             raise refusals.stale(generation, newest)

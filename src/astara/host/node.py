@@ -22,6 +22,7 @@ from astara.contract.agent import InstanceList, InstanceSpec, InstanceView
 from astara.contract.generation import Generation
 from astara.host import links
 from astara.host.changes import Changes
+from astara.host.floor import Floor
 from astara.host.instance import Instance, Surroundings
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +54,11 @@ class Node:
         self._adopted = threading.Event()
         self.changes = changes
 
+    @property
+    def floor(self) -> Floor:
+        """The greatest term heard of."""
+        return self._around.floor
+
     # Requests
 
     def put(self, spec: InstanceSpec) -> InstanceView:
@@ -80,6 +86,17 @@ class Node:
             for one in sorted((taker, *rivals), key=lambda one: one.id):  # everybody in one order: nobody deadlocks
                 turns.enter_context(one.turn)
             return taker.take_over(generation, [one for one in rivals if one.exists])
+
+    def overtaken(self, instance_id: str, term: int) -> None:
+        """Tell of a change that was let in under `term` and was at work while a newer one was heard of.
+
+        Whoever looked meanwhile has seen what was before it: it looks again, as after any change of the node's own.
+        """
+        if 0 < term < self._around.floor.term:
+            instance = self.find(instance_id)
+            record = None if instance is None else instance.record
+            if record is not None and not record.spare:
+                self.changes.publish(record.key)
 
     def get(self, instance_id: str) -> Instance:
         """Return an instance that exists; raises Refusal (404)."""

@@ -43,7 +43,20 @@ def node_routes(node: Node, describe: Callable[[], NodeView]) -> Sequence[Route]
         ("GET", one + "/console-log", partial(_console_log, node)),
         ("GET", "/v1/changes", partial(_changes, node)),
     ]
-    return [Route(method, template, told(handler)) for method, template, handler in handlers]
+    return [Route(method, template, _followed(node, method, told(handler))) for method, template, handler in handlers]
+
+
+def _followed(node: Node, method: str, handler: Handler) -> Handler:
+    """Wrap what changes an instance: an act that a newer term overtook is told of."""
+    if method == "GET":
+        return handler
+
+    def following(request: Request, taken: Mapping[str, str]) -> Response:
+        response = handler(request, taken)
+        node.overtaken(taken["instance"], request.term)
+        return response
+
+    return following
 
 
 def _list(node: Node, request: Request, taken: Mapping[str, str]) -> Response:

@@ -31,6 +31,7 @@ from astara.host.attach.paired import Paired
 from astara.host.bodies.boundary import Body, BodyUnavailable, ServedBeside
 from astara.host.bodies.namespace.body import NamespaceBody
 from astara.host.dwellings import Own
+from astara.host.floor import Floor
 from astara.host.instance import Surroundings, Watching
 from astara.host.node import Node
 from astara.host.options import MetadataOptions, NodeOptions, Solitary
@@ -81,7 +82,7 @@ class Description:
 
 def build_server(options: NodeOptions, node: Node, around: Surroundings, drivers: Sequence[str]) -> HttpsServer:
     """Return the HTTPS server of a node, not started."""
-    router = Router(node_routes(node, Description(options, node, around, drivers)), options.serves)
+    router = Router(node_routes(node, Description(options, node, around, drivers)), options.serves, around.floor.hear)
     return HttpsServer(
         ServerOptions(
             host=options.host,
@@ -115,6 +116,7 @@ def build_surroundings(options: NodeOptions, engine: Engine, beside: NodesPart, 
         wall=time.time,
         solitary=options.solitary is not Solitary.NO,
         own=_own_identity(options) if options.solitary is Solitary.MACHINE else None,
+        floor=Floor(options.state_dir / "term"),
     )
 
 

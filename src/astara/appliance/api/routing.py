@@ -24,13 +24,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request after TLS: `roles` are those of the verified client certificate."""
+    """One HTTP request after TLS: `roles` are those of the verified client certificate.
+
+    `term`: the greatest the caller knows (contract.generation.TERM_HEADER); 0: it did not say.
+    """
 
     method: str
     path: str
     query: str
     body: bytes
     roles: frozenset[str]
+    term: int = 0
 
     def decoded(self, kind: type[T]) -> T:
         """Return the body as a `kind`; raises ContractError naming the field."""
@@ -66,7 +70,8 @@ def json_response(value: Any, status: int = HTTPStatus.OK) -> Response:
 class Router:
     """Chooses the handler and turns whatever it raises into a Problem."""
 
-    def __init__(self, routes: Sequence[Route], role: str) -> None:
+    def __init__(self, routes: Sequence[Route], role: str, heard: Callable[[int], None] = lambda term: None) -> None:
+        self._heard = heard
         self._routes = [(route, _pattern(route.template)) for route in routes]
         self._role = role
 
@@ -84,6 +89,8 @@ class Router:
     def _dispatch(self, request: Request) -> Response:
         if self._role not in request.roles:
             raise refusals.forbidden("this certificate may not ask that", f"use one with the role {self._role}")
+        if request.term:
+            self._heard(request.term)  # before anything is read: what is answered is answered under this term
         other_method = False
         for route, pattern in self._routes:
             found = pattern.fullmatch(request.path)

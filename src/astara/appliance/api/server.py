@@ -21,6 +21,7 @@ from cheroot import wsgi
 
 from astara.appliance.api.routing import Request, Response, Router
 from astara.appliance.api.tls import CannotServe, CertificateFiles, RenewingTls
+from astara.contract.generation import TERM_HEADER
 from astara.contract.identity import roles_in
 
 _log = structlog.get_logger(__name__)
@@ -29,6 +30,8 @@ _MAX_CONNECTIONS = 256
 _HANDSHAKE_TIMEOUT_S = 5.0
 _IDLE_TIMEOUT_S = 60
 _BACKLOG = 128
+_TERM = f"HTTP_{TERM_HEADER.upper().replace('-', '_')}"
+_DIGITS = 19  # a term fits into 63 bits
 #: How often the accepting thread looks up without a reason; the longest that stopping takes.
 _TICK_S = 0.2
 
@@ -159,6 +162,7 @@ class HttpsServer:
                 query=environ["QUERY_STRING"],
                 body=environ["wsgi.input"].read(),
                 roles=frozenset() if ended else environ.get("astara.roles", frozenset()),
+                term=_term(environ.get(_TERM, "")),
             )
         )
         headers = [("Content-Length", str(len(response.body))), *_type(response)]
@@ -172,6 +176,10 @@ class HttpsServer:
 def _ends(certificate: dict[str, Any]) -> float:
     """Return when a verified certificate ends, in seconds since the epoch."""
     return float(ssl.cert_time_to_seconds(certificate["notAfter"]))
+
+
+def _term(said: str) -> int:
+    return int(said) if said.isascii() and said.isdigit() and len(said) < _DIGITS else 0
 
 
 def _status_line(response: Response) -> str:
