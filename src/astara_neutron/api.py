@@ -29,6 +29,7 @@ from neutron_lib.plugins import directory
 from oslo_config import cfg
 
 from astara.contract.codec import ContractError, decode, encode
+from astara.contract.generation import TERM_HEADER
 from astara.contract.snapshot import (
     VERSION_HEADER,
     ChangePage,
@@ -91,12 +92,35 @@ class AstaraController:
         context = request.context["neutron_context"]
         rule = policies.WRITE if request.method == "PUT" else policies.READ
         policy.enforce(context, rule, {}, pluralized=ALIAS)
-        answer = handler(context.elevated(), request)
+        answer = _judged(context.elevated(), request, handler)
         if request.method == "PUT":
             directory.get_plugin(ALIAS).hints.finished()
         response = webob.Response(body=encode(answer), content_type="application/json", charset="UTF-8")
         response.headers[VERSION_HEADER] = _VERSION
         return response
+
+
+def _judged(context: Any, request: Any, handler: Callable[[Any, Any], Any]) -> Any:
+    """Answer under the term the request says; one without says nothing, and is judged by nothing."""
+    term = _term(request)
+    if term == 0:
+        return handler(context, request)
+    fence = directory.get_plugin(ALIAS).fence
+    # Before anything is read: what is answered stays true for whoever asked under this term.
+    fence.hear(context, term)
+    if request.method != "PUT":
+        return handler(context, request)
+    fence.refuse_older(context, term)
+    answer = handler(context, request)
+    fence.overtaken(context, term)
+    return answer
+
+
+def _term(request: Any) -> int:
+    said = request.headers.get(TERM_HEADER, "0")
+    if not (said.isascii() and said.isdigit() and int(said) < 2**63):
+        raise InvalidField(field=TERM_HEADER, reason="must be a whole number from 0 to 2^63 - 1")
+    return int(said)
 
 
 def _body(request: Any, kind: type[T]) -> T:

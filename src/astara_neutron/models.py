@@ -45,4 +45,13 @@ class AstaraPlacement(model_base.BASEV2):
     host = sa.Column(sa.String(255), nullable=False, index=True)
 
 
-TABLES = (AstaraChange.__table__, AstaraNode.__table__, AstaraPlacement.__table__)
+class AstaraTerm(model_base.BASEV2):
+    """One row: the greatest term an orchestrator has said."""
+
+    __tablename__ = "astara_terms"
+
+    id = sa.Column(sa.Integer, primary_key=True, autoincrement=False)  # always 1
+    term = sa.Column(sa.BigInteger, nullable=False)
+
+
+TABLES = (AstaraChange.__table__, AstaraNode.__table__, AstaraPlacement.__table__, AstaraTerm.__table__)

@@ -20,7 +20,19 @@ from neutron_lib.db import api as db_api
 from neutron_lib.services import base as service_base
 
 # `extensions` is imported so that Neutron finds its directory as an attribute of the package.
-from astara_neutron import api, dhcp_ports, extensions, hints, models, options, ownership, placement, recorder, status
+from astara_neutron import (
+    api,
+    dhcp_ports,
+    extensions,
+    fence,
+    hints,
+    models,
+    options,
+    ownership,
+    placement,
+    recorder,
+    status,
+)
 from astara_neutron.models import KIND_NETWORK, KIND_ROUTER
 from astara_neutron.shield import shielded
 
@@ -61,6 +73,7 @@ class AstaraPlugin(service_base.ServicePluginBase):
         options.register()
         _require_tables()
         self.hints = hints.HintSender()
+        self.fence = fence.Fence()
         _start_recorder_once(self.hints)
         self._subscribe()
 

@@ -15,7 +15,7 @@ from astara.clients.keystone import Anonymous
 from astara.clients.neutron import NeutronClient, NeutronOptions
 from astara.contract.snapshot import DhcpPortRequest, StatusItem, StatusReport
 from astara.model.boundaries import NeutronApi
-from astara.model.errors import Gone, Terminal
+from astara.model.errors import Gone, Stale, Terminal
 from support.builders import resources
 from support.fakes.neutron import FakeNeutron
 from support.neutron.cloud import Cloud
@@ -36,6 +36,9 @@ class Seat(Protocol):
     def make_network(self, name: str) -> str: ...
 
     def delete_network(self, identifier: str) -> None: ...
+
+    def ask_under(self, term: int) -> None:
+        """Ask anything, as an orchestrator that knows this term."""
 
 
 @dataclass
@@ -60,6 +63,9 @@ class FakeSeat:
 
     def delete_network(self, identifier: str) -> None:
         self.api.delete_network(identifier)
+
+    def ask_under(self, term: int) -> None:
+        self.api.hear(term)
 
 
 @dataclass
@@ -100,6 +106,11 @@ class RealSeat:
         self.cloud.call("DELETE", f"/networks/{identifier}")
         self.networks -= {identifier}
 
+    def ask_under(self, term: int) -> None:
+        client = NeutronClient(NeutronOptions(url=self.cloud.url), Anonymous(), term=lambda: term)
+        client.changes(0)
+        client.close()
+
     def clear(self) -> None:
         """Remove what this seat made, and nothing of anybody else's."""
         for identifier in tuple(self.routers):
@@ -110,6 +121,8 @@ class RealSeat:
             self.delete_network(identifier)
 
 
+#: No term at all: nobody's words are older.
+NOTHING_SAID = 0
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -194,7 +207,7 @@ def test_a_reported_status_is_shown_and_moves_nothing(seat):
     one = seat.make_router("one")
     before = seat.api.changes(0).revision
     for status in ("DOWN", "ACTIVE", "ERROR", "ACTIVE"):
-        seat.api.report_status(StatusReport(routers=(StatusItem(id=one, status=status),)))
+        seat.api.report_status(StatusReport(routers=(StatusItem(id=one, status=status),)), NOTHING_SAID)
         assert seat.api.routers(ids=[one]).routers[0].status == status
     assert seat.api.changes(before).revision == before
 
@@ -202,7 +215,7 @@ def test_a_reported_status_is_shown_and_moves_nothing(seat):
 def test_a_status_of_something_gone_is_no_error_and_keeps_nobody_else_from_being_told(seat):
     one = seat.make_router("one")
     items = (StatusItem(id=NOBODY, status="ACTIVE"), StatusItem(id=one, status="ERROR"))
-    seat.api.report_status(StatusReport(routers=items, ports=items[:1], floating_ips=items[:1]))
+    seat.api.report_status(StatusReport(routers=items, ports=items[:1], floating_ips=items[:1]), NOTHING_SAID)
     assert seat.api.routers(ids=[one]).routers[0].status == "ERROR"
 
 
@@ -216,8 +229,8 @@ def test_an_announcement_names_the_nodes_it_withdraws_once(seat):
 def test_a_dhcp_port_is_made_once_and_is_part_of_the_network(seat):
     seat.api.announce_nodes([("node-a", True), ("node-b", True)])
     one = seat.make_network("one")
-    first = seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=one, host="node-a"))
-    second = seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=one, host="node-a"))
+    first = seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=one, host="node-a"), NOTHING_SAID)
+    second = seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=one, host="node-a"), NOTHING_SAID)
     assert first.id == second.id
     assert first.host == "node-a"
     assert first.id in {port.id for port in seat.api.networks(ids=[one]).networks[0].ports}
@@ -225,4 +238,23 @@ def test_a_dhcp_port_is_made_once_and_is_part_of_the_network(seat):
 
 def test_a_dhcp_port_of_a_network_that_is_gone_is_refused(seat):
     with pytest.raises((Gone, Terminal)):
-        seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=NOBODY, host="h1"))
+        seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=NOBODY, host="h1"), NOTHING_SAID)
+
+
+def test_what_was_decided_under_an_older_term_than_somebody_asked_under_is_refused(seat):
+    seat.api.announce_nodes([("node-a", True)])
+    one, network = seat.make_router("one"), seat.make_network("one")
+    down = StatusReport(routers=(StatusItem(id=one, status="DOWN"),))
+    error = StatusReport(routers=(StatusItem(id=one, status="ERROR"),))
+    seat.api.report_status(error, 7)
+    seat.ask_under(9)
+    with pytest.raises(Stale, match="older than 9"):
+        seat.api.report_status(down, 8)
+    with pytest.raises(Stale, match="older than 9"):
+        seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=network, host="node-a"), 8)
+    assert seat.api.routers(ids=[one]).routers[0].status == "ERROR"
+    seat.ask_under(3)  # an older one that only asks is answered, and takes nothing back
+    with pytest.raises(Stale):
+        seat.api.report_status(down, 8)
+    seat.api.report_status(down, 9)
+    assert seat.api.routers(ids=[one]).routers[0].status == "DOWN"

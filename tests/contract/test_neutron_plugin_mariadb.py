@@ -44,7 +44,7 @@ def cloud(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 
 def test_the_migrations_make_the_tables_of_the_models(database):
     current = manage(database, "--subproject", "astara", "current")
-    assert "e0a57a7a0001" in current
+    assert "e0a57a7a0002" in current
     assert "c0a57a7a0001" in current
     script = (
         "import sys, sqlalchemy as sa\n"

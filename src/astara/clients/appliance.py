@@ -14,6 +14,7 @@ import httpx
 
 from astara.contract.agent import NodeView
 from astara.contract.codec import ContractError, Wire, encode
+from astara.contract.generation import TERM_HEADER
 from astara.contract.identity import node_role
 from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
 from astara.peers.calls import AgentCalls, problem_in, send
@@ -58,7 +59,8 @@ class NodeClient(AgentCalls):
     did not answer is not asked again for a moment that grows to `quiet_s`: callers get Retry at once meanwhile, and
     while the one call that tries it again is under way. An agent that hangs counts as not answering once a call
     about the whole node timed out; one about a single instance may only have met a slow instance.
-    `transport` replaces the network in tests.
+    `term` returns the greatest term we know, which every request says; 0 says nothing. `transport` replaces the network
+    in tests.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class NodeClient(AgentCalls):
         timeouts: NodeTimeouts | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         transport: httpx.BaseTransport | None = None,
+        term: Callable[[], int] = lambda: 0,
     ) -> None:
         self.endpoint = endpoint
+        self._term = term
         self._timeouts = timeouts or NodeTimeouts()
         self._silence = _Silence(self._timeouts.quiet_s, monotonic)
         self._http = httpx.Client(
@@ -120,8 +124,14 @@ class NodeClient(AgentCalls):
     ) -> httpx.Response:
         self._silence.refuse_early(self.name)
         timeout = httpx.Timeout(self._timeouts.read_s + wait_s, connect=self._timeouts.connect_s)
+        term = self._term()
         request = self._http.build_request(
-            method, path, content=None if body is None else encode(body), params=params, timeout=timeout
+            method,
+            path,
+            content=None if body is None else encode(body),
+            params=params,
+            timeout=timeout,
+            headers={TERM_HEADER: str(term)} if term else {},
         )
         response = self._send(request, of_all=of_all)
         self._silence.end()

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 import msgspec
@@ -15,7 +15,9 @@ import tenacity
 
 from astara.clients.keystone import Credentials
 from astara.contract.codec import ContractError, Wire, decode, encode
+from astara.contract.generation import TERM_HEADER
 from astara.contract.snapshot import (
+    STALE_TERM,
     VERSION_HEADER,
     ChangePage,
     DhcpPortReply,
@@ -28,7 +30,7 @@ from astara.contract.snapshot import (
     RouterPage,
     StatusReport,
 )
-from astara.model.errors import AstaraError, Retry, Terminal
+from astara.model.errors import AstaraError, Retry, Stale, Terminal
 
 T = TypeVar("T", bound=Wire)
 R = TypeVar("R")
@@ -80,10 +82,18 @@ class NeutronClient:
     """Implements `model.boundaries.NeutronApi`; safe to use from many threads.
 
     Every method raises Retry (away or busy), or Terminal (not allowed, or not our plug-in) with a remedy.
-    Every call is idempotent, so one lost on a dying connection is simply made again, once.
+    Every call is idempotent, so one lost on a dying connection is simply made again, once. `term` returns the greatest
+    term we know, which every call says; writes say the one they were decided under, and raise Stale when it is old.
     """
 
-    def __init__(self, options: NeutronOptions, credentials: Credentials, observer: Observer = _unobserved) -> None:
+    def __init__(
+        self,
+        options: NeutronOptions,
+        credentials: Credentials,
+        observer: Observer = _unobserved,
+        term: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._term = term
         self._options = options
         self._credentials = credentials
         self._observer = observer
@@ -136,13 +146,13 @@ class NeutronClient:
         """Return what may have changed since journal position `since`."""
         return self._read("changes", ChangePage, [("since", str(since))])
 
-    def report_status(self, report: StatusReport) -> None:
+    def report_status(self, report: StatusReport, term: int) -> None:
         """Write statuses into Neutron."""
-        self._write("status", report)
+        self._observed("status", lambda: self._answer("status", "PUT", (), report, term))
 
-    def ensure_dhcp_port(self, request: DhcpPortRequest) -> PortSnapshot:
+    def ensure_dhcp_port(self, request: DhcpPortRequest, term: int) -> PortSnapshot:
         """Make or mend the DHCP port of a network."""
-        return self._read("dhcp_ports", DhcpPortReply, method="PUT", body=request).port
+        return self._read("dhcp_ports", DhcpPortReply, method="PUT", body=request, term=term).port
 
     def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
         """Tell which nodes there are, and whether each can take instances; returns those this made unavailable."""
@@ -165,12 +175,16 @@ class NeutronClient:
         return self._read(what, kind, [("id", identifier) for identifier in ids])
 
     def _read(
-        self, what: str, kind: type[T], params: Params = (), *, method: str = "GET", body: Wire | None = None
+        self,
+        what: str,
+        kind: type[T],
+        params: Params = (),
+        *,
+        method: str = "GET",
+        body: Wire | None = None,
+        term: int | None = None,
     ) -> T:
-        return self._observed(what, lambda: _decoded(what, kind, self._answer(what, method, params, body)))
-
-    def _write(self, what: str, body: Wire) -> None:
-        self._observed(what, lambda: self._answer(what, "PUT", (), body))
+        return self._observed(what, lambda: _decoded(what, kind, self._answer(what, method, params, body, term)))
 
     def _observed(self, what: str, call: Callable[[], R]) -> R:
         begun, number = time.monotonic(), next(self._numbers)
@@ -189,18 +203,23 @@ class NeutronClient:
         self._trouble = trouble
         self._observer(what, outcome, time.monotonic() - begun)
 
-    def _answer(self, what: str, method: str, params: Params, body: Wire | None) -> httpx.Response:
-        response = self._request(what, method, params, body)
+    def _answer(
+        self, what: str, method: str, params: Params, body: Wire | None, term: int | None = None
+    ) -> httpx.Response:
+        said = self._term() if term is None else term
+        response = self._request(what, method, params, body, said)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             self._credentials.forget()
-            response = self._request(what, method, params, body)
+            response = self._request(what, method, params, body, said)
         if response.is_error:
             raise _refusal(response, self._options.url)
         self._plugin_version = response.headers.get(VERSION_HEADER)
         return response
 
-    def _request(self, what: str, method: str, params: Params, body: Wire | None) -> httpx.Response:
+    def _request(self, what: str, method: str, params: Params, body: Wire | None, term: int) -> httpx.Response:
         headers = {"Content-Type": "application/json", "Accept": "application/json", **self._credentials.headers()}
+        if term:
+            headers[TERM_HEADER] = str(term)
         content = None if body is None else encode(body)
         try:
             for attempt in tenacity.Retrying(
@@ -240,6 +259,8 @@ _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 def _refusal(response: httpx.Response, url: str) -> AstaraError:
     status = response.status_code
     message = f"Neutron at {url} answered {status} {response.reason_phrase}{_words(response)}"
+    if status == httpx.codes.CONFLICT and _type(response) == STALE_TERM:
+        return Stale(message, "look again before acting")
     if status in _PASSING:
         return Retry(message, "see Neutron's log if it stays", after_s=_retry_after(response))
     return Terminal(
@@ -249,12 +270,22 @@ def _refusal(response: httpx.Response, url: str) -> AstaraError:
 
 def _words(response: httpx.Response) -> str:
     """Return Neutron's own message (`{"NeutronError": {"message": …}}`), shortened."""
+    error = _error(response)
+    message = error.get("message") if isinstance(error, dict) else error
+    return "" if message is None else f": {str(message)[:300]}"
+
+
+def _type(response: httpx.Response) -> str:
+    """Return the name of Neutron's exception."""
+    error = _error(response)
+    return str(error.get("type", "")) if isinstance(error, dict) else ""
+
+
+def _error(response: httpx.Response) -> Any:
     try:
-        error = msgspec.json.decode(response.content)["NeutronError"]
-        message = error["message"] if isinstance(error, dict) else error
+        return msgspec.json.decode(response.content)["NeutronError"]
     except (msgspec.DecodeError, KeyError, TypeError):
-        return ""
-    return f": {str(message)[:300]}"
+        return None
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -42,7 +42,7 @@ class NodeFleet:
     """A client per node agent, shared by every provider whose instances node agents make. `nodes`: host to agent.
 
     One listing holds the instances of every body; `ObservedInstance.provider` says which. `papers` issues what
-    instances with an agent of their own are born with; without, there can be none of them.
+    instances with an agent of their own are born with; without, there can be none of them. `term` as NodeClient's.
     """
 
     def __init__(
@@ -51,9 +51,10 @@ class NodeFleet:
         identity: Identity,
         timeouts: NodeTimeouts | None = None,
         papers: Papers | None = None,
+        term: Callable[[], int] = lambda: 0,
     ) -> None:
         self.papers = papers
-        self._clients = {host: NodeClient(endpoint, identity, timeouts) for host, endpoint in nodes.items()}
+        self._clients = {host: NodeClient(endpoint, identity, timeouts, term=term) for host, endpoint in nodes.items()}
         self._pool = ThreadPoolExecutor(max(1, 4 * len(self._clients)), thread_name_prefix="nodes")
 
     @property
@@ -133,7 +134,7 @@ class NodeInstances:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({"hotplug", "console-log", "adopt", "cut-over"})
+        return frozenset({"fenced", "hotplug", "console-log", "adopt", "cut-over"})
 
     @property
     def hosts(self) -> tuple[str, ...]:

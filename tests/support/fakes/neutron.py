@@ -20,7 +20,7 @@ from astara.contract.snapshot import (
     RouterSnapshot,
     StatusReport,
 )
-from astara.model.errors import Gone, Retry
+from astara.model.errors import Gone, Retry, Stale
 
 
 @dataclass
@@ -40,6 +40,8 @@ class FakeNeutron:
     calls: dict[str, int] = field(default_factory=dict)
     asked: int = 0
     reports: list[StatusReport] = field(default_factory=list)
+    #: The greatest term heard of (`hear`): writes under an older one are refused.
+    heard: int = 0
     watch: Callable[[str, str], None] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     _holders_of: dict[str, set[str]] = field(default_factory=dict)
@@ -109,8 +111,20 @@ class FakeNeutron:
             rows = () if truncated else tuple(change for change in self.journal if change.revision > since)
             return ChangePage(revision=self.revision, changes=rows, truncated=truncated)
 
-    def report_status(self, report: StatusReport) -> None:
+    def hear(self, term: int) -> None:
+        with self.lock:
+            self.heard = max(self.heard, term)
+
+    def _fence(self, term: int | None) -> None:
+        if not term:
+            return
+        self.hear(term)
+        if term < self.heard:
+            raise Stale(f"term {term} is older than {self.heard}")
+
+    def report_status(self, report: StatusReport, term: int | None = None) -> None:
         with self._call("report_status", write=True):
+            self._fence(term)
             self.reports.append(report)
             for item in report.routers:
                 router = self.routers_by_id.get(item.id)
@@ -133,8 +147,9 @@ class FakeNeutron:
         for child in children:
             self._holders_of.setdefault(child, set()).add(holder)
 
-    def ensure_dhcp_port(self, request: DhcpPortRequest) -> PortSnapshot:
+    def ensure_dhcp_port(self, request: DhcpPortRequest, term: int | None = None) -> PortSnapshot:
         with self._call("ensure_dhcp_port", write=True):
+            self._fence(term)
             network = self.networks_by_id.get(request.network_id)
             if network is None:
                 raise Gone(f"network {request.network_id} does not exist")

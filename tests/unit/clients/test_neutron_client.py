@@ -17,7 +17,7 @@ import pytest
 from astara.clients.keystone import Anonymous
 from astara.clients.neutron import NeutronClient, NeutronOptions
 from astara.contract.snapshot import DhcpPortRequest, StatusItem, StatusReport
-from astara.model.errors import AstaraError, Retry, Terminal
+from astara.model.errors import AstaraError, Retry, Stale, Terminal
 from support.segment import eventually
 
 EMPTY_PAGE = {"revision": 5, "routers": [], "networks": []}
@@ -111,9 +111,26 @@ def test_no_ids_at_all_is_not_everything(client: NeutronClient, server: Server) 
 
 def test_status_is_written_in_one_call(client: NeutronClient, server: Server) -> None:
     server.replies = [(200, {"written": 1})]
-    client.report_status(StatusReport(routers=(StatusItem(id="r1", status="ACTIVE"),)))
-    ((method, path, _, body, _headers),) = server.asked
+    client.report_status(StatusReport(routers=(StatusItem(id="r1", status="ACTIVE"),)), 7)
+    ((method, path, _, body, headers),) = server.asked
+    assert headers["Astara-Term"] == "7"  # the one it was decided under
     assert (method, path, body["routers"]) == ("PUT", "/v2.0/astara/status", [{"id": "r1", "status": "ACTIVE"}])
+
+
+def test_every_question_says_the_term_we_know_and_a_refused_one_is_stale(server: Server) -> None:
+    client = NeutronClient(NeutronOptions(url=server.url), Anonymous(), term=lambda: 12)
+    server.replies = [
+        (200, {"revision": 5, "changes": []}),
+        (409, {"NeutronError": {"type": "StaleTerm", "message": "term 7 is older than 12", "detail": ""}}),
+        (409, {"NeutronError": {"type": "PortInUse", "message": "in use", "detail": ""}}),
+    ]
+    client.changes(0)
+    assert server.asked[0][4]["Astara-Term"] == "12"
+    with pytest.raises(Stale, match="term 7 is older than 12"):
+        client.report_status(StatusReport(), 7)
+    with pytest.raises(Retry, match="in use"):
+        client.report_status(StatusReport(), 12)
+    client.close()
 
 
 def test_announcing_nodes_goes_on_while_the_plugin_binds_what_waited(client: NeutronClient, server: Server) -> None:
@@ -221,7 +238,7 @@ def test_an_answer_of_another_version_names_the_field(client: NeutronClient, ser
 def test_nobody_listening_is_away_with_a_remedy_and_over_when_somebody_does() -> None:
     client = NeutronClient(NeutronOptions(url="http://127.0.0.1:9"), Anonymous())
     with pytest.raises(Retry, match=r"Neutron at http://127\.0\.0\.1:9 does not answer") as away:
-        client.ensure_dhcp_port(DhcpPortRequest(network_id="n", host="h"))
+        client.ensure_dhcp_port(DhcpPortRequest(network_id="n", host="h"), 7)
     client.close()
     assert "[neutron] url" in away.value.remedy
 
