@@ -118,6 +118,8 @@ class InstanceProvider(InstanceLister, Protocol):
     def capabilities(self) -> frozenset[str]:
         """Of: "hotplug" (attach_port on a live instance), "console-log", "instant", and names of further promises.
 
+        "fenced": who makes, changes or deletes an instance with a generation older than what its place has heard of is
+        refused there; without it, who may make one is settled before (Records.claim).
         "instant": a new instance answers as soon as a spare would, so that nobody keeps spares of it.
         "adopt": it is an AdoptingProvider. "cut-over": it is a SeamlessProvider.
         """
@@ -206,9 +208,13 @@ class NeutronApi(Protocol):
 
     def changes(self, since: int) -> ChangePage: ...
 
-    def report_status(self, report: StatusReport) -> None: ...
+    def report_status(self, report: StatusReport, term: int) -> None:
+        """Raises Stale when a newer term was heard of there."""
+        ...
 
-    def ensure_dhcp_port(self, request: DhcpPortRequest) -> PortSnapshot: ...
+    def ensure_dhcp_port(self, request: DhcpPortRequest, term: int) -> PortSnapshot:
+        """Raises Stale like `report_status`."""
+        ...
 
     def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
         """Tell all nodes, each with whether it may get new work.

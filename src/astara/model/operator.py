@@ -172,6 +172,43 @@ class PoolLine(Wire, frozen=True):
     because: str = ""
 
 
+class MemberLine(Wire, frozen=True):
+    """One orchestrator. `share`: what part of all it can expect; `resources`: how many of those known here it has."""
+
+    name: str
+    incarnation: str  # begins with the milliseconds of its start
+    weight: float
+    share: float
+    resources: int
+    beats: bool
+    me: bool
+
+
+class MoveLine(Wire, frozen=True):
+    """So many resources known here would go from one member to another."""
+
+    giver: str
+    taker: str
+    resources: int
+
+
+class ClusterView(Wire, frozen=True):
+    """Who shares the work, as the asked one sees it. `coordination`: "alone", "ok", or what is wrong."""
+
+    me: str
+    epoch: int
+    since: float | None
+    why: str
+    coordination: str
+    records: str
+    paused: bool  # it was stopped and has not looked again yet: it acts on nothing
+    pauses: int
+    known: int
+    members: tuple[MemberLine, ...]
+    moves: tuple[MoveLine, ...] = ()
+    owner: str | None = None  # of the resource that was asked about
+
+
 class Operator(Protocol):
     """Raises `model.errors.Gone` for a resource or instance nobody knows."""
 
@@ -217,6 +254,10 @@ class Operator(Protocol):
     def drivers(self) -> Sequence[PluginLine]: ...
 
     def providers(self) -> Sequence[PluginLine]: ...
+
+    def cluster(self, without: str | None = None, of: ResourceKey | None = None) -> ClusterView:
+        """Who shares the work; what would move without a member (Gone: it is none); whose a resource is."""
+        ...
 
     def doctor(self) -> Sequence[CheckLine]: ...
 

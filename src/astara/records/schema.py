@@ -52,6 +52,33 @@ SAID = sa.Table(
     sa.Column("revision", COUNT, nullable=False),  # grows with every change of holds and bodies
 )
 
+RINGS = sa.Table(
+    "rings",
+    METADATA,
+    sa.Column("epoch", COUNT, primary_key=True, autoincrement=False),
+    sa.Column("follows", COUNT, nullable=False, unique=True),  # an epoch has one successor; 0: the first of all
+    sa.Column("members", WORDS, nullable=False),  # a tuple of Member as canonical JSON
+    sa.Column("at", SECONDS, nullable=False),
+    sa.Column("said_by", NAME, nullable=False),
+    sa.Column("why", WORDS, nullable=False),
+)
+
+BEATS = sa.Table(
+    "beats",
+    METADATA,
+    sa.Column("member", NAME, primary_key=True),
+    sa.Column("beat", COUNT, nullable=False),
+)
+
+CLAIMS = sa.Table(
+    "claims",
+    METADATA,
+    sa.Column("key", NAME, primary_key=True),
+    sa.Column("slot", NAME, primary_key=True),
+    sa.Column("term", COUNT, nullable=False),
+    sa.Column("at", SECONDS, nullable=False),
+)
+
 COMPATIBILITY = sa.Table(
     "compatibility",
     METADATA,

@@ -11,11 +11,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from astara.model.errors import BadConfiguration, Retry
 from astara.model.operator import AuditLine, AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
-from astara.records import heads, said, terms
+from astara.records import claims, heads, said, terms
+from astara.records.asking import Asking
 from astara.records.database import Database, words
 from astara.records.history import History
 from astara.records.lines import Keep
 from astara.records.outage import Outage
+from astara.records.rings import StoredRings
 from astara.records.schema import BODIES, HOLDS
 
 _UNREADABLE = {
@@ -52,6 +54,8 @@ class StoredRecords:
         self._outage = Outage(self._database)
         self._history = History(self._database, self._outage, self._prepare, wall, keep or Keep())
         self._prepared = False
+        self.asking = Asking(self._database, self._prepare)
+        self.rings = StoredRings(self.asking, wall)
 
     def open(self) -> None:
         """Prepare a file, judge a network database, and start writing.
@@ -137,6 +141,10 @@ class StoredRecords:
         except _AWAY as error:
             self._note_failure("revision", error)
             raise Retry(f"{self._database.name} cannot be read: {words(error)}", self._outage.remedy) from None
+
+    def claim(self, key: ResourceKey, slot: str, term: int) -> None:
+        """Note who makes an instance; raises Stale, Retry."""
+        claims.claim(self.asking, key, slot, term, self._wall())
 
     def append(self, key: ResourceKey | None, line: HistoryLine) -> None:
         """Queue a line; when writing fails for long, the oldest queued ones are dropped."""

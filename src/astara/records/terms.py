@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from astara.records.database import Database
-from astara.records.schema import TERM
+from astara.records.schema import RINGS, TERM
 
 _TRIES = 3
 
@@ -16,6 +16,9 @@ def next_term(database: Database, wall_s: int) -> int:
 
     The one statement takes the row's lock: of two that start at once each gets a term of its own.
     """
+    with database.engine.connect() as connection:
+        # Who was one of several and is alone now goes on from where they were.
+        wall_s = max(wall_s, (connection.execute(sa.select(sa.func.max(RINGS.c.epoch))).scalar() or 0) + 1)
     grown = sa.case((TERM.c.value >= wall_s, TERM.c.value + 1), else_=wall_s)
     statement = database.upsert(TERM, {"id": 1, "value": wall_s}, {"value": grown})
     for _ in range(_TRIES):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from astara.model.errors import Retry
+from astara.model.errors import Retry, Stale
 from astara.model.operator import AuditLine, AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
 
@@ -21,6 +21,7 @@ class FakeRecords:
     said: int = 0
     term: int = 0
     disk_full: bool = False
+    claims: dict[tuple[ResourceKey, str], int] = field(default_factory=dict)
 
     def next_term(self) -> int:
         self.term += 1
@@ -58,6 +59,13 @@ class FakeRecords:
         if self.disk_full:
             raise Retry("cannot be read: disk full")
         return self.said
+
+    def claim(self, key: ResourceKey, slot: str, term: int) -> None:
+        if self.disk_full:
+            raise Retry("the claim cannot be written: disk full")
+        if self.claims.get((key, slot), 0) > term:
+            raise Stale(f"{key} slot {slot} is claimed under a newer term")
+        self.claims[key, slot] = term
 
     def append(self, key: ResourceKey | None, line: HistoryLine) -> None:
         if not self.disk_full:

@@ -1,0 +1,1 @@
+"""Many orchestrators, one owner for each resource: the ring, who is in it, and since which epoch."""

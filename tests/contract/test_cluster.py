@@ -1,0 +1,265 @@
+"""The contracts of cluster.boundaries: who is in a group, and a table of rings; on fakes, databases, etcd and Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from astara.cluster.boundaries import Coordinator, Rings
+from astara.cluster.coordination import ToozCoordinator
+from astara.model.cluster import Member, Ring
+from astara.model.errors import BadConfiguration, Retry, Stale
+from astara.model.resource import ResourceKey
+from astara.reconcile.clock import SystemClock
+from astara.records.beats import BeatsCoordinator
+from astara.records.database import locate
+from astara.records.store import StoredRecords
+from support.clock import VirtualClock
+from support.fakes.cluster import FakeCoordinator, FakeGroup, FakeRings
+from support.fakes.records import FakeRecords
+from support.neutron.mariadb import mariadb
+from support.segment import eventually
+
+LEASE_S = 2.0
+A, B = Member(name="a", incarnation="1"), Member(name="b", incarnation="2", weight=2.5)
+R1 = ResourceKey("router", "r1")
+
+
+@dataclass
+class Group:
+    """Makes coordinators for one group. `pass_time`: let seconds go by. `down`: nobody can ask it any more."""
+
+    make: Callable[[Member], Coordinator]
+    pass_time: Callable[[float], None]
+    down: Callable[[], None]
+    made: list[Coordinator] = field(default_factory=list)
+
+    def member(self, member: Member) -> Coordinator:
+        self.made.append(self.make(member))
+        return self.made[-1]
+
+
+def wait(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+@pytest.fixture(params=["fake", "database", "redis", "etcd"])
+def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
+    with contextlib.ExitStack() as stack:
+        match request.param:
+            case "fake":
+                clock = VirtualClock()
+                known = FakeGroup(clock, LEASE_S)
+                made = Group(lambda me: FakeCoordinator(known, me), clock.advance, lambda: setattr(known, "down", True))
+            case "database":
+                records = opened(stack, None, tmp_path)
+                now = SystemClock().now
+                made = Group(
+                    lambda me: BeatsCoordinator(records.asking, me, LEASE_S, now),
+                    wait,
+                    lambda: blocked(stack, tmp_path / "records.sqlite"),
+                )
+            case "redis":
+                port = free_port()
+                command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", tmp_path]
+                server = stack.enter_context(running(command, port, tmp_path / "redis.log"))
+                url = f"redis://127.0.0.1:{port}"
+                made = Group(lambda me: ToozCoordinator(url, "astara", me, LEASE_S), wait, lambda: ended(server))
+            case _:
+                port, peers = free_port(), free_port()
+                clients = f"http://127.0.0.1:{port}"
+                command = ["etcd", "--data-dir", tmp_path / "etcd", "--listen-client-urls", clients]
+                command += ["--advertise-client-urls", clients, "--listen-peer-urls", f"http://127.0.0.1:{peers}"]
+                server = stack.enter_context(running(command, port, tmp_path / "etcd.log"))
+                url = f"etcd3+{clients}"
+                made = Group(lambda me: ToozCoordinator(url, "astara", me, LEASE_S), wait, lambda: ended(server))
+        yield made
+        for coordinator in made.made:
+            coordinator.close()
+
+
+def opened(stack: contextlib.ExitStack, connection: str | None, directory: Path) -> StoredRecords:
+    records = StoredRecords(locate(connection, directory), SystemClock().wall)
+    records.open()
+    stack.callback(records.close)
+    return records
+
+
+def blocked(stack: contextlib.ExitStack, file: Path) -> None:
+    """Let somebody else sit on the file."""
+    import sqlite3
+
+    connection = sqlite3.connect(file, isolation_level=None)
+    stack.callback(connection.close)
+    connection.execute("BEGIN EXCLUSIVE")
+
+
+@contextlib.contextmanager
+def running(command: list[object], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
+        server = subprocess.Popen([str(word) for word in command], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            eventually(lambda: listens(port), within_s=30)
+            yield server
+        finally:
+            ended(server)
+
+
+def ended(server: subprocess.Popen[bytes]) -> None:
+    server.kill()
+    server.wait(30)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_members_that_beat_see_each_other_with_name_incarnation_and_weight(group):
+    one, other = group.member(A), group.member(B)
+    assert one.beat() == {A}
+    assert B in other.beat()
+    other.beat()  # a group in a database believes in life when it has seen a second beat
+    one.beat()
+    other.beat()
+    assert one.beat() == other.beat() == {A, B}
+
+
+def test_one_that_leaves_is_gone_at_once_and_may_come_again(group):
+    one, other = group.member(A), group.member(B)
+    for _ in range(3):
+        one.beat()
+        other.beat()
+    other.leave()
+    other.leave()
+    assert one.beat() == {A}
+    other.beat()
+    one.beat()
+    other.beat()
+    assert one.beat() == {A, B}
+
+
+def test_one_that_beats_no_more_is_gone_when_the_lease_is_over_and_finds_its_way_back(group):
+    one, other = group.member(A), group.member(B)
+    for _ in range(3):
+        one.beat()
+        other.beat()
+    for _ in range(20):
+        if one.beat() == {A}:
+            break
+        group.pass_time(LEASE_S / 10)
+    else:
+        pytest.fail("it is among the living for more than two leases")
+    other.beat()
+    one.beat()
+    other.beat()
+    assert one.beat() == {A, B}
+
+
+def test_a_group_that_cannot_be_asked_says_so_and_what_to_do(group):
+    one = group.member(A)
+    one.beat()
+    group.down()
+    with pytest.raises(Retry) as away:
+        one.beat()
+    assert away.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("file:///var/lib/astara/group", "never notices"),
+        ("nonsense://127.0.0.1", "nonsense"),
+    ],
+)
+def test_a_coordination_url_that_cannot_work_is_refused_naming_the_option(url, words):
+    with pytest.raises(BadConfiguration, match=words) as refused:
+        ToozCoordinator(url, "astara", A, LEASE_S)
+    assert "[cluster] coordination_url" in str(refused.value)
+
+
+def test_a_password_in_the_url_is_in_no_message():
+    coordinator = ToozCoordinator("redis://astara:s3cret@127.0.0.1:9", "astara", A, LEASE_S)
+    with pytest.raises(Retry) as away:
+        coordinator.beat()
+    assert "s3cret" not in str(away.value) + away.value.remedy
+
+
+@pytest.fixture(params=["fake", "sqlite", pytest.param("mariadb", marks=pytest.mark.slow)])
+def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[object]:
+    with contextlib.ExitStack() as stack:
+        if request.param == "fake":
+            made = FakeRecords()
+            made.rings = FakeRings()
+            yield made
+            return
+        url = stack.enter_context(mariadb(tmp_path)) if request.param == "mariadb" else None
+        if url is not None:
+            from astara.records import migrating
+            from astara.records.database import Database
+
+            migrating.upgrade(Database(locate(url, tmp_path)))
+        yield opened(stack, url, tmp_path)
+
+
+@pytest.fixture
+def rings(records) -> Rings:
+    return records.rings
+
+
+def test_rings_follow_each_other_and_the_newest_is_read_back_whole(rings):
+    assert rings.newest() is None
+    first, second = Ring(epoch=10, members=(A,)), Ring(epoch=12, members=(A, B))
+    assert rings.append(first, 0, "a", "a came")
+    assert rings.append(second, 10, "b", "b came")
+    assert rings.newest() == second
+    assert [(line.ring, line.by, line.why) for line in rings.story(10)] == [
+        (second, "b", "b came"),
+        (first, "a", "a came"),
+    ]
+
+
+def test_of_two_that_follow_one_ring_the_first_wins_whatever_its_epoch(rings):
+    assert rings.append(Ring(epoch=10, members=(A,)), 0, "a", "")
+    assert rings.append(Ring(epoch=11, members=(A, B)), 10, "a", "")
+    assert not rings.append(Ring(epoch=12, members=(B,)), 10, "b", "")
+    assert not rings.append(Ring(epoch=9, members=(B,)), 0, "b", "")
+    assert rings.newest() == Ring(epoch=11, members=(A, B))
+
+
+def test_of_many_at_the_same_moment_one_wins(rings):
+    assert rings.append(Ring(epoch=10, members=(A,)), 0, "a", "")
+    won: list[bool] = []
+
+    def race(number: int) -> None:
+        won.append(rings.append(Ring(epoch=11 + number, members=(A, B)), 10, str(number), ""))
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 5 + [True]
+
+
+def test_of_two_claims_the_greater_term_is_obeyed_and_may_be_made_again(records):
+    records.claim(R1, "a", 5)
+    records.claim(R1, "a", 5)
+    records.claim(R1, "b", 4)
+    records.claim(R1, "a", 7)
+    with pytest.raises(Stale):
+        records.claim(R1, "a", 6)
+    records.claim(R1, "a", 7)
