@@ -17,6 +17,7 @@ from astara.providers.memory.cloud import MemoryCloud, Simulated
 from astara.providers.memory.provider import MemoryProvider
 from astara.reconcile.engine import Engine
 from astara.reconcile.options import EngineOptions
+from astara.reconcile.share import SoleOwner
 from support.clock import VirtualClock
 from support.fakes.drivers import PortedNetworks, SlottedRouters
 from support.fakes.neutron import FakeNeutron
@@ -91,7 +92,7 @@ class Orchestrator:
             providers={"memory": self.provider, "paper": MemoryProvider(world.cloud, world.clock.wall, "paper")},
             records=world.records,
             clock=world.clock,
-            term=world.records.next_term(),
+            ownership=SoleOwner(world.records.next_term()),
             options=options,
             random_value=lambda: 0.5,
         )

@@ -54,6 +54,7 @@ class Keeper:
     """`look` is called by one thread; its jobs, one per host, run where `submit` puts them.
 
     `providers`: all that adopt, also those without a size: their spares are ended. `busy`: whether real work waits.
+    `keeps`: whether the spares of a host are ours to make and to end; all that are there may be handed out by anybody.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class Keeper:
         busy: Callable[[], bool] = lambda: False,
         submit: Callable[[Callable[[], None]], object] = _at_once,
         wake: Callable[[], None] = lambda: None,
+        keeps: Callable[[str], bool] = lambda host: True,
     ) -> None:
+        self._keeps = keeps
         self._providers = providers
         self._stock = stock
         self._options = options
@@ -96,7 +99,7 @@ class Keeper:
             self._measure(shelf, spares)
             wanted = self._wanted(shelf, spares)
             sights[shelf] = Sight(tuple(spare.standing for spare in spares), wanted, shelf.host in found.unreachable)
-            if shelf.host not in found.unreachable:
+            if shelf.host not in found.unreachable and self._keeps(shelf.host):
                 order = deficit(spares, wanted)
                 orders.setdefault(shelf.host, []).append((shelf, order))
                 if order == FULL and (shelf not in images or images[shelf] is not None):

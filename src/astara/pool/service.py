@@ -34,6 +34,7 @@ class Pool:
         options: PoolOptions,
         clock: Clock,
         metrics: PoolMetrics | None = None,
+        keeps: Callable[[str], bool] = lambda host: True,
     ) -> None:
         kinds = {kind.provider for kind in options.sizes}
         _check(kinds, providers)
@@ -56,6 +57,7 @@ class Pool:
             busy=lambda: self._busy(),
             submit=self._hands.submit,
             wake=self.wake,
+            keeps=keeps,
         )
         self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
 

@@ -1,4 +1,4 @@
-"""What the engine needs beyond `model.boundaries`: durable records and metrics. Both may fail without stopping it."""
+"""What the engine needs beyond `model.boundaries`: who owns what, durable records, metrics. None of them stops it."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ class Records(Protocol):
         """Return a number that changes whenever a hold or a body does, whoever said it; cheap. Raises Retry."""
         ...
 
+    def claim(self, key: ResourceKey, slot: str, term: int) -> None:
+        """Note that `term` makes the instance of this slot; of two that do, the greater term is obeyed.
+
+        For providers whose instances nobody can refuse to make (they do not say "fenced"). Raises Stale when a greater
+        term has claimed it, Retry when that cannot be known.
+        """
+        ...
+
     def append(self, key: ResourceKey | None, line: HistoryLine) -> None:
         """Remember what happened, None: to no single resource; never raises, never waits, may drop the oldest."""
         ...
@@ -54,6 +62,27 @@ class Records(Protocol):
 
     def audit(self, query: AuditQuery) -> Sequence[AuditLine]:
         """Return the newest lines asked for, oldest first; raises Retry when they cannot be read."""
+        ...
+
+
+class Ownership(Protocol):
+    """Which keys this process may work on. Answers from memory, at once."""
+
+    @property
+    def epoch(self) -> int:
+        """The greatest term this process knows; 0 before the first."""
+        ...
+
+    def owns(self, key: ResourceKey) -> bool:
+        """Return whether the key is this process's to look at; also while it may not act for a moment."""
+        ...
+
+    def term(self, key: ResourceKey) -> int | None:
+        """Return the term under which it may act on the key now; None: it may not."""
+        ...
+
+    def refused(self) -> None:
+        """Tell that somebody refused our term: there may be a newer one."""
         ...
 
 

@@ -18,7 +18,7 @@ from astara.planning.brake import Brake
 from astara.planning.classify import Phase
 from astara.planning.steps import words
 from astara.reconcile.bodies import Bodies
-from astara.reconcile.boundaries import Metrics, NoMetrics, Records
+from astara.reconcile.boundaries import Metrics, NoMetrics, Ownership, Records
 from astara.reconcile.brakes import BrakeKeeper
 from astara.reconcile.executor import Executor
 from astara.reconcile.holds import Holds
@@ -30,6 +30,7 @@ from astara.reconcile.reconciler import Planner, Reconciler
 from astara.reconcile.rereading import Rereading
 from astara.reconcile.resync import Looks
 from astara.reconcile.schedule import Schedule
+from astara.reconcile.share import Share
 from astara.reconcile.statuses import StatusWriter
 from astara.reconcile.worker import Workers
 
@@ -52,8 +53,8 @@ class Inspection:
 class Engine:
     """Keeps every resource of the enabled drivers as Neutron wishes it. Implements EventSink.
 
-    The constructor does no I/O. `drivers` and `providers` are keyed by name. `term` comes from
-    `Records.next_term()`; it fences off whoever had a smaller one. `offers` says which bodies can be had now; by
+    The constructor does no I/O. `drivers` and `providers` are keyed by name. `ownership` says what it works on, and
+    under which term: that fences off whoever has a smaller one. `offers` says which bodies can be had now; by
     default those of all `providers`, everywhere. `who` stands in history beside what this engine does.
     """
 
@@ -65,7 +66,7 @@ class Engine:
         providers: Mapping[str, InstanceProvider],
         records: Records,
         clock: Clock,
-        term: int,
+        ownership: Ownership,
         options: EngineOptions | None = None,
         metrics: Metrics | None = None,
         offers: Callable[[], Offers] | None = None,
@@ -74,13 +75,14 @@ class Engine:
     ) -> None:
         self.options = options or EngineOptions()
         self.metrics = metrics or NoMetrics()
-        self.term = term
+        self.share = Share(ownership)
         self._drivers = drivers
         self._clock = clock
         self._records = records
         self._heard_at = float("-inf")
+        self._owned_before = ownership.epoch > 0
         policy = self.options.policy
-        self.inbox = Inbox(clock)
+        self.inbox = Inbox(clock, self.share.takes)
         self.ledger = Ledger(clock, policy)
         self.holds = Holds(records)
         everything = frozenset(providers)
@@ -99,6 +101,7 @@ class Engine:
             self.ledger,
             self.inbox,
             self.holds,
+            self.share,
             clock,
             self.metrics,
             page_limit=self.options.page_limit,
@@ -108,14 +111,14 @@ class Engine:
         self._reconciler = Reconciler(
             observer,
             planner,
-            Executor(neutron, providers, statuses, clock, self.metrics),
+            Executor(neutron, providers, statuses, records, clock, self.metrics),
             self.ledger,
             self.holds,
             records,
             clock,
             self.metrics,
             doubt=self.schedule.doubt,
-            term=term,
+            share=self.share,
             who=who,
             deadline_s=self.options.reconcile_deadline_s,
             random_value=random_value,
@@ -172,15 +175,39 @@ class Engine:
         if key.driver in self._drivers:
             self.inbox.add(key, reason)
 
+    # Ownership
+
+    @property
+    def term(self) -> int:
+        """The greatest term this process knows of."""
+        return self.share.ownership.epoch
+
+    def ring_changed(self) -> None:
+        """Let go of what is another's now, and look at once at what became ours, and at nothing else."""
+        ownership = self.share.ownership
+        lost = [key for key in {*self.ledger.known(), *self.inbox.keys()} if not self.share.takes(key)]
+        for key in lost:
+            self.inbox.forget(key)
+            self.ledger.forget(key)
+        gained = self.share.gained()
+        if self._owned_before:
+            for key in gained:
+                self.inbox.add(key, "ring", Lane.BACKGROUND)
+        else:
+            self.schedule.request_full("the first ring")  # by bulk calls: of nothing anything is known yet
+        self._owned_before = True
+        _log.info("ring-changed", epoch=ownership.epoch, lost=len(lost), gained=len(gained))
+
     # What an operator may ask
 
     def look(self, key: ResourceKey | None) -> int:
         """Queue one resource (also one nobody knows yet), or all; forgets their back-off. Returns how many.
 
-        Raises Gone for a driver that is not enabled: such a look would fail, and be made again, for ever.
+        Raises Gone for a driver that is not enabled: such a look would fail, and be made again, for ever; and for a
+        resource that is another orchestrator's.
         """
         if key is not None:
-            self._must_have_driver(key)
+            self._must_be_ours(key)
             self._look_eagerly(key, Lane.FRESH)
             return 1
         keys = self.ledger.known()
@@ -254,7 +281,8 @@ class Engine:
             self._look_eagerly(key, Lane.FRESH)
 
     def rebuild(self, key: ResourceKey) -> None:
-        """Replace every instance of a resource, one at a time; raises Gone when it has none."""
+        """Replace every instance of a resource, one at a time; raises Gone when it has none, or is not ours."""
+        self._must_be_ours(key)
         inspection = self.inspect(key)
         if not inspection.instances or not self.ledger.knows(key):
             raise Gone(f"{key} has no instance to rebuild", "see `astara resource show`")
@@ -287,6 +315,11 @@ class Engine:
         if key.driver not in self._drivers:
             known = ", ".join(sorted(self._drivers))
             raise Gone(f"no driver {key.driver!r} is enabled", f"enabled are: {known}")
+
+    def _must_be_ours(self, key: ResourceKey) -> None:
+        self._must_have_driver(key)
+        if not self.share.takes(key):
+            raise Gone(f"{key} is another orchestrator's", "`astara cluster --of KEY` says whose: ask there")
 
     def _with_present(self, line: ResourceLine) -> ResourceLine:
         """Fill in what the ledger does not know: holds, and when the next look is due."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never, cast
 
@@ -29,7 +29,7 @@ from astara.planning.steps import (
     kind,
     words,
 )
-from astara.reconcile.boundaries import Metrics
+from astara.reconcile.boundaries import Metrics, Records
 from astara.reconcile.statuses import StatusWriter
 
 
@@ -57,6 +57,7 @@ class _Run:
     key: ResourceKey
     generation: Generation
     deadline: float
+    may_act: Callable[[], bool]
     made: dict[str, ObservedInstance] = field(default_factory=dict)
     undone: list[Step] = field(default_factory=list)
     done: list[Step] = field(default_factory=list)
@@ -72,18 +73,27 @@ class Executor:
         neutron: NeutronApi,
         providers: Mapping[str, InstanceProvider],
         statuses: StatusWriter,
+        records: Records,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
+        self._records = records
         self._neutron = neutron
         self._providers = providers
         self._statuses = statuses
         self._clock = clock
         self._metrics = metrics
 
-    def run(self, key: ResourceKey, steps: Sequence[Step], generation: Generation, deadline: float) -> Result:
-        """Carry out; `deadline` is monotonic: no step begins after it. Raises nothing on purpose."""
-        run = _Run(key, generation, deadline)
+    def run(
+        self,
+        key: ResourceKey,
+        steps: Sequence[Step],
+        generation: Generation,
+        deadline: float,
+        may_act: Callable[[], bool] = lambda: True,
+    ) -> Result:
+        """Carry out; `deadline` is monotonic: no step begins after it, nor once `may_act` says no. Raises nothing."""
+        run = _Run(key, generation, deadline, may_act)
         for step in steps:
             if any(depends(step, earlier) for earlier in run.undone):
                 run.undone.append(step)
@@ -97,6 +107,9 @@ class Executor:
         began = self._clock.now()
         if began > run.deadline:
             run.failures.append(Failure(FailureKind.RETRY, "the reconcile took too long; going on next time"))
+            return False
+        if not run.may_act():
+            run.failures.append(Failure(FailureKind.STALE, "the resource has another owner, or may have"))
             return False
         outcome = Outcome.DONE
         try:
@@ -132,9 +145,9 @@ class Executor:
             case PushConfig():
                 return self._push(run, step)
             case ReportStatus(report=report):
-                self._statuses.report(report)
+                self._statuses.report(report, run.generation.term)
             case EnsurePort(network_id=network_id, host=host):
-                self._neutron.ensure_dhcp_port(DhcpPortRequest(network_id=network_id, host=host))
+                self._neutron.ensure_dhcp_port(DhcpPortRequest(network_id=network_id, host=host), run.generation.term)
             case _:
                 assert_never(step)
         return Outcome.DONE
@@ -148,6 +161,8 @@ class Executor:
             return
         if isinstance(step, RenewCredential):
             wanted = replace(wanted, ports=step.instance.ports)  # ports are for a push, which comes after this
+        if isinstance(step, CreateInstance) and "fenced" not in provider.capabilities:
+            self._records.claim(run.key, wanted.slot, run.generation.term)
         run.made[wanted.slot] = provider.create(run.key, wanted, run.generation)
 
     def _push(self, run: _Run, step: PushConfig) -> Outcome:

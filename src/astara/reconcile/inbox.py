@@ -11,6 +11,7 @@ import heapq
 import itertools
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from astara.model.boundaries import Clock
@@ -45,8 +46,9 @@ class _Entry:
 class Inbox:
     """Thread-safe; every operation costs at most O(log n)."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, takes: Callable[[ResourceKey], bool] = lambda key: True) -> None:
         self._clock = clock
+        self._takes = takes
         self._changed = threading.Condition()
         self._entries: dict[ResourceKey, _Entry] = {}
         self._lanes: tuple[deque[tuple[ResourceKey, int]], ...] = (deque(), deque())
@@ -58,7 +60,12 @@ class Inbox:
         self._closed = False
 
     def add(self, key: ResourceKey, reason: str, lane: Lane = Lane.FRESH) -> None:
-        """Have the resource looked at as soon as a worker is free, or once more when it is being worked on."""
+        """Have the resource looked at as soon as a worker is free, or once more when it is being worked on.
+
+        One that is another process's is left to it: whoever told us told it too.
+        """
+        if not self._takes(key):
+            return
         with self._changed:
             entry = self._entries.setdefault(key, _Entry())
             if len(entry.reasons) < REASONS_KEPT and reason not in entry.reasons:
@@ -102,6 +109,23 @@ class Inbox:
             else:
                 del self._entries[key]
             self._changed.notify_all()
+
+    def forget(self, key: ResourceKey) -> None:
+        """Look at it no more, unless a worker does at this moment: that one ends by itself."""
+        with self._changed:
+            entry = self._entries.get(key)
+            if entry is None:
+                return
+            if entry.working:
+                entry.reasons, entry.due = [], None
+                return
+            self._queued -= bool(entry.ticket)
+            del self._entries[key]
+
+    def keys(self) -> tuple[ResourceKey, ...]:
+        """Return every resource that is queued, scheduled or being worked on."""
+        with self._changed:
+            return tuple(self._entries)
 
     def wake(self) -> None:
         """Have waiting workers look at the clock again."""

@@ -193,6 +193,12 @@ class Ledger:
             if entry is not None:
                 entry.history.append(line)
 
+    def forget(self, key: ResourceKey) -> None:
+        """It is another process's now."""
+        with self._lock:
+            for memory in (self._entries, self._silent, self._blind, self._gone):
+                memory.pop(key, None)
+
     # Reading
 
     def known(self) -> tuple[ResourceKey, ...]:

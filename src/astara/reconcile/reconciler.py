@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -25,18 +25,29 @@ from astara.reconcile.holds import Holds
 from astara.reconcile.inbox import Work
 from astara.reconcile.ledger import Ledger, Look, settles
 from astara.reconcile.observer import Observer
+from astara.reconcile.share import Share
 
 _log = structlog.get_logger(__name__)
+#: How long to wait while we may own a resource and not act on it, in seconds: until the next pass of the membership.
+_SUSPENDED_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A resource observed and planned for, nothing touched. `attempts` has taken note of the look."""
+    """A resource observed and planned for, nothing touched. `attempts` has taken note of the look.
+
+    `term`: under which it was looked at, to act; 0: out of curiosity.
+    """
 
     desired: DesiredState
     observed: ObservedState
     attempts: Attempts
     plan: Plan
+    term: int = 0
+
+    @property
+    def generation(self) -> Generation:
+        return Generation(self.term, self.desired.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +88,7 @@ class Reconciler:
         metrics: Metrics,
         *,
         doubt: Callable[[], None],
-        term: int,
+        share: Share,
         who: str,
         deadline_s: float,
         random_value: Callable[[], float],
@@ -91,7 +102,7 @@ class Reconciler:
         self._clock = clock
         self._metrics = metrics
         self._doubt = doubt
-        self._term = term
+        self._share = share
         self._who = who
         self._deadline_s = deadline_s
         self._random_value = random_value
@@ -104,21 +115,53 @@ class Reconciler:
     def reconcile(self, work: Work) -> float | None:
         """Do one turn; returns after how many seconds to come again, None: when something happens."""
         began = self._clock.now()
+        owned = self._share.ownership
+        # Before looking: what is seen must be seen under the term that is acted under, or the fence proves nothing.
+        term = owned.term(work.key)
+        if term is None:
+            return self._not_now(work)
         try:
-            seen = self.look(work.key)
+            seen = replace(self.look(work.key), term=term)
         except (Retry, Terminal) as error:
             return self._could_not_look(work, error, began)
         if self._holds.reason(work.key) is not None:
             return self._held(work, seen, began)
-        deadline = began + self._deadline_s
-        result = self._executor.run(work.key, seen.plan.steps, self._generation(seen), deadline)
+        result = self._executor.run(
+            work.key,
+            seen.plan.steps,
+            seen.generation,
+            began + self._deadline_s,
+            lambda: owned.term(work.key) == term,
+        )
+        if owned.term(work.key) != term:
+            return self._overtaken(work, seen, result, began)
+        if result.outcome is Outcome.STALE:
+            owned.refused()
         return self._conclude(work, seen, result, began)
+
+    def _overtaken(self, work: Work, seen: Seen, result: Result, began: float) -> float | None:
+        """The ring changed while the plan ran: what was seen was another owner's world, if only an earlier self's."""
+        self._absolve(work.key, result)
+        if seen.plan.steps:
+            because = "the ring changed meanwhile"
+            self._tell(work, seen, seen.plan.phase.value, "refused", because, result.done, began)
+        return self._not_now(work)
+
+    def _not_now(self, work: Work) -> float | None:
+        """Leave alone what is another's; come again soon for what is ours while we may not act."""
+        if not self._share.takes(work.key):
+            self._ledger.forget(work.key)
+            return None
+        return _SUSPENDED_LOOK_S if self._share.ownership.term(work.key) is None else 0.0
+
+    def _absolve(self, key: ResourceKey, result: Result) -> None:
+        deleted = frozenset(step.instance.id for step in result.done if isinstance(step, DeleteInstance))
+        self._ledger.absolve(key, deleted)
 
     def _conclude(self, work: Work, seen: Seen, result: Result, began: float) -> float | None:
         plan, now = seen.plan, self._clock.now()
         attempts = self._attempts_after(seen, result, now)
-        deleted = frozenset(step.instance.id for step in result.done if isinstance(step, DeleteInstance))
-        self._ledger.absolve(work.key, deleted)
+        self._absolve(work.key, result)
         got_through = result.outcome is Outcome.DONE
         phase = plan.leads_to if got_through and plan.steps else plan.phase
         settled = got_through and plan.requeue_after_s is None and settles(seen.desired, phase)
@@ -177,9 +220,6 @@ class Reconciler:
         self._tell(work, seen, seen.plan.phase.value, "held", because, (), began)
         return None
 
-    def _generation(self, seen: Seen) -> Generation:
-        return Generation(self._term, seen.desired.revision)
-
     def _tell(
         self, work: Work, seen: Seen, phase: str, outcome: str, because: str, done: tuple[Step, ...], began: float
     ) -> None:
@@ -208,7 +248,7 @@ class Reconciler:
             detail=because or plan.because,
             duration_ms=duration_ms,
             who=self._who,
-            generation=str(self._generation(seen)) if done else None,
+            generation=str(seen.generation) if done else None,
             undone=tuple(words(step) for step in plan.steps if step not in done),
         )
         self._ledger.append(work.key, line)

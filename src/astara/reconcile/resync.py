@@ -31,6 +31,7 @@ from astara.reconcile.journal import Journal
 from astara.reconcile.ledger import NEW, Ledger, Look, settles
 from astara.reconcile.observer import network_worlds, router_worlds
 from astara.reconcile.reconciler import Planner, Seen
+from astara.reconcile.share import Share
 from astara.reconcile.sources import sources
 
 _log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class Looks:
         ledger: Ledger,
         inbox: Inbox,
         holds: Holds,
+        share: Share,
         clock: Clock,
         metrics: Metrics,
         *,
@@ -80,6 +82,7 @@ class Looks:
         self._ledger = ledger
         self._inbox = inbox
         self._holds = holds
+        self._share = share
         self._clock = clock
         self._metrics = metrics
         self._page_limit = page_limit
@@ -92,6 +95,7 @@ class Looks:
     def full(self) -> int:
         """Look at everything; returns how many resources were queued."""
         began = self._clock.now()
+        before = self._share.elsewhere()
         listing = self._list()
         known: set[ResourceKey] = set()
         queued = 0
@@ -100,12 +104,15 @@ class Looks:
             revisions.append(revision)
             for key, world in worlds:
                 known.add(key)
+                if not self._share.takes(key):
+                    continue
                 desired = self._bodies.housed(key, self._drivers[key.driver].desired(key, world))
                 queued += self._weigh(key, desired, listing, "resync")
         # Changes that came while the pages were read are in the journal after the first page's revision.
         self._journal.begin(min(revisions, default=0))
         self._expected.clear()
         forgotten = (set(listing.instances) | set(self._ledger.known())) - known
+        self._share.forget(set(before) - known - set(listing.instances))
         queued += sum(self._queue_unwished(key) for key in forgotten)
         self._note_hosts(listing)
         self._metrics.resynced("full", len(known), queued, self._clock.now() - began)
@@ -126,7 +133,7 @@ class Looks:
         before, self._expected = self._expected, {}
         named = {key for key, revision in before.items() if self._ledger.revision(key) < revision}
         for change, late in self._journal.fresh(page):
-            for key in self._keys_of(change):
+            for key in filter(self._share.takes, self._keys_of(change)):
                 if late:
                     named.add(key)
                 elif self._ledger.revision(key) < change.revision:
@@ -148,6 +155,9 @@ class Looks:
         wishes = self._ledger.wishes()
         queued = sum(self._queue_unwished(key) for key in listing.instances if key not in wishes)
         for key, (desired, attempts, settled) in wishes.items():
+            if not self._share.takes(key):
+                self._ledger.forget(key)  # a look that ended just when the ring changed noted it once more
+                continue
             if settled and attempts is NEW and classify(desired, listing.of(key)).phase is Phase.CONFIGURED:
                 continue  # as it was: nearly all of them, nearly always
             if attempts.tries and recovered & _hosts(desired):
@@ -195,8 +205,8 @@ class Looks:
         return scheduled is None or scheduled > self._clock.now() + requeue_after_s + _SLACK_S
 
     def _queue_unwished(self, key: ResourceKey) -> int:
-        if key.driver not in self._drivers:
-            return 0  # a driver that is not enabled: nobody here may judge its instances
+        if key.driver not in self._drivers or not self._share.takes(key):
+            return 0  # a driver that is not enabled, or another's resource: nobody here may judge its instances
         self._inbox.add(key, "orphan", Lane.BACKGROUND)
         return 1
 

@@ -16,6 +16,7 @@ from astara.providers.memory.provider import MemoryProvider
 from astara.reconcile.clock import SystemClock
 from astara.reconcile.engine import Engine
 from astara.reconcile.options import EngineOptions
+from astara.reconcile.share import SoleOwner
 from support.builders.resources import router
 from support.fakes.drivers import SlottedRouters
 from support.fakes.neutron import FakeNeutron
@@ -43,7 +44,7 @@ def test_threads_build_many_at_once_share_their_calls_and_stop_when_told():
         providers={"memory": MemoryProvider(cloud)},
         records=FakeRecords(),
         clock=SystemClock(),
-        term=1,
+        ownership=SoleOwner(1),
         options=EngineOptions(workers=8),
     )
     engine.start()

@@ -31,6 +31,7 @@ from support.builders.resources import KEY, port, router
 from support.clock import VirtualClock
 from support.fakes.drivers import SlottedRouters
 from support.fakes.neutron import FakeNeutron
+from support.fakes.records import FakeRecords
 
 NOW = Generation(1, 5)
 
@@ -40,7 +41,9 @@ class Bench:
         self.cloud, self.neutron, self.clock = MemoryCloud(), FakeNeutron(), VirtualClock()
         self.provider = MemoryProvider(self.cloud)
         statuses = StatusWriter(self.neutron, self.clock, EngineOptions(), NoMetrics())
-        self.executor = Executor(self.neutron, {"memory": self.provider}, statuses, self.clock, NoMetrics())
+        self.executor = Executor(
+            self.neutron, {"memory": self.provider}, statuses, FakeRecords(), self.clock, NoMetrics()
+        )
         self.neutron.put_router(router(ports=("p1",)))
         present = SlottedRouters().desired(KEY, RouterWorld(5, self.neutron.routers_by_id["r1"], {}))
         self.wanted = present.instances[0]

@@ -26,18 +26,18 @@ def test_of_two_words_about_one_thing_the_later_holds():
 class Picky(FakeNeutron):
     """Refuses every report that speaks of one router."""
 
-    def report_status(self, report: StatusReport) -> None:
+    def report_status(self, report: StatusReport, term: int | None = None) -> None:
         if any(item.id == "bad" for item in report.routers):
             raise Terminal("unknown router")
-        super().report_status(report)
+        super().report_status(report, term)
 
 
 def test_one_refused_report_does_not_keep_the_others_from_being_written():
     neutron = Picky()
     neutron.put_router(router("r1"))
     writer = StatusWriter(neutron, VirtualClock(), EngineOptions(), NoMetrics())
-    answers = writer._write([report("r1", "ERROR"), report("bad")])
+    answers = writer._write([(1, report("r1", "ERROR")), (1, report("bad"))])
     assert neutron.routers_by_id["r1"].status == "ERROR"
-    assert answers[report("r1", "ERROR")] is None
+    assert answers[1, report("r1", "ERROR")] is None
     with pytest.raises(Terminal):
-        writer.report(report("bad"))
+        writer.report(report("bad"), 1)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from astara.contract.agent import Deviation, Health, PortAttachment, StateView
+from astara.contract.agent import SPARE, Deviation, Health, PortAttachment, StateView
 from astara.contract.generation import ZERO, Generation
 from astara.model.boundaries import ProviderListing
 from astara.model.errors import Retry, Stale, Terminal
@@ -65,6 +65,8 @@ class MemoryCloud:
     instances: dict[str, Simulated] = field(default_factory=dict)
     fences: dict[ResourceKey, Generation] = field(default_factory=dict)
     unreachable: set[str] = field(default_factory=set)
+    #: The greatest term heard, by the hosts that did not hear it.
+    heard: dict[frozenset[str], int] = field(default_factory=dict)
     #: Section digests every instance refuses, with what its daemon says.
     refused: dict[str, str] = field(default_factory=dict)
     #: Where spares can be made, and what new instances are made from.
@@ -119,6 +121,16 @@ class MemoryCloud:
 
     # What the provider does
 
+    def hear(self, term: int) -> None:
+        """Somebody who looks says under which term: every host that answers refuses older ones from now on."""
+        with self.lock:
+            deaf = frozenset(self.unreachable)
+            self.heard[deaf] = max(term, self.heard.get(deaf, 0))
+
+    def floor(self, host: str) -> int:
+        """Return the greatest term a host has heard."""
+        return max((term for deaf, term in self.heard.items() if host not in deaf), default=0)
+
     def next_id(self) -> str:
         return f"memory-{next(self._numbers):08d}"
 
@@ -142,6 +154,10 @@ class MemoryCloud:
         """Let a change through, or not: an unreachable host cannot judge, an older generation is refused."""
         if host in self.unreachable:
             raise Retry(f"host {host} does not answer", f"check the node agent on {host}")
+        if generation.term < self.floor(host) and key.driver != SPARE:
+            raise Stale(
+                f"term {generation.term} is older than {self.floor(host)}, which {host} has heard of", "look again"
+            )
         fence = self.fences.get(key, ZERO)
         if generation < fence:
             raise Stale(f"generation {generation} is older than {fence}", "look again; another orchestrator was here")

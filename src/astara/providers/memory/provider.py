@@ -10,7 +10,7 @@ from astara.contract.agent import SPARE, ApplyReport, Health, Outcome, PortAttac
 from astara.contract.codec import Wire
 from astara.contract.codec import digest as digest_of
 from astara.contract.generation import Generation
-from astara.model.boundaries import Image, ProviderListing
+from astara.model.boundaries import Image, InstanceLister, ProviderListing
 from astara.model.errors import Gone, Retry
 from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey
 from astara.providers.memory.cloud import MemoryCloud, Simulated
@@ -26,16 +26,20 @@ class MemoryProvider:
     summary = "nothing real: simulated instances in the orchestrator's memory, for tests"
 
     def __init__(
-        self, cloud: MemoryCloud | None = None, wall: Callable[[], float] = time.time, name: str = "memory"
+        self,
+        cloud: MemoryCloud | None = None,
+        wall: Callable[[], float] = time.time,
+        name: str = "memory",
+        source: InstanceLister | None = None,
     ) -> None:
         self.name = name
         self.cloud = cloud if cloud is not None else MemoryCloud()
-        self.source = self.cloud
+        self.source = self.cloud if source is None else source
         self._wall = wall
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({"hotplug", "console-log", "adopt", "cut-over"})
+        return frozenset({"fenced", "hotplug", "console-log", "adopt", "cut-over"})
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -46,7 +50,7 @@ class MemoryProvider:
 
     def list(self, key: ResourceKey | None = None) -> ProviderListing:
         """Return the instances on hosts that answer; the others are named."""
-        listing = self.cloud.list(key)
+        listing = self.source.list(key)
         return replace(listing, instances=tuple(one for one in listing.instances if one.provider == self.name))
 
     def create(self, key: ResourceKey, wanted: DesiredInstance, generation: Generation) -> ObservedInstance:
