@@ -24,6 +24,7 @@ from astara.model.errors import BadConfiguration, Gone, Retry, Stale, Terminal
 from astara.model.operator import (
     AuditQuery,
     CheckLine,
+    ClusterView,
     HistoryLine,
     InstanceLine,
     Operator,
@@ -209,6 +210,7 @@ def raw(path: Path, method: str, path_asked: str, body: bytes) -> tuple[int, dic
         (("providers",), tuple[PluginLine, ...]),
         (("doctor",), tuple[CheckLine, ...]),
         (("pool",), tuple[PoolLine, ...]),
+        (("cluster", "--without", "b c"), ClusterView),
         (("resync", "--all"), ResyncReply),
     ],
 )
@@ -241,6 +243,9 @@ def test_actions_answer_json_too(path: Path, words: Sequence[str]) -> None:
         (("providers",), ("namespace",)),
         (("brake", "release"), ("released",)),
         (("doctor",), ("everything is well",)),
+        (("cluster",), ("a *", "b c", "50.0 %", "the coordinator does not answer", "7, ")),
+        (("cluster", "--without", "b c"), ("without b c",)),
+        (("cluster", "--of", "blue"), ("is b c's",)),
         (("pool",), ("microvm", "node-1", "1..4", "12", "failing", "the node's disk is full")),
     ],
 )

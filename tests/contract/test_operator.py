@@ -12,6 +12,7 @@ import structlog
 
 from astara.admin.client import OperatorClient
 from astara.admin.server import AdminServer
+from astara.model.cluster import Member
 from astara.model.errors import Gone
 from astara.model.operator import CheckLine, Operator
 from astara.model.resource import ResourceKey
@@ -20,8 +21,10 @@ from astara.pool.keeper import Keeper
 from astara.pool.options import Kind, PoolOptions
 from astara.pool.stock import Stock
 from astara.providers.memory.provider import MemoryProvider
+from astara.runtime import cluster
 from astara.runtime.operator import Parts, RunningOperator
 from support.builders.resources import router
+from support.fakes.cluster import FakeRings
 from support.fakes.operator import BLUE, FakeOperator
 from support.simulation import World
 
@@ -53,6 +56,8 @@ def running_office() -> Office:
     keeper = Keeper({"memory": MemoryProvider(world.cloud, clock.wall)}, Stock(options, clock), options, clock)
     for _ in range(2):  # the second sees what the first has made
         keeper.look()
+    alone = cluster.Alone(Member(name="a", incarnation="1"), 7)
+    keys = [ResourceKey("router", "r1"), ResourceKey("router", "r2")]
     parts = Parts(
         engine=orchestrator.engine,
         feeds=(),
@@ -63,6 +68,7 @@ def running_office() -> Office:
         checks=lambda: (CheckLine(check="neutron", ok=True, detail="answers"),),
         pool=keeper.lines,
         started_at=0.0,
+        cluster=lambda without, of: cluster.view(alone, FakeRings(), keys, without, of),
     )
     return Office(RunningOperator(parts), ResourceKey("router", "r1"), lambda: orchestrator.run(120))
 
@@ -174,3 +180,16 @@ def test_every_shelf_of_the_pool_says_how_many_are_there_and_why_not_more(office
     assert line.floor <= line.wanted <= line.ceiling
     assert line.ready >= 1
     assert (line.state == "ok") == (not line.because)
+
+
+def test_who_shares_the_work_is_said_and_what_would_move_and_whose_a_resource_is(office: Office) -> None:
+    view = office.operator.cluster()
+    assert view.me in {one.name for one in view.members if one.me}
+    assert sum(one.resources for one in view.members) == view.known
+    assert view.moves == ()
+    assert view.owner is None
+    without = office.operator.cluster(without=view.me)
+    assert {line.giver for line in without.moves} == {view.me}
+    assert office.operator.cluster(of=office.known).owner in {one.name for one in view.members}
+    with pytest.raises(Gone, match="nobody is no member"):
+        office.operator.cluster(without="nobody")

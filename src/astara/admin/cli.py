@@ -28,6 +28,7 @@ _COMMANDS = {
     "drivers": "astara.admin.commands.plugins:drivers",
     "providers": "astara.admin.commands.plugins:providers",
     "pool": "astara.admin.commands.pool:pool",
+    "cluster": "astara.admin.commands.cluster:cluster",
     "doctor": "astara.admin.commands.doctor:doctor",
     "brake": "astara.admin.commands.brake:brake",
     "audit": "astara.admin.commands.audit:audit",

@@ -19,6 +19,7 @@ from astara.model.operator import (
     AuditLine,
     AuditQuery,
     CheckLine,
+    ClusterView,
     HistoryLine,
     InstanceLine,
     PluginLine,
@@ -93,6 +94,12 @@ class OperatorClient:
 
     def providers(self) -> Sequence[PluginLine]:
         return self._get("/providers", tuple[PluginLine, ...])
+
+    def cluster(self, without: str | None = None, of: ResourceKey | None = None) -> ClusterView:
+        path = "/cluster" if without is None else f"/cluster/without/{quote(without, safe='')}"
+        if of is not None:
+            path = f"/cluster/of/{quote(of.driver, safe='')}/{quote(of.id, safe='')}"
+        return self._get(path, ClusterView)
 
     def doctor(self) -> Sequence[CheckLine]:
         return self._get("/doctor", tuple[CheckLine, ...])

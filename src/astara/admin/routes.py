@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import structlog
 
@@ -37,6 +38,9 @@ class _Call:
     @property
     def key(self) -> ResourceKey:
         return ResourceKey(self.arguments["driver"], self.arguments["id"])
+
+    def word(self, name: str) -> str:
+        return unquote(self.arguments[name])
 
 
 _Handler = Callable[[_Call], Reply]
@@ -124,6 +128,13 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("GET", r"/drivers", lambda call: _json(list(call.operator.drivers()))),
         ("GET", r"/providers", lambda call: _json(list(call.operator.providers()))),
         ("GET", r"/pool", lambda call: _json(list(call.operator.pool()))),
+        ("GET", r"/cluster", lambda call: _json(call.operator.cluster())),
+        ("GET", r"/cluster/without/(?P<name>[^/]+)", lambda call: _json(call.operator.cluster(call.word("name")))),
+        (
+            "GET",
+            r"/cluster/of/(?P<driver>[^/]+)/(?P<id>[^/]+)",
+            lambda call: _json(call.operator.cluster(None, call.key)),
+        ),
         ("GET", r"/doctor", lambda call: _json(list(call.operator.doctor()))),
         ("POST", r"/brake/release", _release_brake),
     )

@@ -14,16 +14,17 @@ import structlog
 from astara.admin.server import AdminServer
 from astara.clients.neutron import NeutronClient
 from astara.clients.node_feed import Feed
+from astara.cluster.membership import Membership
 from astara.contract.agent import SPARE
 from astara.model.errors import BadConfiguration
-from astara.model.operator import ORCHESTRATOR, CheckLine, HistoryLine
+from astara.model.operator import ORCHESTRATOR, CheckLine, ClusterView, HistoryLine
 from astara.model.resource import ResourceKey
 from astara.pool.service import Pool
 from astara.reconcile.clock import SystemClock
 from astara.reconcile.engine import Engine
 from astara.records import database
 from astara.records.store import StoredRecords
-from astara.runtime import doctor, logs, wiring
+from astara.runtime import cluster, doctor, logs, wiring
 from astara.runtime.metrics import MetricsServer, OrchestratorMetrics
 from astara.runtime.nodes import NodeDirectory, NodeWatch, NodeWatchOptions
 from astara.runtime.operator import Parts, RunningOperator
@@ -35,6 +36,8 @@ _log = structlog.get_logger(__name__)
 DRAIN_S = 10.0
 #: How long the first look waits for the nodes to be announced; a Neutron that is away is not waited for.
 ANNOUNCE_FIRST_S = 2.0
+#: How long the first look waits for a place in the ring; without one, nothing is ours until there is.
+JOIN_FIRST_S = 3.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,21 +64,24 @@ class Orchestrator:
         self._options = options
         clock = SystemClock()
         self._metrics = OrchestratorMetrics()
-        self._neutron = NeutronClient(options.neutron, options.credentials, self._metrics.neutron_call)
-        self._agents = wiring.fleet(options)
-        made = wiring.providers(options, self._agents)
-        self._pool = Pool(made, options.pool, clock, self._metrics)
-        drivers = wiring.drivers(options)
         located = database.locate(options.connection, _made(options.state_dir))
         self._records = StoredRecords(located, clock.wall, options.keep)
         self._records.open()
+        self._member = cluster.join(options.cluster, options.name, self._records, clock, self._metrics.crashed)
+        term = lambda: self._member.epoch  # noqa: E731
+        self._neutron = NeutronClient(options.neutron, options.credentials, self._metrics.neutron_call, term)
+        self._agents = wiring.fleet(options, term)
+        made = wiring.providers(options, self._agents)
+        keeps = lambda host: self._member.owns(cluster.spares_of(host))  # noqa: E731
+        self._pool = Pool(made, options.pool, clock, self._metrics, keeps)
+        drivers = wiring.drivers(options)
         self.engine = Engine(
             neutron=self._neutron,
             drivers=drivers,
             providers=self._pool.providers,
             records=self._records,
             clock=clock,
-            term=self._records.next_term(),
+            ownership=self._member,
             options=options.engine,
             metrics=self._metrics,
             who=f"{ORCHESTRATOR} {options.name}",
@@ -83,7 +89,15 @@ class Orchestrator:
         )
         self._feeds = wiring.feeds(options, clock, self._metrics)
         directory = NodeDirectory(self._agents, {node.name: node.url for node in options.nodes})
-        self._watch = NodeWatch(directory, self._neutron, clock, NodeWatchOptions(), self._metrics, self._offer_changed)
+        self._watch = NodeWatch(
+            directory,
+            self._neutron,
+            clock,
+            NodeWatchOptions(),
+            self._metrics,
+            self._offer_changed,
+            announces=lambda: self._member.owns(cluster.NODES),
+        )
         self.operator = RunningOperator(
             Parts(
                 engine=self.engine,
@@ -95,9 +109,10 @@ class Orchestrator:
                 checks=lambda: self._examined(directory),
                 pool=self._pool.lines,
                 started_at=clock.wall(),
+                cluster=self._cluster_view,
             )
         )
-        self._metrics.observe_state(wiring.state(self.engine, self._feeds, self._watch, self._pool.lines))
+        self._metrics.observe_state(wiring.state(self.engine, self._feeds, self._watch, self._pool.lines, self._member))
         self._admin = AdminServer(self.operator, options.admin_socket, self.engine.witness)
         self._metrics_server = MetricsServer(self._metrics, options.metrics_listen) if options.metrics_listen else None
         self._changes: Feed | None = None
@@ -121,6 +136,7 @@ class Orchestrator:
             self._metrics_server.start()
         for feed in self._feeds:
             feed.start(self.engine)
+        self._join()
         # Neutron places by what is announced: said before the first look, the look finds everything placed.
         self._watch.start()
         self._watch.first_look(within_s=ANNOUNCE_FIRST_S)
@@ -141,9 +157,13 @@ class Orchestrator:
         if self._changes is not None:
             self._changes.stop()
         self._watch.stop()
+        if isinstance(self._member, Membership):
+            self._member.leave()  # others take over at once; what runs here stops before its next step
         drained = self.engine.stop(DRAIN_S)
         self._pool.stop()
         self._tell("stop", "stopped" if drained else "stopped, with reconciles under way")
+        if isinstance(self._member, Membership):
+            self._member.stop()
         self._records.close()
         self._admin.stop()
         if self._metrics_server is not None:
@@ -159,6 +179,21 @@ class Orchestrator:
         line = HistoryLine(at=time.time(), reason=reason, phase="", steps=(step,), outcome="done", who=who)
         self.engine.witness(None, line)
 
+    def _join(self) -> None:
+        """Be one of the ring before the first look, if the group and the database answer soon."""
+        if isinstance(self._member, Membership):
+            self._member.moved = self._ring_changed
+            self._member.start()
+            self._member.first_look(within_s=JOIN_FIRST_S)
+
+    def _ring_changed(self) -> None:
+        self.engine.ring_changed()
+        self._pool.wake()
+
+    def _cluster_view(self, without: str | None, of: ResourceKey | None) -> ClusterView:
+        keys = {*self.engine.ledger.known(), *self.engine.share.elsewhere()}
+        return cluster.view(self._member, self._records.rings, keys, without, of)
+
     def _examined(self, directory: NodeDirectory) -> list[CheckLine]:
         asked = doctor.examine(
             self._options,
@@ -168,7 +203,8 @@ class Orchestrator:
             lambda: self._watch.disputed,
             lambda: self._neutron.plugin_version,
         )
-        return [*asked, *doctor.of_pool(self._pool.lines())]
+        shared = cluster.checks(self._member, shared_database=self._options.connection is not None)
+        return [*asked, *shared, *doctor.of_pool(self._pool.lines())]
 
     def _offer_changed(self, host: str) -> None:
         self.engine.resync(f"node {host} offers other bodies")

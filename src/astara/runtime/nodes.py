@@ -109,7 +109,10 @@ class NodeWatch:
         options: NodeWatchOptions,
         metrics: Metrics | None = None,
         on_bodies: Callable[[str], None] = lambda host: None,
+        announces: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`announces`: whether this is the orchestrator that tells Neutron, of those that share the work."""
+        self._announces = announces
         self._metrics = metrics or NoMetrics()
         self._on_bodies = on_bodies
         self._directory = directory
@@ -203,6 +206,9 @@ class NodeWatch:
         _log.info("node.reachable" if line.reachable else "node.unreachable", node=line.name, error=line.error)
 
     def _announce(self, nodes: tuple[tuple[str, bool], ...], now: float) -> None:
+        if not self._announces():
+            self._told, self._disputed = None, ()
+            return
         told = self._told
         if told is not None and told.nodes == nodes and now - told.at < self._options.announce_every_s:
             return

@@ -13,6 +13,7 @@ from astara.model.operator import (
     AuditLine,
     AuditQuery,
     CheckLine,
+    ClusterView,
     FeedLine,
     HistoryLine,
     InstanceLine,
@@ -51,6 +52,7 @@ class Parts:
     checks: Callable[[], Sequence[CheckLine]]
     pool: Callable[[], Sequence[PoolLine]]
     started_at: float
+    cluster: Callable[[str | None, ResourceKey | None], ClusterView]
 
 
 class RunningOperator:
@@ -151,6 +153,10 @@ class RunningOperator:
     def providers(self) -> Sequence[PluginLine]:
         """Return the installed providers."""
         return plugins.lines(plugins.PROVIDERS, self._parts.providers)
+
+    def cluster(self, without: str | None = None, of: ResourceKey | None = None) -> ClusterView:
+        """Say who shares the work; raises Gone."""
+        return self._parts.cluster(without, of)
 
     def doctor(self) -> Sequence[CheckLine]:
         """Check the installation."""

@@ -22,10 +22,12 @@ from astara.planning.policy import Policy
 from astara.pool.options import PoolOptions, sizes
 from astara.reconcile.options import EngineOptions
 from astara.records.lines import Keep
+from astara.runtime.cluster import ClusterSettings
 from astara.runtime.policy_options import POLICY_OPTIONS, policy
 
 FEEDS = ("http", "rabbit")
 _ENGINE = EngineOptions()
+_CLUSTER = ClusterSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Options:
     #: Of the authority that issues to instances; None: there is none.
     ca_dir: Path | None = None
     credential_days: int = 7
+    cluster: ClusterSettings = field(default_factory=ClusterSettings, repr=False)
     #: Section [provider:NAME] of the file, by name: options of providers that this version does not know.
     provider_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
@@ -151,6 +154,19 @@ _GROUPS = {
         ),
         *POLICY_OPTIONS,
     ],
+    "cluster": [
+        cfg.StrOpt(
+            "coordination_url",
+            secret=True,
+            help="Where orchestrators that share the work find each other: etcd3+http://, redis://, zookeeper://, or "
+            "`database` for that of [database] connection; default: this one is alone",
+        ),
+        cfg.StrOpt("group", default=_CLUSTER.group, help="Name of their group there; one per deployment"),
+        cfg.FloatOpt(
+            "weight", default=_CLUSTER.weight, min=0.01, max=100.0, help="Its part of the work beside others'"
+        ),
+        cfg.FloatOpt("lease_s", default=_CLUSTER.lease_s, min=2.0, max=60.0, help="A silent one's work goes to others"),
+    ],
     "admin": [cfg.StrOpt("socket", default="/run/astara/admin.sock")],
     "metrics": [cfg.StrOpt("listen", default="127.0.0.1:19811", help="ADDRESS:PORT, or empty for none")],
 }
@@ -193,6 +209,12 @@ def _options(conf: Any) -> Options:
             metadata=conf.services.metadata,
         ),
         engine=_engine(conf.engine, policy(conf.engine)),
+        cluster=ClusterSettings(
+            coordination_url=conf.cluster.coordination_url or None,
+            group=conf.cluster.group,
+            weight=conf.cluster.weight,
+            lease_s=conf.cluster.lease_s,
+        ),
         admin_socket=Path(conf.admin.socket),
         metrics_listen=address("[metrics] listen", conf.metrics.listen) if conf.metrics.listen else None,
         pool=_pool(free.get("pool", {})),

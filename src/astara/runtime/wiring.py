@@ -11,6 +11,7 @@ from prometheus_client.core import Metric
 from astara.clients.appliance import NodeEndpoint
 from astara.clients.issuing import Papers, open_issuer
 from astara.clients.nodes import NodeFleet, NodeInstances
+from astara.cluster.membership import Membership
 from astara.intake.http_feed import HttpFeed, HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeed, RabbitFeedOptions
 from astara.model.boundaries import Clock, Driver, InstanceProvider
@@ -19,6 +20,7 @@ from astara.model.operator import PoolLine
 from astara.planning.bodies import Offers
 from astara.reconcile.engine import Engine
 from astara.runtime import plugins
+from astara.runtime.cluster import Alone, gauges
 from astara.runtime.metrics import OrchestratorMetrics, gauge
 from astara.runtime.nodes import NodeWatch
 from astara.runtime.operator import CountingFeed
@@ -35,13 +37,16 @@ def drivers(options: Options) -> dict[str, Driver]:
     }
 
 
-def fleet(options: Options) -> NodeFleet | None:
-    """Return the node agents of the deployment, for every provider that works by them; None when there are none."""
+def fleet(options: Options, term: Callable[[], int]) -> NodeFleet | None:
+    """Return the node agents of the deployment, for every provider that works by them; None when there are none.
+
+    `term` returns the greatest term we know: every request to an agent says it.
+    """
     if options.identity is None:
         return None
     endpoints = {node.name: NodeEndpoint(node.name, node.url) for node in options.nodes}
     papers = None if options.ca_dir is None else Papers(open_issuer(options.ca_dir), options.credential_days)
-    return NodeFleet(endpoints, options.identity, papers=papers)
+    return NodeFleet(endpoints, options.identity, papers=papers, term=term)
 
 
 def providers(options: Options, nodes: NodeFleet | None) -> dict[str, InstanceProvider]:
@@ -105,7 +110,11 @@ def _feed(options: HttpFeedOptions | RabbitFeedOptions, clock: Clock, metrics: O
 
 
 def state(
-    engine: Engine, feeds: Iterable[CountingFeed], watch: NodeWatch, pool: Callable[[], Iterable[PoolLine]]
+    engine: Engine,
+    feeds: Iterable[CountingFeed],
+    watch: NodeWatch,
+    pool: Callable[[], Iterable[PoolLine]],
+    member: Membership | Alone,
 ) -> Callable[[], Iterable[Metric]]:
     """Return what a scrape reads: counts from memory, nobody is asked."""
 
@@ -120,6 +129,7 @@ def state(
         yield gauge("astara_nodes_disputed", "Nodes announced by another orchestrator only", {(): disputed})
         connected = {feed.name: float(feed.connected()) for feed in feeds}
         yield gauge("astara_feed_connected", "1 while the feed is connected", _by_label(connected), "feed")
+        yield from gauges(member, len(engine.share.elsewhere()))
         yield gauge("astara_pool_spares", "Warm instances, and how many are wanted", _spares(pool()), "kind", "is")
 
     return read

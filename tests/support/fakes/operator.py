@@ -13,9 +13,12 @@ from astara.model.operator import (
     AuditLine,
     AuditQuery,
     CheckLine,
+    ClusterView,
     FeedLine,
     HistoryLine,
     InstanceLine,
+    MemberLine,
+    MoveLine,
     NodeLine,
     PluginLine,
     PoolLine,
@@ -188,6 +191,26 @@ class FakeOperator:
     def doctor(self) -> Sequence[CheckLine]:
         self._fail()
         return list(self.checks)
+
+    def cluster(self, without: str | None = None, of: ResourceKey | None = None) -> ClusterView:
+        self._fail()
+        if without not in (None, "a", "b c"):
+            raise Gone(f"{without} is no member", "`astara cluster` lists them")
+        member = {"incarnation": "0000000001000-abcdef01", "weight": 1.0, "share": 0.5, "resources": 1, "beats": True}
+        return ClusterView(
+            me="a",
+            epoch=7,
+            since=1000.0,
+            why="b c came",
+            coordination="the coordinator does not answer",
+            records="ok",
+            paused=False,
+            pauses=0,
+            known=2,
+            members=(MemberLine(name="a", me=True, **member), MemberLine(name="b c", me=False, **member)),
+            moves=() if without is None else (MoveLine(giver=without, taker="a", resources=1),),
+            owner=None if of is None else "b c",
+        )
 
     def pool(self) -> Sequence[PoolLine]:
         self._fail()
