@@ -14,8 +14,8 @@ from neutron.services.l3_router.service_providers import base
 
 
 class AstaraL3(base.L3ServiceProvider):
-    """Serves single, centralized routers; `--ha` and `--distributed` are refused or left to another provider."""
+    """Serves centralized routers, single ones and pairs (`--ha`); `--distributed` is refused or left to others."""
 
     use_integrated_agent_scheduler = False
-    ha_support = base.UNSUPPORTED
+    ha_support = base.OPTIONAL
     distributed_support = base.UNSUPPORTED

@@ -7,6 +7,8 @@ from neutron_lib.db import model_base
 
 KIND_ROUTER = "router"
 KIND_NETWORK = "network"
+#: Where slot 1 of a router that is a pair is placed; slot 0 is placed as the router.
+KIND_SECOND = "router/1"
 #: A journal row that says "look at everything": written when a change could not be traced to its resources.
 KIND_ALL = "*"
 

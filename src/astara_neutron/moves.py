@@ -8,7 +8,7 @@ from neutron_lib import exceptions as n_exc
 from neutron_lib.db import api as db_api
 
 from astara.contract.snapshot import DhcpPortRequest, NodeReport, PlacementItem, PlacementReport
-from astara_neutron import dhcp_ports, journal, nodes, ownership, placement
+from astara_neutron import dhcp_ports, journal, nodes, ownership, pairs, placement
 from astara_neutron.models import KIND_NETWORK, KIND_ROUTER
 
 
@@ -41,6 +41,7 @@ def announce(context: Any, report: NodeReport) -> dict[str, Any]:
     said = {"withdrawn": withdrawn} if withdrawn else {}
     if not nodes.available(context):
         return {"bound": 0, "waiting": 0, **said}
+    pairs.complete_what_waits(context)
     counts = [placement.bind_what_waits(context)]
     if ownership.serves_dhcp():
         counts.append(dhcp_ports.bind_what_waits(context))
@@ -69,6 +70,7 @@ def move(context: Any, report: PlacementReport) -> dict[str, int]:
 def _move(context: Any, item: PlacementItem) -> None:
     if item.kind == KIND_ROUTER:
         placement.move_router(context, item.id, item.host)
+        pairs.complete(context, item.id)
     elif dhcp_ports.exists(context, item.id):
         dhcp_ports.ensure(context, DhcpPortRequest(network_id=item.id, host=item.host))
     else:

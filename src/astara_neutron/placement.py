@@ -18,7 +18,7 @@ from oslo_db import exception as db_exc
 from oslo_log import log as logging
 
 from astara_neutron import journal, models, nodes, ownership
-from astara_neutron.models import KIND_ROUTER
+from astara_neutron.models import KIND_ROUTER, KIND_SECOND
 from astara_neutron.watch import ROUTER_OWNERS
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def store(context: Any, kind: str, resource_id: str, host: str, *, replace: bool
                     context.session.execute(sa.insert(_PLACEMENTS).values(host=host, **row))
             except db_exc.DBDuplicateEntry:
                 return  # another call placed it at the same moment: by the same hash on the same node
-        journal.mark(context.session, [(kind, resource_id)])
+        journal.mark(context.session, [(KIND_ROUTER if kind == KIND_SECOND else kind, resource_id)])
 
 
 def forget(context: Any, kind: str, resource_id: str) -> None:
@@ -156,6 +156,10 @@ def move_router(context: Any, router_id: str, host: str) -> None:
             raise NotOurs(router_id=router_id)
         query = sa.select(_PORT.c.id).where(_PORT.c.device_owner.in_(ROUTER_OWNERS), _PORT.c.device_id == router_id)
         ports = list(context.session.execute(query.order_by(_PORT.c.id)).scalars())
+        before = placed(context.session, KIND_ROUTER, router_id)
+        second = placed(context.session, KIND_SECOND, router_id)
+    if before and second == host:  # its halves change places: never both on one node
+        store(context, KIND_SECOND, router_id, before, replace=True)
     store(context, KIND_ROUTER, router_id, host, replace=True)
     for port_id in ports:
         bind(context, port_id, host)

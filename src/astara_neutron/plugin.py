@@ -29,11 +29,12 @@ from astara_neutron import (
     models,
     options,
     ownership,
+    pairs,
     placement,
     recorder,
     status,
 )
-from astara_neutron.models import KIND_NETWORK, KIND_ROUTER
+from astara_neutron.models import KIND_NETWORK, KIND_ROUTER, KIND_SECOND
 from astara_neutron.shield import shielded
 
 __all__ = ["AstaraPlugin", "extensions"]
@@ -91,7 +92,10 @@ class AstaraPlugin(service_base.ServicePluginBase):
         # After Neutron's own callbacks have said whose router it is.
         last = priority_group.PRIORITY_ROUTER_DRIVER + 100
         registry.subscribe(self.router_created, resources.ROUTER, events.PRECOMMIT_CREATE, priority=last)
+        for change in (events.AFTER_CREATE, events.AFTER_UPDATE):
+            registry.subscribe(self.router_changed, resources.ROUTER, change, priority=last)
         registry.subscribe(self.router_deleted, resources.ROUTER, events.PRECOMMIT_DELETE)
+        registry.subscribe(self.router_gone, resources.ROUTER, events.AFTER_DELETE, priority=last)
         registry.subscribe(self.network_deleted, resources.NETWORK, events.PRECOMMIT_DELETE)
         registry.subscribe(self.subnet_changed, resources.SUBNET, events.AFTER_UPDATE)
         registry.subscribe(self.subnet_changed, resources.SUBNET, events.AFTER_DELETE)
@@ -116,7 +120,14 @@ class AstaraPlugin(service_base.ServicePluginBase):
         shielded(status.begin)(payload.context, payload.metadata["router_db"])
 
     def router_deleted(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
-        shielded(placement.forget)(payload.context, KIND_ROUTER, payload.resource_id)
+        for kind in (KIND_ROUTER, KIND_SECOND):
+            shielded(placement.forget)(payload.context, kind, payload.resource_id)
+
+    def router_changed(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
+        shielded(pairs.complete)(payload.context, payload.resource_id)
+
+    def router_gone(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
+        shielded(pairs.tidy)((payload.states[0] or {}).get("project_id", ""))
 
     def network_deleted(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         shielded(placement.forget)(payload.context, KIND_NETWORK, payload.resource_id)

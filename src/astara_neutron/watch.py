@@ -50,7 +50,12 @@ PORT, SUBNET, POOL, POLICY, FLOATING_IP, FLAVOR, PROFILE = (
 #: The network and every router with a port on it.
 NETWORK_AND_ROUTERS = "network+routers"
 
-ROUTER_OWNERS = (constants.DEVICE_OWNER_ROUTER_INTF, constants.DEVICE_OWNER_ROUTER_GW)
+ROUTER_OWNERS = (
+    constants.DEVICE_OWNER_ROUTER_INTF,
+    constants.DEVICE_OWNER_HA_REPLICATED_INT,
+    constants.DEVICE_OWNER_ROUTER_GW,
+)
+_OF_ROUTERS = (*ROUTER_OWNERS, constants.DEVICE_OWNER_ROUTER_HA_INTF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def port_references(row: Row) -> Iterator[Reference]:
     """A port concerns its network, unless it is no host there, and the router it belongs to."""
     if row["device_owner"] not in NOT_HOSTS:
         yield KIND_NETWORK, row["network_id"]
-    if row["device_owner"] in ROUTER_OWNERS and row["device_id"]:
+    if row["device_owner"] in _OF_ROUTERS and row["device_id"]:
         yield KIND_ROUTER, row["device_id"]
 
 

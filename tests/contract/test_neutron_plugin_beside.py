@@ -47,9 +47,8 @@ def test_only_flavored_routers_are_told_and_they_carry_the_flavors_metainfo(shar
 
 
 def test_what_cannot_be_promised_is_refused(shared_cloud, flavor):
-    for wish in ("ha", "distributed"):
-        router = {"router": {"name": "r", "flavor_id": flavor["id"], wish: True}}
-        shared_cloud.call("POST", "/routers", router, status=400)
+    router = {"router": {"name": "r", "flavor_id": flavor["id"], "distributed": True}}
+    shared_cloud.call("POST", "/routers", router, status=400)
 
 
 def test_a_router_of_ours_is_not_active_before_it_runs(shared_cloud, flavor):

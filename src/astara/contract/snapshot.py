@@ -140,6 +140,17 @@ class GatewaySnapshot(Wire, frozen=True):
     bandwidth: Bandwidth | None = None
 
 
+class MemberSnapshot(Wire, frozen=True):
+    """One half of a router that is a pair. `host` is "" while there is no second node for it.
+
+    Through `port` the halves speak to each other; it is bound to `host`.
+    """
+
+    slot: str  # "0" | "1"
+    host: str
+    port: PortSnapshot
+
+
 class RouterSnapshot(Wire, frozen=True):
     id: str
     project_id: str = ""
@@ -160,6 +171,8 @@ class RouterSnapshot(Wire, frozen=True):
     #: `metainfo` of the flavor's service profile, e.g. {"body": "namespace"}.
     flavor_metainfo: dict[str, str] = {}
     revision_number: int = 0
+    #: Both halves when `ha`; empty as long as they have no ports.
+    members: tuple[MemberSnapshot, ...] = ()
 
 
 class RouterPage(Wire, frozen=True):

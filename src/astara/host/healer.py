@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from astara.contract.agent import Health, StateView
+from astara.contract.agent import Health, Role, StateView
 from astara.host.changes import Changes
 from astara.host.instance import Instance
 from astara.host.node import Node
@@ -50,6 +50,7 @@ class _Care:
     mends: int = 0
     troubled_at: float = float("-inf")
     health: Health | None = None
+    role: Role | None = None
 
 
 @dataclass(slots=True)
@@ -145,7 +146,7 @@ class Healer:
     def look(self, instance: Instance) -> None:
         """Verify and mend one instance, and remember how it went."""
         care = self._cares.setdefault(instance.id, _Care())
-        before = care.health
+        before = care.health, care.role
         try:
             mended = instance.verify()
         except Exception as error:  # noqa: BLE001  # whatever it is, this instance is tried again later
@@ -155,12 +156,12 @@ class Healer:
         if state is None:
             self._cares.pop(instance.id, None)
             return
-        care.health = state.health
+        care.health, care.role = state.health, state.role
         if mended and state.health is not Health.HEALTHY and state.health is not Health.UNCONFIGURED:
             self._failed(instance, care, _why(state))
         elif mended:
             self._mended(instance, care)
-        elif before is not None and before is not state.health:
+        elif before[0] is not None and before != (state.health, state.role):
             self._publish(instance)
 
     def _mended(self, instance: Instance, care: _Care) -> None:

@@ -31,6 +31,7 @@ class InstanceLine(Wire, frozen=True):
     deviations: tuple[Deviation, ...] = ()
     repairs: int = 0
     last_error: str | None = None
+    role: str | None = None  # of one half of a pair: "active" or "standby"
 
 
 class ResourceLine(Wire, frozen=True):

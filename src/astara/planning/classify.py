@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import assert_never
 
-from astara.contract.agent import Health, PortAttachment, StateView
+from astara.contract.agent import Health, PortAttachment, Role, StateView
 from astara.model.resource import (
     Absent,
     DesiredInstance,
@@ -117,7 +117,19 @@ def _present(desired: Present, observed: ObservedState) -> Finding:
         where = ", ".join(f"{instance.id} on {instance.host}" for instance in surplus)
         return Finding(Phase.SURPLUS, f"not wanted: {where}", slots, surplus)
     # With `unmet` it is configured as far as it can be; the reason stays in sight.
-    return Finding(Phase.CONFIGURED, desired.unmet or "", slots)
+    return Finding(Phase.CONFIGURED, desired.unmet or _discord(slots), slots)
+
+
+def _discord(slots: tuple[Slot, ...]) -> str:
+    """Say what is wrong between halves that are each as wished; they settle it themselves, or their network is cut."""
+    states = [slot.seen.state for slot in slots if slot.seen is not None]
+    roles = [state.role for state in states if isinstance(state, StateView)]
+    if len(roles) < 2 or None in roles:
+        return ""
+    hosts = " and ".join(slot.wanted.host for slot in slots)
+    if roles.count(Role.ACTIVE) > 1:
+        return f"both halves are active: {hosts} do not hear each other on the HA network, see its ports"
+    return "" if Role.ACTIVE in roles else f"no half is active yet ({hosts})"
 
 
 def _identity(instance: ObservedInstance) -> tuple[str, str, str]:

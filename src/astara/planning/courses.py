@@ -8,6 +8,7 @@ from typing import assert_never
 
 from msgspec import structs
 
+from astara.contract.agent import Role, StateView
 from astara.model.resource import DesiredInstance, ObservedInstance
 from astara.planning.backoff import Attempts, rebuild_allowed_at
 from astara.planning.classify import Phase, Slot, other_image, ports_changed
@@ -136,7 +137,8 @@ def _permitted(course: Course, attempts: Attempts, now: float, circumstances: Ci
 
 
 def _in_turn(alone: Sequence[Course], policy: Policy) -> Iterator[Course]:
-    """Let nobody be replaced while another one that could serve instead is not back yet."""
+    """Let nobody be replaced while another one that could serve instead is not back yet; who stands by goes first."""
+    alone = sorted(alone, key=lambda course: _active(course.slot))
     building = any(course.slot.phase in (Phase.ABSENT, Phase.UNCONFIGURED) for course in alone)
     serving = any(course.slot.phase in _SERVING for course in alone)
     taken = building and serving
@@ -147,6 +149,11 @@ def _in_turn(alone: Sequence[Course], policy: Policy) -> Iterator[Course]:
             continue
         taken = taken or course.action is Action.REPLACE
         yield course
+
+
+def _active(slot: Slot) -> bool:
+    state = slot.seen.state if slot.seen is not None else None
+    return isinstance(state, StateView) and state.role is Role.ACTIVE
 
 
 def steps_of(course: Course) -> Iterator[Step]:

@@ -224,4 +224,5 @@ def instance_line(instance: ObservedInstance, unreachable_hosts: frozenset[str])
         deviations=state.deviations,
         repairs=state.repairs,
         last_error=state.last_error,
+        role=None if state.role is None else state.role.value,
     )

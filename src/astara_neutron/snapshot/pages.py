@@ -52,5 +52,6 @@ def network_page(context: Any, selection: Selection) -> NetworkPage:
 
 
 def _networks_of(router: RouterSnapshot) -> set[str]:
-    ports = [gateway.port for gateway in router.gateways] + list(router.interfaces)
+    ports = [*(gateway.port for gateway in router.gateways), *router.interfaces]
+    ports += [member.port for member in router.members]
     return {port.network_id for port in ports} | {ip.floating_network_id for ip in router.floating_ips}

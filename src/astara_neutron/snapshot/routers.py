@@ -19,6 +19,7 @@ from astara.contract.snapshot import (
     ConntrackHelperSnapshot,
     FloatingIPSnapshot,
     GatewaySnapshot,
+    MemberSnapshot,
     NdpProxySnapshot,
     PortSnapshot,
     Route,
@@ -43,6 +44,9 @@ _GATEWAY_QOS = qos.QosRouterGatewayIPPolicyBinding.__table__
 _PROFILE = flavor.ServiceProfile.__table__
 _PROFILE_BINDING = flavor.FlavorServiceProfileBinding.__table__
 _PLACEMENT = models.AstaraPlacement.__table__
+_SECOND = models.AstaraPlacement.__table__.alias("second")
+_INTERFACES = (constants.DEVICE_OWNER_ROUTER_INTF, constants.DEVICE_OWNER_HA_REPLICATED_INT)
+_SLOTS = ("0", "1")
 
 _ROUTERS = (
     sa.select(
@@ -59,6 +63,7 @@ _ROUTERS = (
         _NDP_STATE.c.enable_ndp_proxy,
         _GATEWAY_QOS.c.policy_id.label("gateway_policy"),
         _PLACEMENT.c.host,
+        _SECOND.c.host.label("second_host"),
     )
     .select_from(_ROUTER)
     .join(_STANDARD, _STANDARD.c.id == _ROUTER.c.standard_attr_id)
@@ -66,6 +71,7 @@ _ROUTERS = (
     .outerjoin(_NDP_STATE, _NDP_STATE.c.router_id == _ROUTER.c.id)
     .outerjoin(_GATEWAY_QOS, _GATEWAY_QOS.c.router_id == _ROUTER.c.id)
     .outerjoin(_PLACEMENT, (_PLACEMENT.c.resource_id == _ROUTER.c.id) & (_PLACEMENT.c.kind == models.KIND_ROUTER))
+    .outerjoin(_SECOND, (_SECOND.c.resource_id == _ROUTER.c.id) & (_SECOND.c.kind == models.KIND_SECOND))
 )
 
 
@@ -75,6 +81,7 @@ class _Around:
 
     gateways: dict[str, tuple[PortSnapshot, ...]]
     interfaces: dict[str, tuple[PortSnapshot, ...]]
+    halves: dict[str, tuple[PortSnapshot, ...]]
     routes: dict[str, tuple[Route, ...]]
     floating_ips: dict[str, tuple[FloatingIPSnapshot, ...]]
     helpers: dict[str, tuple[ConntrackHelperSnapshot, ...]]
@@ -101,10 +108,11 @@ def read_routers(context: Any, ids: Collection[str]) -> tuple[RouterSnapshot, ..
     found = [row.id for row in rows]
     if not found:
         return ()
-    gateways, interfaces = _read_router_ports(session, found)
+    gateways, interfaces, halves = _read_router_ports(session, found)
     around = _Around(
         gateways=gateways,
         interfaces=interfaces,
+        halves=halves,
         routes=_read_routes(session, found),
         floating_ips=read_floating_ips(session, found),
         helpers=_read_helpers(session, found),
@@ -118,6 +126,8 @@ def read_routers(context: Any, ids: Collection[str]) -> tuple[RouterSnapshot, ..
 def _router(row: Any, around: _Around) -> RouterSnapshot:
     # The gateway Neutron's classic API shows comes first; the others in the order of their ids.
     ports = sorted(around.gateways.get(row.id, ()), key=lambda port: (port.id != row.gw_port_id, port.id))
+    metainfo = around.metainfo.get(row.flavor_id, {})
+    hosts = (row.host or "", row.second_host or "")
     own_limit = around.gateway_limits.get(row.gateway_policy)
     return RouterSnapshot(
         id=row.id,
@@ -126,7 +136,11 @@ def _router(row: Any, around: _Around) -> RouterSnapshot:
         admin_state_up=bool(row.admin_state_up),
         status="DOWN" if row.status == constants.ROUTER_STATUS_ALLOCATING else row.status,  # see status.ROUTER_DOWN
         flavor_id=row.flavor_id,
-        ha=bool(row.ha),
+        ha=bool(row.ha) or metainfo.get("ha") == "true",
+        members=tuple(
+            MemberSnapshot(slot=slot, host=host, port=port)
+            for slot, host, port in zip(_SLOTS, hosts, around.halves.get(row.id, ()), strict=False)
+        ),
         enable_ndp_proxy=bool(row.enable_ndp_proxy),
         gateways=tuple(
             GatewaySnapshot(
@@ -143,15 +157,13 @@ def _router(row: Any, around: _Around) -> RouterSnapshot:
         conntrack_helpers=around.helpers.get(row.id, ()),
         ndp_proxies=around.proxies.get(row.id, ()),
         host=row.host,
-        flavor_metainfo=around.metainfo.get(row.flavor_id, {}),
+        flavor_metainfo=metainfo,
         revision_number=row.revision_number,
     )
 
 
-def _read_router_ports(
-    session: Any, router_ids: Sequence[str]
-) -> tuple[dict[str, tuple[PortSnapshot, ...]], dict[str, tuple[PortSnapshot, ...]]]:
-    """Return (gateways, interfaces) by router id."""
+def _read_router_ports(session: Any, router_ids: Sequence[str]) -> tuple[dict[str, tuple[PortSnapshot, ...]], ...]:
+    """Return (gateways, interfaces, ports of the halves of pairs in the order of their ids), each by router id."""
     bindings = fetch(
         session,
         sa.select(_ROUTER_PORT).where(_ROUTER_PORT.c.router_id.in_(router_ids)).order_by(_ROUTER_PORT.c.port_id),
@@ -161,10 +173,12 @@ def _read_router_ports(
     # Two selects may see two moments: a port deleted in between is gone, not half there.
     present = [row for row in bindings if row.port_id in ports]
     gateways = [row for row in present if row.port_type == constants.DEVICE_OWNER_ROUTER_GW]
-    interfaces = [row for row in present if row.port_type == constants.DEVICE_OWNER_ROUTER_INTF]
+    interfaces = [row for row in present if row.port_type in _INTERFACES]
+    halves = [row for row in present if row.port_type == constants.DEVICE_OWNER_ROUTER_HA_INTF]
     return (
         grouped(gateways, "router_id", lambda row: ports[row.port_id]),
         grouped(interfaces, "router_id", lambda row: ports[row.port_id]),
+        grouped(halves, "router_id", lambda row: ports[row.port_id]),
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from astara.contract.agent import Health
-from astara.model.resource import Absent, ObservedState, PortNeeded, Unknown
+import pytest
+from msgspec.structs import replace
+
+from astara.contract.agent import Health, Role
+from astara.model.resource import Absent, ObservedInstance, ObservedState, PortNeeded, Present, Unknown
 from astara.planning.backoff import Attempts, Failure, FailureKind
 from astara.planning.classify import Phase
 from astara.planning.courses import Circumstances
@@ -229,3 +232,42 @@ def test_a_move_taken_back_in_the_middle_never_unplugs_what_serves():
 def test_what_stands_by_is_plugged_in_although_the_other_one_is_gone():
     new = seen("i2", provider="paper", standby=True)
     assert said(made(TO_PAPER, new, circumstances=SEAMLESS)) == [CUT]
+
+
+def half(slot: str, role: Role, **more: Any) -> ObservedInstance:
+    return seen(f"i{slot}", slot=slot, host=f"h{slot}", view=replace(state(), role=role), **more)
+
+
+def halves() -> Present:
+    return present(*(wanted(slot, host=f"h{slot}", image="new") for slot in "01"))
+
+
+def test_of_a_pair_the_half_that_stands_by_is_replaced_first() -> None:
+    """W10: both members rebuilt at once. The active one serves until the other one can."""
+    old = (half("0", Role.ACTIVE, image="old"), half("1", Role.STANDBY, image="old"))
+    steps = said(made(halves(), *old))
+    assert [step for step in steps if "delete" in step] == ["delete instance i1 on h1 (replaced)"]
+
+    next_turn = said(made(halves(), old[0], half("1", Role.STANDBY, image="new")))
+    assert [step for step in next_turn if "delete" in step] == ["delete instance i0 on h0 (replaced)"]
+
+
+def test_a_degraded_pair_is_configured_all_the_same() -> None:
+    """W7: one half is dead; the other one forwards and gets what is new."""
+    outdated = replace(state(digest="old"), role=Role.ACTIVE)
+    left = seen("i0", slot="0", host="h0", view=outdated, image="new")
+    assert "push configuration new to slot 0" in said(made(halves(), left))
+
+
+@pytest.mark.parametrize(
+    ("roles", "words_"),
+    [
+        ((Role.ACTIVE, Role.ACTIVE), "both halves are active"),
+        ((Role.STANDBY, Role.STANDBY), "no half is active"),
+        ((Role.ACTIVE, Role.STANDBY), ""),
+    ],
+)
+def test_halves_that_disagree_are_told(roles: tuple[Role, Role], words_: str) -> None:
+    because = made(halves(), *(half(slot, role, image="new") for slot, role in zip("01", roles, strict=True))).because
+    assert words_ in because
+    assert bool(words_) == bool(because)

@@ -65,6 +65,7 @@ def _facts(line: InstanceLine, now: float) -> list[tuple[str, str]]:
         ("provider", line.provider),
         ("node", line.host),
         ("health", line.health),
+        *([("role", line.role)] if line.role is not None else []),
         ("configuration", line.digest or "none yet"),
         ("generation", line.generation or "-"),
         ("ports", str(line.ports)),

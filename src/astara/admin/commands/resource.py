@@ -171,7 +171,7 @@ def instance_table(lines: tuple[InstanceLine, ...], now: float) -> Table:
                 line.provider,
                 _image(line),
                 line.host,
-                line.health,
+                line.health if line.role is None else f"{line.health}, {line.role}",
                 str(line.ports),
                 str(line.repairs),
                 duration(now - line.created_at),

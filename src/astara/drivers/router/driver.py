@@ -1,4 +1,4 @@
-"""The router driver: a Neutron router becomes one service instance. Pure: no clock, no I/O."""
+"""The router driver: a Neutron router becomes one service instance, or a pair of them. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from msgspec import structs
 from astara.contract.agent import PortAttachment
 from astara.contract.codec import digest
 from astara.contract.snapshot import NetworkPage, NetworkSnapshot, PortSnapshot, RouterPage, RouterSnapshot
+from astara.drivers.router.members import Member, members
+from astara.drivers.router.schema import RouterSection
 from astara.drivers.router.section import router_section, served_floating_ips, unreachable_routes
 from astara.model.boundaries import DriverOptions, Event, RouterWorld, World
 from astara.model.resource import Absent, DesiredInstance, DesiredState, Present, ResourceKey, StatusTargets
 
 NAME = "router"
-SLOT = "0"
 #: Neutron's binding:vif_type -> how the node plugs the port (entry points `astara.attach`).
 ATTACH_KINDS = {"bridge": "bridge", "ovs": "ovs"}
 
@@ -45,7 +46,7 @@ class RouterDriver:
         return []
 
     def desired(self, key: ResourceKey, world: World) -> DesiredState:
-        """Turn the snapshot of one router into the wish: one instance, also before its first port.
+        """Turn the snapshot of one router into the wish: one instance or a pair, also before its first port.
 
         Raises:
             TypeError: `world` is a network's.
@@ -59,26 +60,36 @@ class RouterDriver:
     def _present(self, router: RouterSnapshot, world: RouterWorld) -> Present:
         ports = _ports(router)
         # Placed with its first port at the latest; before, there is nothing to serve and nothing to wait for.
-        obstacles = [_no_node(router) if ports else None, *(_not_plugged(port, router.host) for port in ports)]
+        hosts = _hosts(router)
+        obstacles = [_no_node(router) if ports else None, *(_not_plugged(port, hosts) for port in ports)]
+        obstacles += _no_pair(router)
         obstacles += _unreachable(router, world.networks)
         return Present(
             revision=world.revision,
             project_id=router.project_id,
             name=router.name,
-            instances=(self._instance(router, router.host, world.networks),) if router.host else (),
+            instances=self._instances(router, world.networks),
             status=_status_targets(router, world.networks),
             unmet="; ".join(filter(None, obstacles)) or None,
         )
 
-    def _instance(self, router: RouterSnapshot, host: str, networks: dict[str, NetworkSnapshot]) -> DesiredInstance:
+    def _instances(self, router: RouterSnapshot, networks: dict[str, NetworkSnapshot]) -> tuple[DesiredInstance, ...]:
         """Wish for the router as far as its ports can be plugged: one bad port does not stop the others."""
         usable = _plugged(router)
         section = router_section(usable, networks)
+        plugged = [member for member in members(router, networks) if _heart_plugged(member)]
+        return tuple(self._instance(usable, member, section, networks) for member in plugged)
+
+    def _instance(
+        self, router: RouterSnapshot, member: Member, section: RouterSection, networks: dict[str, NetworkSnapshot]
+    ) -> DesiredInstance:
+        section = structs.replace(section, pair=member.pair)
+        ports = _ports(router) if member.port is None else [*_ports(router), member.port]
         return DesiredInstance(
-            slot=SLOT,
+            slot=member.slot,
             provider=router.flavor_metainfo.get("body") or self._options.default_provider,
-            host=host,
-            ports=tuple(_attachment(port, networks) for port in _ports(usable)),
+            host=member.host,
+            ports=tuple(_attachment(port, networks) for port in ports),
             section=section,
             digest=digest(section),
             image=router.flavor_metainfo.get("image") or None,
@@ -86,10 +97,11 @@ class RouterDriver:
 
 
 def _plugged(router: RouterSnapshot) -> RouterSnapshot:
+    hosts = _hosts(router)
     return structs.replace(
         router,
-        interfaces=tuple(port for port in router.interfaces if _not_plugged(port, router.host) is None),
-        gateways=tuple(gateway for gateway in router.gateways if _not_plugged(gateway.port, router.host) is None),
+        interfaces=tuple(port for port in router.interfaces if _not_plugged(port, hosts) is None),
+        gateways=tuple(gateway for gateway in router.gateways if _not_plugged(gateway.port, hosts) is None),
     )
 
 
@@ -103,15 +115,37 @@ def _no_node(router: RouterSnapshot) -> str | None:
     return f"no node serves router {router.id}: start a node agent, or list one under [nodes], and see `astara status`"
 
 
-def _not_plugged(port: PortSnapshot, host: str | None) -> str | None:
-    """Say in words why a port cannot be plugged on the router's node; None when it can."""
+def _hosts(router: RouterSnapshot) -> tuple[str | None, ...]:
+    """Return where the router is: a pair's ports are bound to one of its nodes, and plugged on both."""
+    return (router.host, *(member.host for member in router.members if member.host))
+
+
+def _no_pair(router: RouterSnapshot) -> list[str | None]:
+    if not router.ha:
+        return []
+    if not router.members:
+        return [
+            f"a pair: router {router.id} has no ports for its halves: they come with the next announcement of nodes, "
+            "unless this cloud's L3 plug-in has no HA networks"
+        ]
+    homeless = "a second node: it runs alone until one more is announced, see `astara node list`"
+    return [homeless if not member.host else _not_plugged(member.port, (member.host,)) for member in router.members]
+
+
+def _heart_plugged(member: Member) -> bool:
+    return member.port is None or _not_plugged(member.port, (member.host,)) is None
+
+
+def _not_plugged(port: PortSnapshot, hosts: tuple[str | None, ...]) -> str | None:
+    """Say in words why a port cannot be plugged on the router's nodes; None when it can."""
     if port.vif_type not in ATTACH_KINDS:
         return (
             f"port {port.id} is {port.vif_type} on node {port.host or '(none)'}: "
             "check that an ML2 mechanism driver serves its network there, then set its binding again"
         )
-    if port.host != host:
-        return f"port {port.id} is bound to node {port.host}, its router to {host}: Neutron is moving it; nothing to do"
+    if port.host not in hosts:
+        where = f"port {port.id} is bound to node {port.host}, its router to {hosts[0]}"
+        return f"{where}: Neutron is moving it; nothing to do"
     return None
 
 
@@ -137,12 +171,16 @@ def _attachment(port: PortSnapshot, networks: dict[str, NetworkSnapshot]) -> Por
     )
 
 
+def _hearts(router: RouterSnapshot) -> list[PortSnapshot]:
+    return [one.port for one in router.members if one.host and _not_plugged(one.port, (one.host,)) is None]
+
+
 def _status_targets(router: RouterSnapshot, networks: dict[str, NetworkSnapshot]) -> StatusTargets:
     """Name what this router's health shows on; a port that cannot be plugged keeps the status Neutron gave it."""
     usable = _plugged(router)
     floating = served_floating_ips(usable, networks)
     return StatusTargets(
         routers=((router.id, router.status),),
-        ports=tuple((port.id, port.status) for port in _ports(usable)),
+        ports=tuple((port.id, port.status) for port in (*_ports(usable), *_hearts(router))),
         floating_ips=tuple(sorted((address.id, address.status) for address in floating)),
     )

@@ -12,6 +12,7 @@ from astara.contract.snapshot import (
     Bandwidth,
     ConntrackHelperSnapshot,
     FloatingIPSnapshot,
+    MemberSnapshot,
     NdpProxySnapshot,
     NetworkPage,
     NetworkSnapshot,
@@ -413,3 +414,71 @@ def test_a_page_names_all_its_routers() -> None:
 def test_a_network_is_not_a_router() -> None:
     with pytest.raises(TypeError, match="reads routers"):
         RouterDriver(DriverOptions()).desired(KEY, NetworkWorld(1, None))
+
+
+HA = network("ha", subnet("ha4", "169.254.192.0/18"), mtu=1400)
+OTHER_NODE = "node-2"
+
+
+def pair_of(second_host: str = OTHER_NODE) -> RouterSnapshot:
+    halves = (
+        port("half0", HA, "169.254.192.5@ha4"),
+        port("half1", HA, "169.254.192.9@ha4", host=second_host, vif_type="bridge" if second_host else "unbound"),
+    )
+    hosts = (NODE, second_host)
+    return router(
+        ha=True,
+        interfaces=(BLUE4,),
+        gateways=(gateway(GATEWAY),),
+        members=tuple(
+            MemberSnapshot(slot=str(slot), host=host, port=half)
+            for slot, (host, half) in enumerate(zip(hosts, halves, strict=True))
+        ),
+    )
+
+
+def wish_for(snapshot: RouterSnapshot) -> Present:
+    desired = RouterDriver(DriverOptions()).desired(KEY, RouterWorld(1, snapshot, NETWORKS | {HA.id: HA}))
+    assert isinstance(desired, Present)
+    return desired
+
+
+def test_a_pair_is_two_instances_that_differ_in_how_they_speak_to_each_other_only() -> None:
+    first, second = wish_for(pair_of()).instances
+    assert [(one.slot, one.host) for one in (first, second)] == [("0", NODE), ("1", OTHER_NODE)]
+    assert isinstance(first.section, RouterSection)
+    assert isinstance(second.section, RouterSection)
+    assert first.section.pair is not None
+    assert second.section.pair is not None
+    assert (first.section.pair.address, first.section.pair.peer) == ("169.254.192.5/18", "169.254.192.9")
+    assert (second.section.pair.address, second.section.pair.peer) == ("169.254.192.9/18", "169.254.192.5")
+    assert first.section.pair.mtu == 1400
+    assert structs.replace(first.section, pair=None) == structs.replace(second.section, pair=None)
+    assert {one.port_id for one in first.ports} ^ {one.port_id for one in second.ports} == {"half0", "half1"}
+
+
+def test_without_a_second_node_there_is_one_instance_and_a_reason() -> None:
+    wish = wish_for(pair_of(second_host=""))
+    (only,) = wish.instances
+    assert (only.slot, only.host) == ("0", NODE)
+    assert wish.unmet is not None
+    assert "a second node" in wish.unmet
+
+
+def test_a_router_that_becomes_a_pair_keeps_its_instance() -> None:
+    alone = wish_for(structs.replace(pair_of(), ha=False, members=()))
+    assert {one.slot for one in alone.instances} < {one.slot for one in wish_for(pair_of()).instances}
+
+
+def test_a_pair_without_ports_for_its_halves_runs_alone_and_says_so() -> None:
+    wish = wish_for(structs.replace(pair_of(), members=()))
+    assert [one.slot for one in wish.instances] == ["0"]
+    assert wish.unmet is not None
+    assert "a pair" in wish.unmet
+
+
+def test_a_pairs_ports_may_be_bound_to_either_of_its_nodes() -> None:
+    """The binding follows the active half."""
+    moved = structs.replace(pair_of(), interfaces=(structs.replace(BLUE4, host=OTHER_NODE),))
+    assert wish_for(moved).unmet is None
+    assert BLUE4.id in {one.port_id for one in wish_for(moved).instances[0].ports}

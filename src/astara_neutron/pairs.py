@@ -1,0 +1,140 @@
+"""Routers that run as two instances on two nodes (docs/design/ha.md): where, and the ports through which they speak.
+
+The HA network is Neutron's own kind: one per project, made with its first such router and deleted after the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+from neutron.db import models_v2
+from neutron.db.models import flavor, l3, l3_attrs
+from neutron.plugins.ml2 import models as ml2
+from neutron_lib import constants
+from neutron_lib import context as neutron_context
+from neutron_lib.db import api as db_api
+from oslo_log import log as logging
+
+from astara_neutron import nodes, ownership, placement
+from astara_neutron.models import KIND_ROUTER, KIND_SECOND
+from astara_neutron.snapshot.routers import parse_metainfo
+
+LOG = logging.getLogger(__name__)
+
+OWNER = constants.DEVICE_OWNER_ROUTER_HA_INTF
+_ROUTER = l3.Router.__table__
+_EXTRA = l3_attrs.RouterExtraAttributes.__table__
+_PORT = models_v2.Port.__table__
+_BINDING = ml2.PortBinding.__table__
+_PROFILE = flavor.ServiceProfile.__table__
+_PROFILE_BINDING = flavor.FlavorServiceProfileBinding.__table__
+_SIZE = 2
+
+
+def wanted(session: Any, router_ids: Collection[str] | None = None) -> dict[str, str]:
+    """Return router id -> project id of those that are ours and shall be pairs, of all or of `router_ids`."""
+    query = (
+        sa.select(_ROUTER.c.id, _ROUTER.c.project_id, _EXTRA.c.ha, _PROFILE.c.metainfo)
+        .select_from(_ROUTER)
+        .outerjoin(_EXTRA, _EXTRA.c.router_id == _ROUTER.c.id)
+        .outerjoin(_PROFILE_BINDING, _PROFILE_BINDING.c.flavor_id == _ROUTER.c.flavor_id)
+        .outerjoin(_PROFILE, _PROFILE.c.id == _PROFILE_BINDING.c.service_profile_id)
+        .where(_ROUTER.c.id.in_(ownership.our_routers()))
+    )
+    if router_ids is not None:
+        query = query.where(_ROUTER.c.id.in_(sorted(router_ids)))
+    rows = session.execute(query).all()
+    return {row.id: row.project_id for row in rows if row.ha or parse_metainfo(row.metainfo).get("ha") == "true"}
+
+
+def complete(context: Any, router_id: str) -> None:
+    """Place both halves, make their ports and bind them, as far as there are nodes. Idempotent.
+
+    A router that shall be none (any more) loses what it had as one.
+    """
+    with db_api.CONTEXT_READER.using(context):
+        project = wanted(context.session, [router_id]).get(router_id)
+        ports = _ports(context.session, router_id)
+    if project is None:
+        if ports:
+            _dissolve(context, router_id, list(ports))
+        return
+    plugin = ownership.l3_plugin()
+    if not hasattr(plugin, "add_ha_port"):
+        LOG.warning("Router %s shall be a pair; the L3 plug-in of this cloud has no HA networks", router_id)
+        return
+    if len(ports) < _SIZE:
+        _make_ports(plugin, router_id, project, _SIZE - len(ports))
+        with db_api.CONTEXT_READER.using(context):
+            ports = _ports(context.session, router_id)
+    for port_id, host in zip(sorted(ports), _place(context, router_id), strict=False):
+        if host is not None and ports[port_id] != host:
+            placement.bind(context, port_id, host)
+
+
+def complete_what_waits(context: Any) -> None:
+    """Go on with pairs that lack a port, or a port that is bound: there was no second node when they were made."""
+    with db_api.CONTEXT_READER.using(context):
+        every = wanted(context.session)
+        bound = (
+            sa.select(_PORT.c.device_id, sa.func.count())
+            .join(_BINDING, _BINDING.c.port_id == _PORT.c.id)
+            .where(_PORT.c.device_owner == OWNER, _BINDING.c.status == constants.ACTIVE)
+            .where(_BINDING.c.vif_type.not_in(placement.NOT_BOUND))
+            .group_by(_PORT.c.device_id)
+        )
+        whole = {row[0] for row in context.session.execute(bound) if row[1] >= _SIZE}
+    for router_id in placement.portion(sorted(set(every) - whole)):
+        complete(context, router_id)
+
+
+def tidy(project_id: str) -> None:
+    """Delete the project's HA network when its last pair is gone: Neutron does so only for its own attribute."""
+    plugin = ownership.l3_plugin()
+    if project_id and hasattr(plugin, "get_ha_network"):
+        context = neutron_context.get_admin_context()
+        network = plugin.get_ha_network(context, project_id)
+        if network is not None:
+            plugin.safe_delete_ha_network(context, network, project_id)
+
+
+def _ports(session: Any, router_id: str) -> dict[str, str]:
+    """Return port id -> host of the halves' ports, in the order of slots."""
+    query = (
+        sa.select(_PORT.c.id, _BINDING.c.host)
+        .outerjoin(_BINDING, (_BINDING.c.port_id == _PORT.c.id) & (_BINDING.c.status == constants.ACTIVE))
+        .where(_PORT.c.device_id == router_id, _PORT.c.device_owner == OWNER)
+        .order_by(_PORT.c.id)
+    )
+    return {row.id: row.host or "" for row in session.execute(query)}
+
+
+def _make_ports(plugin: Any, router_id: str, project_id: str, count: int) -> None:
+    context = neutron_context.get_admin_context()
+    network = plugin.get_ha_network(context, project_id)
+    if network is None:
+        # In a context of its own: Neutron writes the project into the one it is given.
+        network = plugin._create_ha_network(neutron_context.get_admin_context(), project_id)
+    for _ in range(count):
+        plugin.add_ha_port(context, router_id, network.network_id, project_id)
+
+
+def _place(context: Any, router_id: str) -> tuple[str | None, str | None]:
+    """Return the nodes of slots 0 and 1, choosing what is missing; never one node for both."""
+    first = placement.place(context, KIND_ROUTER, router_id)
+    with db_api.CONTEXT_READER.using(context):
+        second = placement.placed(context.session, KIND_SECOND, router_id)
+    if first is not None and second in (None, first):
+        second = nodes.choose(router_id, [host for host in nodes.available(context) if host != first])
+        if second is not None:
+            placement.store(context, KIND_SECOND, router_id, second, replace=True)
+    return first, second
+
+
+def _dissolve(context: Any, router_id: str, port_ids: list[str]) -> None:
+    plugin = ownership.l3_plugin()
+    placement.forget(context, KIND_SECOND, router_id)
+    for port_id in port_ids:
+        plugin._core_plugin.delete_port(context.elevated(), port_id, l3_port_check=False)

@@ -1,0 +1,101 @@
+"""Routers that are pairs, on a real Neutron: two nodes, two ports on a network no tenant sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.neutron.cloud import Cloud
+
+pytestmark = pytest.mark.neutron
+HALF = "network:router_ha_interface"
+
+
+def seen(cloud: Cloud, router: dict[str, Any]) -> dict[str, Any]:
+    return cloud.routers(router["id"])["routers"][0]
+
+
+def halves(cloud: Cloud, router: dict[str, Any]) -> list[dict[str, Any]]:
+    query = {"device_id": router["id"], "device_owner": HALF}
+    return cloud.call("GET", "/ports", params=query)["ports"]
+
+
+def ha_networks(cloud: Cloud) -> list[dict[str, Any]]:
+    return [network for network in cloud.call("GET", "/networks")["networks"] if network["name"].startswith("HA ")]
+
+
+def test_a_pair_has_two_nodes_and_two_ports_of_its_own(cloud: Cloud) -> None:
+    _, (subnet,) = cloud.network("10.70.0.0/24")
+    router = cloud.router(subnet, ha=True)
+
+    snapshot = seen(cloud, router)
+
+    members = snapshot["members"]
+    assert snapshot["ha"]
+    assert [member["slot"] for member in members] == ["0", "1"]
+    assert {member["host"] for member in members} == {"node-a", "node-b"}
+    assert members[0]["host"] == snapshot["host"]
+    for member in members:
+        assert (member["port"]["host"], member["port"]["vif_type"]) == (member["host"], "bridge")
+    assert [port["network_id"] for port in snapshot["interfaces"]] == [subnet["network_id"]]
+    (network,) = ha_networks(cloud)
+    assert network["tenant_id"] == ""
+    page = cloud.routers(router["id"])
+    assert network["id"] in {one["id"] for one in page["networks"]}
+
+    cloud.call("PUT", f"/routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]})
+    cloud.call("DELETE", f"/routers/{router['id']}")
+    assert halves(cloud, router) == []
+    assert ha_networks(cloud) == []
+
+
+def test_halves_change_places_but_are_never_on_one_node(cloud: Cloud) -> None:
+    router = cloud.router(ha=True)
+    before = {member["slot"]: member["host"] for member in seen(cloud, router)["members"]}
+
+    placement = {"placements": [{"kind": "router", "id": router["id"], "host": before["1"]}]}
+    revision = cloud.revision()
+    cloud.call("PUT", "/astara/placements", placement)
+
+    members = seen(cloud, router)["members"]
+    assert {member["slot"]: member["host"] for member in members} == {"0": before["1"], "1": before["0"]}
+    assert [member["port"]["host"] for member in members] == [member["host"] for member in members]
+    assert ("router", router["id"]) in cloud.changed_after(revision)
+
+
+def test_a_router_becomes_a_pair_and_stops_being_one(cloud: Cloud) -> None:
+    router = cloud.router(admin_state_up=False)
+    assert seen(cloud, router)["members"] == []
+
+    cloud.call("PUT", f"/routers/{router['id']}", {"router": {"ha": True}})
+    assert len(seen(cloud, router)["members"]) == 2
+    cloud.call("PUT", f"/routers/{router['id']}", {"router": {"ha": False}})
+
+    assert seen(cloud, router)["members"] == []
+    assert halves(cloud, router) == []
+
+
+def test_a_second_node_completes_a_pair(cloud: Cloud) -> None:
+    one, both = ({"nodes": [{"host": f"node-{name}"} for name in names]} for names in ("a", "ab"))
+    cloud.call("PUT", "/astara/nodes", one)
+    router = cloud.router(ha=True)
+    assert [member["host"] for member in seen(cloud, router)["members"]] == ["node-a", ""]
+
+    cloud.call("PUT", "/astara/nodes", both)
+
+    assert [member["host"] for member in seen(cloud, router)["members"]] == ["node-a", "node-b"]
+
+
+def test_a_flavor_asks_for_pairs(cloud: Cloud) -> None:
+    profile = cloud.make(
+        "service_profile", driver="astara_neutron.l3_provider.AstaraL3", metainfo='{"ha": "true"}', enabled=True
+    )
+    flavor = cloud.make("flavor", name="pair", service_type="L3_ROUTER_NAT", enabled=True)
+    body = {"service_profile": {"id": profile["id"]}}
+    cloud.call("POST", f"/flavors/{flavor['id']}/service_profiles", body)
+
+    router = cloud.router(flavor_id=flavor["id"])
+
+    assert seen(cloud, router)["ha"]
+    assert {member["host"] for member in seen(cloud, router)["members"]} == {"node-a", "node-b"}
