@@ -21,6 +21,7 @@ from astara.pool.keeper import Keeper
 from astara.pool.options import Kind, PoolOptions
 from astara.pool.stock import Stock
 from astara.providers.memory.provider import MemoryProvider
+from astara.records.store import RecordsStanding
 from astara.runtime import cluster
 from astara.runtime.operator import Parts, RunningOperator
 from support.builders.resources import router
@@ -67,6 +68,7 @@ def running_office() -> Office:
         trouble=lambda: None,
         checks=lambda: (CheckLine(check="neutron", ok=True, detail="answers"),),
         pool=keeper.lines,
+        records=lambda: RecordsStanding("memory", shared=False, trouble=None, remedy="", waiting=0, lost=0),
         started_at=0.0,
         cluster=lambda without, of: cluster.view(alone, FakeRings(), keys, without, of),
     )

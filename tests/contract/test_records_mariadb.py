@@ -143,7 +143,7 @@ def test_a_database_that_dies_and_comes_back_stops_nothing_and_loses_nothing(
     assert eventually(lambda: one.records.holds() == {R1: "said before", held: "said meanwhile"}, within_s=30.0)
     made = [line.resource for line in one.engine.audit(EVERYTHING) if any("create" in step for step in line.steps)]
     assert sorted(made) == sorted(f"router/r{number}" for number in range(40)), "each once"
-    assert one.records.standing().dropped == 0
+    assert one.records.standing().lost == 0
     again = start("again")
     assert again.engine.holds.all() == {R1: "said before", held: "said meanwhile"}
     assert again.engine.audit(EVERYTHING)[0].who == "orchestrator one"

@@ -137,6 +137,7 @@ class StatusSummary(Wire, frozen=True):
     braked: bool
     brake_reason: str = ""
     last_resync_at: float | None = None
+    records: str = "ok"  # or what is wrong with the database
 
 
 class CheckLine(Wire, frozen=True):

@@ -55,6 +55,7 @@ class Keeper:
 
     `providers`: all that adopt, also those without a size: their spares are ended. `busy`: whether real work waits.
     `keeps`: whether the spares of a host are ours to make and to end; all that are there may be handed out by anybody.
+    `tell`: of every spare made or ended, in words, for the audit.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Keeper:
         submit: Callable[[Callable[[], None]], object] = _at_once,
         wake: Callable[[], None] = lambda: None,
         keeps: Callable[[str], bool] = lambda host: True,
+        tell: Callable[[ResourceKey, str], None] = lambda key, what: None,
     ) -> None:
         self._keeps = keeps
         self._providers = providers
@@ -78,6 +80,7 @@ class Keeper:
         self._busy = busy
         self._submit = submit
         self._wake = wake
+        self._tell = tell
         self._mutex = threading.Lock()
         self._hosts = _Hosts()
         self._troubles = Troubles(options)
@@ -260,12 +263,12 @@ class Keeper:
     def _make(self, shelf: Shelf) -> bool:
         if self._troubles.held_back(shelf, self._clock.now()):
             return False
-        nothing, began = Nothing(), self._clock.now()
+        nothing, began, key = Nothing(), self._clock.now(), ResourceKey(SPARE, str(shelf.nics))
         wanted = DesiredInstance(
             str(uuid.uuid4()), shelf.provider, shelf.host, (), nothing, digest_of(nothing), shelf.image
         )
         try:
-            made = self._providers[shelf.provider].create(ResourceKey(SPARE, str(shelf.nics)), wanted, ZERO)
+            made = self._providers[shelf.provider].create(key, wanted, ZERO)
         except AstaraError as error:
             self._failed(shelf, error)
             return False
@@ -273,6 +276,7 @@ class Keeper:
         with self._mutex:
             self._births[made.id] = began
         _log.info("spare.made", spare=made.id, provider=shelf.provider, host=shelf.host)
+        self._tell(key, f"create spare {made.id} on {shelf.host} ({shelf.provider})")
         if isinstance(made.state, StateView):
             self._born(shelf, made)
             self._stock.add(shelf, made)
@@ -296,6 +300,7 @@ class Keeper:
             self._failed(shelf, error)
             return False
         _log.info("spare.ended", spare=spare.id, provider=spare.provider, host=spare.host)
+        self._tell(ResourceKey(SPARE, str(shelf.nics)), f"delete spare {spare.id} on {spare.host} ({spare.provider})")
         return True
 
     def _failed(self, shelf: Shelf, error: AstaraError) -> None:

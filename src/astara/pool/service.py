@@ -12,6 +12,7 @@ import structlog
 from astara.model.boundaries import AdoptingProvider, Clock, InstanceProvider
 from astara.model.errors import BadConfiguration
 from astara.model.operator import PoolLine
+from astara.model.resource import ResourceKey
 from astara.pool.boundaries import NoPoolMetrics, PoolMetrics
 from astara.pool.keeper import Keeper
 from astara.pool.options import PoolOptions
@@ -24,6 +25,8 @@ _log = structlog.get_logger(__name__)
 class Pool:
     """Runs from `start` to `stop`. `providers` is what the engine is given instead of those it was made with.
 
+    `tell`: of every spare made or ended, in words.
+
     Raises:
         BadConfiguration: at construction, for a kind that is not enabled or cannot be kept warm.
     """
@@ -35,6 +38,7 @@ class Pool:
         clock: Clock,
         metrics: PoolMetrics | None = None,
         keeps: Callable[[str], bool] = lambda host: True,
+        tell: Callable[[ResourceKey, str], None] = lambda key, what: None,
     ) -> None:
         kinds = {kind.provider for kind in options.sizes}
         _check(kinds, providers)
@@ -58,6 +62,7 @@ class Pool:
             submit=self._hands.submit,
             wake=self.wake,
             keeps=keeps,
+            tell=tell,
         )
         self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
 

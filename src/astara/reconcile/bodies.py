@@ -35,6 +35,10 @@ class Bodies:
         """Return whose body changed, None: read again. Raises BadConfiguration when they cannot be read."""
         return self._said.read(self._records.bodies)
 
+    def say_again(self) -> None:
+        """The records were lost: write all that is known with the next `write_again`."""
+        self._said.say_again()
+
     def write_again(self) -> None:
         """Write what could not be written; raises Retry."""
         self._said.write_again(self._write)

@@ -41,7 +41,10 @@ class Records(Protocol):
         ...
 
     def revision(self) -> int:
-        """Return a number that changes whenever a hold or a body does, whoever said it; cheap. Raises Retry."""
+        """Return a number that changes whenever a hold or a body does, whoever said it; cheap. Raises Retry.
+
+        0: nothing was ever said, or the records were lost.
+        """
         ...
 
     def claim(self, key: ResourceKey, slot: str, term: int) -> None:

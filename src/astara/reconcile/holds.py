@@ -25,6 +25,10 @@ class Holds:
         """Return which changed, None: read again. Raises BadConfiguration when they cannot be read."""
         return self._said.read(self._records.holds)
 
+    def say_again(self) -> None:
+        """The records were lost: write all that is known with the next `write_again`."""
+        self._said.say_again()
+
     def write_again(self) -> None:
         """Write what could not be written; raises Retry."""
         self._said.write_again(self._write)

@@ -56,6 +56,9 @@ class Rereading:
             revision = self._records.revision()
             if revision == self._seen:
                 return
+            if revision == 0:
+                self._say_again()
+                return
             held, housed = self._holds.reread(), self._bodies.reread()
         except (Retry, BadConfiguration):
             return  # the records have said so in the log
@@ -64,6 +67,15 @@ class Rereading:
         if keys := (held or frozenset()) | (housed or frozenset()):
             _log.info("said-elsewhere", keys=sorted(map(str, keys)))
             self._changed(keys)
+
+    def _say_again(self) -> None:
+        """Somebody took the records away. What operators said to us is not lost with them."""
+        _log.warning("said-again", holds=len(self._holds.all()))
+        self._holds.say_again()
+        self._bodies.say_again()
+        self._seen = 0
+        self._holds.write_again()
+        self._bodies.write_again()
 
     def start(self) -> None:
         self._thread.start()

@@ -39,6 +39,11 @@ class Said:
         for key, word in unwritten.items():
             self._written(key, word, lambda key=key, word=word: write(key, word))  # type: ignore[misc]
 
+    def say_again(self) -> None:
+        """What is known is to be written once more: the records were lost."""
+        with self._lock:
+            self._unwritten = {**self._words, **self._unwritten}
+
     def read(self, read: Callable[[], Mapping[ResourceKey, str]]) -> frozenset[ResourceKey] | None:
         """Take over what the records say, and return whose word changed.
 

@@ -26,26 +26,28 @@ _AWAY = (SQLAlchemyError, OSError, BadConfiguration)
 
 
 class History:
-    """`prepare` makes what is missing of the database; `wall` gives seconds since the epoch."""
+    """`prepare` makes what is missing of the database, `failed` hears what went wrong, `wall` gives seconds."""
 
     def __init__(
         self,
         database: Database,
         outage: Outage,
         prepare: Callable[[], None],
+        failed: Callable[[str, Exception], None],
         wall: Callable[[], float],
         keep: Keep,
     ) -> None:
         self._database = database
         self._outage = outage
         self._prepare = prepare
+        self._failed = failed
         self._wall = wall
         self._keep = keep
         self._changed = threading.Condition()
         self._queue: deque[Row] = deque(maxlen=_QUEUE_LIMIT)
         self._writing: tuple[Row, ...] = ()
         self._batches = 0
-        self._dropped = 0
+        self._lost = self._lost_before = 0  # in all, and before the present outage
         self._unpruned = keep.lines  # by others, or before us
         self._pruned_at = 0.0
         self._closing = False
@@ -58,9 +60,9 @@ class History:
             return len(self._queue) + len(self._writing)
 
     @property
-    def dropped(self) -> int:
-        """How many lines were lost in the present outage."""
-        return self._dropped
+    def lost(self) -> int:
+        """How many lines were lost since the start."""
+        return self._lost
 
     def start(self) -> None:
         """Begin to write."""
@@ -78,7 +80,7 @@ class History:
         """Queue a line; when writing fails for long, the oldest queued ones are dropped."""
         row = lines.row(key, line)
         with self._changed:
-            self._dropped += len(self._queue) == _QUEUE_LIMIT
+            self._lost += len(self._queue) == _QUEUE_LIMIT
             self._queue.append(row)
             self._changed.notify_all()
 
@@ -87,7 +89,7 @@ class History:
         try:
             return self._asked(query)
         except SQLAlchemyError as error:
-            self._outage.note("history", error)
+            self._failed("history", error)
             raise Retry(f"{self._database.name} cannot be read: {words(error)}", self._outage.remedy) from None
 
     def of(self, key: ResourceKey, limit: int) -> Sequence[HistoryLine]:
@@ -128,7 +130,7 @@ class History:
         """Queue again what could not be written, and wait; return whether to give up, because we are closed."""
         with self._changed:
             kept = (*self._writing, *self._queue)
-            self._dropped += max(0, len(kept) - _QUEUE_LIMIT)
+            self._lost += max(0, len(kept) - _QUEUE_LIMIT)
             self._queue.clear()
             self._queue.extend(kept)  # from the right: the bound then takes the oldest
             self._writing = ()
@@ -140,14 +142,14 @@ class History:
             if self._writing:
                 self._write_all(self._writing)
         except _AWAY as error:
-            self._outage.note("history", error)
+            self._failed("history", error)
             return False
         with self._changed:
             self._unpruned += len(self._writing)
             self._writing = ()
             self._batches += 1
-        if self._outage.over(self._dropped):
-            self._dropped = 0
+        if self._outage.over(self._lost - self._lost_before):
+            self._lost_before = self._lost
         self._tidy()
         return True
 
@@ -157,8 +159,8 @@ class History:
             lines.write(self._database, rows)
         except (DataError, IntegrityError) as error:
             if len(rows) == 1:
-                self._dropped += 1
-                self._outage.note("history", error)
+                self._lost += 1
+                self._failed("history", error)
                 return
             for row in rows:
                 self._write_all([row])
@@ -172,6 +174,6 @@ class History:
             lines.complete(self._database)
             lines.prune(self._database, self._keep, now)
         except SQLAlchemyError as error:
-            self._outage.note("history", error)
+            self._failed("history", error)
             return
         self._unpruned, self._pruned_at = 0, now

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from astara.model.errors import BadConfiguration, Retry
 from astara.model.operator import AuditLine, AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
-from astara.records import claims, heads, said, terms
+from astara.records import claims, migrating, said, terms
 from astara.records.asking import Asking
 from astara.records.database import Database, words
 from astara.records.history import History
@@ -32,14 +32,14 @@ _AWAY = (SQLAlchemyError, OSError, BadConfiguration)
 
 @dataclass(frozen=True, slots=True)
 class RecordsStanding:
-    """How the database does. `trouble`: in its own words. `waiting` lines are not written yet, `dropped` ones lost."""
+    """How the database does. `trouble`: in its own words. `waiting` lines are not written yet, `lost` ones never."""
 
     name: str
     shared: bool
     trouble: str | None
     remedy: str
     waiting: int
-    dropped: int
+    lost: int
 
 
 class StoredRecords:
@@ -52,7 +52,7 @@ class StoredRecords:
         self._wall = wall
         self._database = Database(url)
         self._outage = Outage(self._database)
-        self._history = History(self._database, self._outage, self._prepare, wall, keep or Keep())
+        self._history = History(self._database, self._outage, self._prepare, self._note_failure, wall, keep or Keep())
         self._prepared = False
         self.asking = Asking(self._database, self._prepare)
         self.rings = StoredRings(self.asking, wall)
@@ -131,10 +131,8 @@ class StoredRecords:
     def revision(self) -> int:
         """Return a number that changes whenever a hold or a body does, whoever said it; raises Retry.
 
-        Of a file always the same: nobody else says anything there.
+        0: nothing was ever said, or the records were lost.
         """
-        if not self._database.shared:
-            return 0
         try:
             self._prepare()
             return said.revision(self._database)
@@ -166,8 +164,20 @@ class StoredRecords:
             trouble=self._outage.because,
             remedy=self._outage.remedy,
             waiting=self._history.waiting,
-            dropped=self._history.dropped,
+            lost=self._history.lost,
         )
+
+    def trouble(self) -> str | None:
+        """Ask the database now; return what is wrong, None when nothing is."""
+        if not self._database.exists():
+            return "the file is gone; it is made anew, without what operators said, when there is something to write"
+        try:
+            migrating.refuse_unusable(self._database)
+        except SQLAlchemyError as error:
+            return words(error)
+        except BadConfiguration as error:
+            return str(error)
+        return None
 
     def _said(self, what: str, table: sa.Table, column: sa.Column[str]) -> dict[ResourceKey, str]:
         """Read what operators said of resources; raises BadConfiguration."""
@@ -183,18 +193,12 @@ class StoredRecords:
         """Make what is missing of file and tables; asked for once, and again after a failure or when the file went."""
         if self._prepared and self._database.exists():
             return
-        if not heads.is_current(self._database):
-            self._migrate()
-        self._prepared = True
-
-    def _migrate(self) -> None:
-        from astara.records import migrating  # with Alembic: most starts do without
-
         if self._database.file is not None:
             self._database.file.parent.mkdir(parents=True, exist_ok=True)
             migrating.upgrade(self._database)
         else:
             migrating.refuse_unusable(self._database)
+        self._prepared = True
 
     def _must(self, statement: sa.Executable) -> None:
         try:

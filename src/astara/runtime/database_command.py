@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from astara.admin.screen import show_json
 from astara.admin.session import EXIT_REFUSED, Session, json_option, pass_session
 from astara.model.errors import Retry
-from astara.records import migrating
+from astara.records import backups, migrating
 from astara.records.database import Database, locate, words
 from astara.records.migrating import Standing
 from astara.runtime.options import load
@@ -73,6 +73,24 @@ def upgrade(session: Session, files: tuple[Path, ...]) -> None:
             database.file.parent.mkdir(parents=True, exist_ok=True)
         migrating.upgrade(database)
         _show(session, database, migrating.standing(database))
+
+
+@db.command()
+@click.argument("to", type=click.Path(path_type=Path, dir_okay=False))
+@_CONFIGURATION
+@json_option
+@pass_session
+def backup(session: Session, to: Path, files: tuple[Path, ...]) -> None:
+    """Copy a SQLite file, whole and at one moment.
+
+    The orchestrator may run. To restore: stop it, put the copy in the file's place, delete its -wal and -shm.
+    """
+    with _opened(files) as database:
+        backups.copy(database, to)
+        if session.as_json:
+            show_json({"database": database.name, "copy": str(to)})
+        else:
+            click.echo(f"{database.name}: copied to {to}")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from cryptography import x509
 from astara.model.boundaries import NeutronApi
 from astara.model.errors import AstaraError
 from astara.model.operator import CheckLine, NodeLine, PoolLine
+from astara.records.store import RecordsStanding
 from astara.runtime.nodes import SAME_NODES
 from astara.runtime.operator import CountingFeed
 from astara.runtime.options import Options
@@ -54,6 +55,18 @@ def examine(
         _writable(options.state_dir),
         _space(options.state_dir),
     ]
+
+
+def of_records(standing: RecordsStanding, trouble: str | None) -> CheckLine:
+    """Judge the records' database; `trouble` is what it answers now."""
+    check = "database"
+    if trouble is not None:
+        kept = f"; {standing.waiting} lines of the audit wait, {standing.lost} are lost"
+        return _bad(check, f"{standing.name}: {trouble}{kept}", standing.remedy)
+    if standing.lost:
+        detail = f"{standing.name} answers; {standing.lost} lines of the audit were lost since the start"
+        return _bad(check, detail, "look for the event records-failing in the orchestrator's log")
+    return _ok(check, f"{standing.name} answers")
 
 
 def of_pool(lines: Sequence[PoolLine]) -> Iterator[CheckLine]:

@@ -73,7 +73,9 @@ class Orchestrator:
         self._agents = wiring.fleet(options, term)
         made = wiring.providers(options, self._agents)
         keeps = lambda host: self._member.owns(cluster.spares_of(host))  # noqa: E731
-        self._pool = Pool(made, options.pool, clock, self._metrics, keeps)
+        self._pool = Pool(
+            made, options.pool, clock, self._metrics, keeps, lambda key, what: self._tell("pool", what, key)
+        )
         drivers = wiring.drivers(options)
         self.engine = Engine(
             neutron=self._neutron,
@@ -97,6 +99,7 @@ class Orchestrator:
             self._metrics,
             self._offer_changed,
             announces=lambda: self._member.owns(cluster.NODES),
+            tell=lambda what: self._tell("nodes", what),
         )
         self.operator = RunningOperator(
             Parts(
@@ -108,11 +111,14 @@ class Orchestrator:
                 trouble=lambda: self._neutron.trouble,
                 checks=lambda: self._examined(directory),
                 pool=self._pool.lines,
+                records=self._records.standing,
                 started_at=clock.wall(),
                 cluster=self._cluster_view,
             )
         )
-        self._metrics.observe_state(wiring.state(self.engine, self._feeds, self._watch, self._pool.lines, self._member))
+        self._metrics.observe_state(
+            wiring.state(self.engine, self._feeds, self._watch, self._pool.lines, self._member, self._records.standing)
+        )
         self._admin = AdminServer(self.operator, options.admin_socket, self.engine.witness)
         self._metrics_server = MetricsServer(self._metrics, options.metrics_listen) if options.metrics_listen else None
         self._changes: Feed | None = None
@@ -161,11 +167,11 @@ class Orchestrator:
             self._member.leave()  # others take over at once; what runs here stops before its next step
         drained = self.engine.stop(DRAIN_S)
         self._pool.stop()
+        self._admin.stop()  # before the records: an operator's last word is kept too
         self._tell("stop", "stopped" if drained else "stopped, with reconciles under way")
         if isinstance(self._member, Membership):
             self._member.stop()
         self._records.close()
-        self._admin.stop()
         if self._metrics_server is not None:
             self._metrics_server.stop()
         if self._agents is not None:
@@ -173,11 +179,11 @@ class Orchestrator:
         self._neutron.close()
         _log.info("orchestrator.stopped", drained=drained)
 
-    def _tell(self, reason: str, step: str) -> None:
-        """Leave a line about the process itself in the audit."""
+    def _tell(self, reason: str, step: str, key: ResourceKey | None = None) -> None:
+        """Leave a line in the audit of what the engine does not do itself."""
         who = f"{ORCHESTRATOR} {self._options.name}"
         line = HistoryLine(at=time.time(), reason=reason, phase="", steps=(step,), outcome="done", who=who)
-        self.engine.witness(None, line)
+        self.engine.witness(key, line)
 
     def _join(self) -> None:
         """Be one of the ring before the first look, if the group and the database answer soon."""
@@ -204,7 +210,8 @@ class Orchestrator:
             lambda: self._neutron.plugin_version,
         )
         shared = cluster.checks(self._member, shared_database=self._options.connection is not None)
-        return [*asked, *shared, *doctor.of_pool(self._pool.lines())]
+        records = doctor.of_records(self._records.standing(), self._records.trouble())
+        return [*asked, records, *shared, *doctor.of_pool(self._pool.lines())]
 
     def _offer_changed(self, host: str) -> None:
         self.engine.resync(f"node {host} offers other bodies")

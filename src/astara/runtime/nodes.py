@@ -99,7 +99,10 @@ def judged(
 
 
 class NodeWatch:
-    """Asks the nodes and keeps Neutron informed, in a thread of its own. Neutron being away is waited for."""
+    """Asks the nodes and keeps Neutron informed, in a thread of its own. Neutron being away is waited for.
+
+    `on_bodies`: a node offers other bodies. `tell`: in words, what Neutron was told anew.
+    """
 
     def __init__(
         self,
@@ -110,11 +113,13 @@ class NodeWatch:
         metrics: Metrics | None = None,
         on_bodies: Callable[[str], None] = lambda host: None,
         announces: Callable[[], bool] = lambda: True,
+        tell: Callable[[str], None] = lambda what: None,
     ) -> None:
         """`announces`: whether this is the orchestrator that tells Neutron, of those that share the work."""
         self._announces = announces
         self._metrics = metrics or NoMetrics()
         self._on_bodies = on_bodies
+        self._tell = tell
         self._directory = directory
         self._neutron = neutron
         self._clock = clock
@@ -214,6 +219,9 @@ class NodeWatch:
             return
         withdrawn = self._neutron.announce_nodes(nodes)
         self._told = Announcement(nodes, now)
+        if news := [node for node in nodes if told is None or node not in told.nodes]:
+            said = ", ".join(f"{name} {'available' if available else 'unavailable'}" for name, available in news)
+            self._tell(f"announce {said}")
         self._disputed = () if told is None else withdrawn
         if self._disputed:
             _log.warning("nodes.disputed", nodes=self._disputed, remedy=SAME_NODES)

@@ -27,6 +27,7 @@ from astara.model.operator import (
 from astara.model.resource import ObservedInstance, Present, ResourceKey, Unknown
 from astara.reconcile.engine import Engine
 from astara.reconcile.sources import sources
+from astara.records.store import RecordsStanding
 from astara.runtime import plugins
 from astara.runtime.version import astara_version
 
@@ -51,6 +52,7 @@ class Parts:
     trouble: Callable[[], str | None]
     checks: Callable[[], Sequence[CheckLine]]
     pool: Callable[[], Sequence[PoolLine]]
+    records: Callable[[], RecordsStanding]
     started_at: float
     cluster: Callable[[str | None, ResourceKey | None], ClusterView]
 
@@ -71,6 +73,7 @@ class RunningOperator:
             started_at=self._parts.started_at,
             term=engine.term,
             neutron=self._parts.trouble() or "ok",
+            records=self._parts.records().trouble or "ok",
             feeds=tuple(_feed_line(feed) for feed in self._parts.feeds),
             nodes=tuple(lines),
             phases=engine.ledger.phases(),

@@ -19,6 +19,7 @@ from astara.model.errors import BadConfiguration
 from astara.model.operator import PoolLine
 from astara.planning.bodies import Offers
 from astara.reconcile.engine import Engine
+from astara.records.store import RecordsStanding
 from astara.runtime import plugins
 from astara.runtime.cluster import Alone, gauges
 from astara.runtime.metrics import OrchestratorMetrics, gauge
@@ -115,6 +116,7 @@ def state(
     watch: NodeWatch,
     pool: Callable[[], Iterable[PoolLine]],
     member: Membership | Alone,
+    records: Callable[[], RecordsStanding],
 ) -> Callable[[], Iterable[Metric]]:
     """Return what a scrape reads: counts from memory, nobody is asked."""
 
@@ -130,6 +132,10 @@ def state(
         connected = {feed.name: float(feed.connected()) for feed in feeds}
         yield gauge("astara_feed_connected", "1 while the feed is connected", _by_label(connected), "feed")
         yield from gauges(member, len(engine.share.elsewhere()))
+        kept = records()
+        yield gauge("astara_records_failing", "1 while the database fails", {(): float(kept.trouble is not None)})
+        yield gauge("astara_records_lines_waiting", "Lines of the audit not written yet", {(): float(kept.waiting)})
+        yield gauge("astara_records_lines_lost", "Lines of the audit lost since the start", {(): float(kept.lost)})
         yield gauge("astara_pool_spares", "Warm instances, and how many are wanted", _spares(pool()), "kind", "is")
 
     return read

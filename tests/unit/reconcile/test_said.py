@@ -8,6 +8,7 @@ from astara.model.errors import Retry
 from astara.model.resource import ResourceKey
 from astara.reconcile.said import Said
 from support.builders.resources import router
+from support.fakes.records import FakeRecords
 from support.simulation import World
 
 R1, R2 = ResourceKey("router", "r1"), ResourceKey("router", "r2")
@@ -91,3 +92,16 @@ def test_records_that_are_away_change_nothing_of_what_is_known() -> None:
     world.records.disk_full = False
     one.engine.reread()
     assert world.records.held == {R1: "by hand", R2: "said meanwhile"}
+
+
+def test_records_that_are_lost_while_we_run_get_back_what_we_know() -> None:
+    world = World()
+    one = world.orchestrator()
+    one.engine.hold(R1, "by hand")
+    one.engine.reread()
+    world.records = FakeRecords()
+    one.engine._rereading._records = one.engine.holds._records = one.engine.bodies._records = world.records
+    one.engine.reread()
+    one.engine.reread()
+    assert world.records.held == {R1: "by hand"}
+    assert one.engine.holds.reason(R1) == "by hand"

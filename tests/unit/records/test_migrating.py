@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +13,13 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from click.testing import CliRunner, Result
 
 from astara.admin.session import Session
-from astara.model.errors import BadConfiguration
+from astara.model.errors import BadConfiguration, Terminal
 from astara.model.resource import ResourceKey
-from astara.records import migrating
+from astara.records import backups, migrating
 from astara.records.database import Database, locate
 from astara.records.schema import METADATA
 from astara.records.store import StoredRecords
@@ -88,6 +91,24 @@ def test_a_file_from_before_there_were_migrations_is_taken_over_without_loss(tmp
 def test_the_migrations_make_the_tables_this_version_knows(fresh):
     with fresh.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_the_scripts_are_one_line_of_numbers_and_named_by_them():
+    scripts = ScriptDirectory(str(migrating._SCRIPTS))
+    line = [script.revision for script in scripts.walk_revisions()]
+    assert line == sorted(migrating.revisions(), reverse=True)
+    assert scripts.get_heads() == [migrating.head()]
+
+
+def test_a_start_that_finds_its_schema_does_without_alembic(tmp_path, fresh):
+    script = (
+        "import sys; from pathlib import Path; from astara.records.store import StoredRecords\n"
+        "from astara.records.database import locate\n"
+        "records = StoredRecords(locate(None, Path(sys.argv[1])), lambda: 1.0)\n"
+        "records.open(); records.next_term(); records.close()\n"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=60)
 
 
 def test_an_upgrade_of_what_is_current_changes_nothing(fresh):
@@ -187,3 +208,32 @@ def test_a_connection_that_cannot_be_is_refused_without_its_password(tmp_path, c
 def test_a_password_is_never_shown(tmp_path):
     shown = Database(locate("mysql://astara:s3cret@db/astara", tmp_path)).name
     assert shown == "mysql+pymysql://astara:***@db/astara"
+
+
+def test_a_backup_made_while_the_orchestrator_works_is_a_whole_database(tmp_path):
+    records = StoredRecords(locate(None, tmp_path), lambda: 100.0)
+    records.open()
+    records.hold(R1, "before")
+    copy = tmp_path / "copy.sqlite"
+    assert asked(tmp_path, "backup", str(copy)).exit_code == 0
+    records.hold(R1, "after")
+    records.close()
+    assert copy.stat().st_mode & 0o077 == 0
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    copy.rename(restored / "records.sqlite")
+    again = StoredRecords(locate(None, restored), lambda: 100.0)
+    again.open()
+    assert again.holds() == {R1: "before"}
+    again.close()
+
+
+def test_a_backup_overwrites_nothing_and_is_for_files(tmp_path, fresh):
+    there = tmp_path / "there"
+    there.write_text("precious")
+    refused = asked(tmp_path, "backup", str(there))
+    assert isinstance(refused.exception, Terminal)
+    assert there.read_text() == "precious"
+    with pytest.raises(Terminal, match="is no file") as of_network:
+        backups.copy(Database(locate("mysql://a:b@db/astara", tmp_path)), tmp_path / "x")
+    assert "mariadb-dump" in of_network.value.remedy

@@ -249,3 +249,18 @@ def test_an_audit_that_cannot_be_read_is_no_empty_one(path):
     with pytest.raises(Retry, match="cannot be read"):
         again.audit(AuditQuery())
     again.close()
+
+
+def test_a_file_that_is_taken_away_is_made_anew_also_when_somebody_looked_in_between(store, path):
+    store.append(R1, line(1))
+    assert eventually(lambda: store.standing().waiting == 0)
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    store._database.close()
+    assert "gone" in (store.trouble() or "")
+    with pytest.raises(Retry):
+        store.audit(AuditQuery())
+    store.append(R1, line(2))
+    assert eventually(lambda: store.standing().waiting == 0, within_s=30.0)
+    assert [found.at for found in store.audit(AuditQuery())] == [2.0]
+    assert store.trouble() is None

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from astara.model.errors import BadConfiguration
+from astara.model.operator import AuditQuery
 from astara.pool.deficit import Size
 from astara.pool.options import Kind, PoolOptions
 from astara.providers.memory.provider import MemoryProvider
@@ -72,6 +73,7 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(running: Orchestrator) -
     assert "[neutron] url" in lines["neutron"].remedy
     assert not lines["nodes"].ok
     assert lines["state_dir"].ok
+    assert lines["database"].ok
     assert lines["disk"].ok
     assert all(line.remedy for line in lines.values() if not line.ok)
 
@@ -94,6 +96,7 @@ def test_metrics_are_served(running: Orchestrator, options: Options) -> None:
     text = httpx.get(f"http://{host}:{port}/metrics", trust_env=False).text
     assert 'astara_feed_connected{feed="http"} 1.0' in text
     assert "astara_queue_depth" in text
+    assert "astara_records_failing 0.0" in text
 
 
 def test_the_installed_plugins_are_listed_with_what_is_enabled(running: Orchestrator) -> None:
@@ -162,5 +165,33 @@ def test_a_configured_pool_is_tended_and_shown(options: Options) -> None:
         assert eventually(lambda: 'astara_pool_spares{is="ready",kind="memory"} 2.0' in scraped(options))
         [check] = [check for check in orchestrator.operator.doctor() if check.check == "pool memory on h1"]
         assert check.ok
+        made = [line for line in orchestrator.operator.audit(AuditQuery(resource="spare/0")) if line.reason == "pool"]
+        assert len(made) == 2
+        assert all("create spare" in line.steps[0] and "on h1 (memory)" in line.steps[0] for line in made)
     finally:
         orchestrator.stop()
+
+
+def test_starts_and_stops_are_in_the_audit_with_who_and_term(options: Options) -> None:
+    for _ in range(2):
+        orchestrator = Orchestrator(dataclasses.replace(options, name="one"))
+        orchestrator.start()
+        orchestrator.stop()
+    again = Orchestrator(dataclasses.replace(options, name="two"))
+    lines = again.operator.audit(AuditQuery(who="orchestrator one"))
+    assert [line.reason for line in lines] == ["start", "stop"] * 2
+    assert "term" in lines[0].steps[0]
+    assert lines[0].steps != lines[2].steps
+    again.stop()
+
+
+def test_a_database_that_does_not_answer_is_a_refusal_to_start_without_its_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"mysql+pymysql://astara:s3cret@127.0.0.1:{free_port()}/astara"
+    (tmp_path / "astara.conf").write_text(configuration(tmp_path) + f"[database]\nconnection = {where}\n")
+    assert main(["--config-file", str(tmp_path / "astara.conf")]) == 2
+    said = capsys.readouterr()
+    assert "which resources operators hold cannot be read" in said.err
+    assert "astara db check" in said.err
+    assert "s3cret" not in said.err + said.out

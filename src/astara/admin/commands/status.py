@@ -60,6 +60,8 @@ def _picture(summary: StatusSummary, now: float) -> Group:
         ("work", f"{summary.queue} waiting, {summary.working} in work"),
         ("last resync", ago(now, summary.last_resync_at)),
     ]
+    if summary.records != "ok":
+        head.append(("records", f"{summary.records}; work goes on, see `astara doctor`"))
     if summary.braked:
         head.append(("brake", f"ON: {summary.brake_reason}; release it with `astara brake release`"))
     return Group(facts(head), _feeds(summary, now), _nodes(summary))
