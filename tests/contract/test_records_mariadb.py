@@ -22,6 +22,7 @@ from astara.providers.memory.provider import MemoryProvider
 from astara.reconcile.clock import SystemClock
 from astara.reconcile.engine import Engine
 from astara.reconcile.options import EngineOptions
+from astara.reconcile.share import SoleOwner
 from astara.records import migrating
 from astara.records.database import Database, locate
 from astara.records.schema import HISTORY, METADATA
@@ -85,7 +86,7 @@ class Orchestrator:
             providers={"memory": MemoryProvider(cloud), "paper": MemoryProvider(cloud, SystemClock().wall, "paper")},
             records=self.records,
             clock=SystemClock(),
-            term=self.records.next_term(),
+            ownership=SoleOwner(self.records.next_term()),
             options=EngineOptions(workers=2),
             who=f"orchestrator {name}",
         )
