@@ -69,7 +69,9 @@ def revisions() -> frozenset[str]:
 
 
 def standing(database: Database) -> Standing:
-    """Ask the database; raises SQLAlchemyError."""
+    """Ask the database, without making the file; raises SQLAlchemyError."""
+    if not database.exists():
+        return Standing(None, head(), known=False, oldest=None)
     with database.engine.connect() as connection:
         return _standing(connection)
 
@@ -78,7 +80,8 @@ def _standing(connection: sa.Connection) -> Standing:
     there = sa.inspect(connection)
     found = oldest = None
     if there.has_table(_VERSION.name):
-        found = connection.execute(sa.select(_VERSION.c.version_num)).scalar()
+        rows = connection.execute(sa.select(_VERSION.c.version_num)).scalars().all()
+        found = " and ".join(sorted(rows)) or None  # several are a stranger's
     if there.has_table(COMPATIBILITY.name):
         oldest = connection.execute(sa.select(COMPATIBILITY.c.oldest)).scalar()
     return Standing(found, head(), found in revisions(), oldest)

@@ -93,6 +93,27 @@ def test_the_migrations_make_the_tables_this_version_knows(fresh):
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE alembic_version SET version_num = '0000'",
+        "INSERT INTO alembic_version VALUES ('9999')",
+        "DELETE FROM alembic_version",
+        "DROP TABLE alembic_version",
+    ],
+)
+def test_only_exactly_this_schema_is_current(tmp_path, fresh, statement):
+    assert migrating.standing(fresh).current
+    rewrite(tmp_path, statement)
+    assert not migrating.standing(fresh).current
+
+
+def test_asking_makes_no_file(tmp_path):
+    assert not migrating.standing(database(tmp_path)).usable
+    assert asked(tmp_path, "check").exit_code == 1
+    assert not (tmp_path / "records.sqlite").exists()
+
+
 def test_the_scripts_are_one_line_of_numbers_and_named_by_them():
     scripts = ScriptDirectory(str(migrating._SCRIPTS))
     line = [script.revision for script in scripts.walk_revisions()]
