@@ -32,7 +32,7 @@ from astara.host.bodies.choice import LostBody, chosen
 from astara.host.connections import HandOver
 from astara.host.dwellings import Dwellings
 from astara.host.floor import Floor
-from astara.host.own_identity import OwnIdentity
+from astara.host.own_identity import OwnIdentity, judge
 from astara.host.plugs import Plugs
 from astara.host.records import Record, Records, Tombstone
 
@@ -345,6 +345,7 @@ class Instance:
         if credential is None:
             return
         if self._around.own is not None:
+            judge(credential)
             self._around.own.take(credential)
         else:
             self._around.records.keep_credential(self.id, credential)

@@ -85,7 +85,10 @@ class Solitary(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """`serves` is the role a client's certificate must carry. `image`: digest of what this agent was booted from."""
+    """`serves` is the role a client's certificate must carry. `image`: digest of what this agent was booted from.
+
+    `completes_checksums`: inside a machine, whether what is behind its cards completes none.
+    """
 
     name: str
     state_dir: Path
@@ -98,6 +101,7 @@ class NodeOptions:
     serves: str = ORCHESTRATOR
     solitary: Solitary = Solitary.NO
     image: str | None = None
+    completes_checksums: bool = False
     bridge: BridgeOptions = BridgeOptions()
     ovs: OvsOptions = OvsOptions()
     metadata: MetadataOptions = MetadataOptions()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from astara.appliance.api import refusals
 from astara.appliance.system import files
 from astara.contract.agent import Credential
 
@@ -28,3 +31,18 @@ class OwnIdentity:
             (self.key_file, credential.key),
         ):
             files.replace_if_different(path, content)
+
+
+def judge(credential: Credential) -> None:
+    """What it cannot serve with would leave an agent that nobody can ask again. Raises Refusal (422) for it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_verify_locations(cadata=credential.ca)
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as both:
+            both.write(credential.certificate + "\n" + credential.key)
+            both.flush()
+            context.load_cert_chain(both.name)
+    except (ssl.SSLError, ValueError):
+        raise refusals.invalid(
+            "$.credential", "authority, certificate and key do not fit together", "issue another"
+        ) from None

@@ -150,8 +150,9 @@ def _judge_port(port: PortAttachment, field: str) -> None:
     for name in ("port_id", "network_id"):
         if not is_instance_id(getattr(port, name)):
             raise refusals.invalid(f"{field}.{name}", "not a UUID in lower case", "send Neutron's id")
-    if _MAC.fullmatch(port.mac) is None:
-        raise refusals.invalid(f"{field}.mac", "not a MAC address in lower case", "send e.g. fa:16:3e:00:00:01")
+    for name, mac in (("mac", port.mac), ("nic", port.nic)):
+        if mac is not None and _MAC.fullmatch(mac) is None:
+            raise refusals.invalid(f"{field}.{name}", "not a MAC address in lower case", "send e.g. fa:16:3e:00:00:01")
     if not _MIN_MTU <= port.mtu <= _MAX_MTU:
         raise refusals.invalid(f"{field}.mtu", f"not within {_MIN_MTU}..{_MAX_MTU}", "send the network's MTU in bytes")
 

@@ -127,7 +127,7 @@ def _own_identity(options: NodeOptions) -> OwnIdentity:
 def attachments(options: NodeOptions) -> Mapping[str, Plug]:
     """Return every installed attachment kind, made for this node; inside a body there is `nic` alone."""
     if options.solitary is not Solitary.NO:
-        return {NicPlug.kind: NicPlug()}
+        return {NicPlug.kind: NicPlug(completes_checksums=options.completes_checksums)}
     return {kind: Paired(made) for kind, made in _usable("astara.attach", "attachment", lambda maker: maker(options))}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from astara.contract.agent import Credential
 from astara.contract.codec import ContractError
+from astara.contract.papers import plain
 from astara.host import papers
 from astara.host.papers import Papers
 
@@ -42,3 +43,10 @@ def test_damaged_papers_are_refused_without_repeating_them() -> None:
     with pytest.raises(ContractError) as refused:
         papers.unpacked(b'{"key": "SECRET"}'.ljust(papers.LENGTH, b"\0"))
     assert "SECRET" not in str(refused.value)
+
+
+def test_a_clouds_papers_are_as_long_as_they_are_and_name_no_node() -> None:
+    """Nova takes 10 KiB in a file at most (quota injected_file_content_bytes)."""
+    own = _papers(host=None, gateway="192.0.2.1")
+    assert len(plain(own)) < 1024
+    assert papers.unpacked(plain(own)) == own

@@ -23,7 +23,7 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK = 1, 3, 4, 18, 20, 29
-_IFLA_TXQLEN = 13
+_IFLA_TXQLEN, _IFLA_PERM_ADDRESS = 13, 54
 _IFLA_INFO_KIND = 1
 _IFLA_AF_SPEC, _INET6_ADDR_GEN_MODE, _NO_ADDRESSES = 26, 8, 1
 _SKIP_STATS = 1 << 3
@@ -45,6 +45,7 @@ class Link:
     """`mac` in lower case with colons, "" for a link without one; `kind` e.g. "veth", "" when the kernel names none.
 
     `families`: what each protocol family says of the link, unread (IFLA_AF_SPEC); see devconf.
+    `made_with`: the address its device was made with, whatever it has now; `mac` where the device has none of its own.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Link:
     kind: str
     alias: str
     families: bytes = field(default=b"", compare=False, repr=False)
+    made_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,9 @@ def by_mac(found: Sequence[Link]) -> dict[str, Link]:
     return {link.mac: link for link in found if link.mac and link.kind != "ifb"}
 
 
-def set_link(index: int, *, mtu: int | None = None, up: bool | None = None, alias: str | None = None) -> Request:
+def set_link(
+    index: int, *, mtu: int | None = None, up: bool | None = None, alias: str | None = None, mac: str | None = None
+) -> Request:
     """Return the request that changes what is not None."""
     flags, change = (int(bool(up)), _IFF_UP) if up is not None else (0, 0)
     body = _LINK_HEADER.pack(0, 0, index, flags, change)
@@ -147,6 +151,8 @@ def set_link(index: int, *, mtu: int | None = None, up: bool | None = None, alia
         body += netlink.u32(_IFLA_MTU, mtu)
     if alias is not None:
         body += netlink.attribute(_IFLA_IFALIAS, alias.encode())
+    if mac is not None:
+        body += netlink.attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
     return Request(_NEWLINK, 0, body)
 
 
@@ -207,15 +213,17 @@ def _link(body: bytes) -> Link:
     _, _, index, flags, _ = _LINK_HEADER.unpack_from(body)
     found = netlink.attributes(body, 16)
     info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
+    address = found.get(_IFLA_ADDRESS, b"")
     return Link(
         index=index,
         name=_words(found[_IFLA_IFNAME]),
-        mac=found.get(_IFLA_ADDRESS, b"").hex(":"),
+        mac=address.hex(":"),
         mtu=struct.unpack("=I", found[_IFLA_MTU])[0],
         up=bool(flags & _IFF_UP),
         kind=_words(info.get(_IFLA_INFO_KIND, b"")),
         alias=_words(found.get(_IFLA_IFALIAS, b"")),
         families=found.get(_IFLA_AF_SPEC, b""),
+        made_with=found.get(_IFLA_PERM_ADDRESS, address).hex(":"),
     )
 
 

@@ -9,16 +9,12 @@ it one. So it begins in VLAN 4095, as with Neutron's own agents (ovs_lib._set_po
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
-import socket
-import struct
 from pathlib import Path
 from typing import Any
 
 from astara.appliance.system import netns
 from astara.contract.agent import PortAttachment
-from astara.host import links
+from astara.host import checksums, links
 from astara.host.attach import ovsdb
 from astara.host.attach.boundary import AttachRefused
 from astara.host.attach.bridge import guard_node, guarded
@@ -30,8 +26,6 @@ _MARK = "astara-port"
 _LINK_MARK = "astara-ifindex"
 _READY_MS = 5000
 _DEAD_VLAN = {"tag": 4095, "vlan_mode": "trunk", "trunks": 4095}
-_SIOCETHTOOL = 0x8946
-_SET_RX_CHECKSUM, _SET_TX_CHECKSUM = 0x15, 0x17
 
 
 class OvsAttachment:
@@ -98,9 +92,9 @@ class OvsAttachment:
         """The userspace datapath forwards frames as they are: a checksum left to hardware would never be made."""
         if not self._userspace and self._datapath() != "netdev":
             return
-        _offloads_off(host_link.name)
+        checksums.complete(host_link.name)
         with netns.entered(inside):
-            _offloads_off(links.inner_name(port.port_id))
+            checksums.complete(links.inner_name(port.port_id))
 
     def _add(self, name: str, external_ids: dict[str, str]) -> None:
         """Put the link on the bridge, once the switch has let go of an earlier one of that name.
@@ -178,15 +172,3 @@ def _identifiers(port: PortAttachment, host_link: Link) -> dict[str, str]:
         _MARK: port.port_id,
         _LINK_MARK: str(host_link.index),
     }
-
-
-def _offloads_off(name: str) -> None:
-    """Turn receive and transmit checksum offload off (ioctl SIOCETHTOOL, include/uapi/linux/ethtool.h)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
-        for command in (_SET_RX_CHECKSUM, _SET_TX_CHECKSUM):
-            value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
-            request = struct.pack("16sP16x", name.encode(), ctypes.addressof(value))
-            try:
-                fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
-            except OSError as error:
-                raise LinkError(f"{name}: checksum offload cannot be turned off: {error.strerror}") from None

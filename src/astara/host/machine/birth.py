@@ -8,11 +8,11 @@ import socket
 import threading
 from pathlib import Path
 
-from astara.appliance.system import rtnetlink
+from astara.appliance.system import fib, rtnetlink
 from astara.appliance.system.netlink import Netlink
-from astara.contract.identity import node_role
-from astara.host import papers
-from astara.host.machine import kernel, shell
+from astara.contract.identity import ORCHESTRATOR, node_role
+from astara.host import checksums, papers
+from astara.host.machine import config_drive, kernel, shell
 from astara.host.options import NodeOptions, Solitary
 from astara.host.own_identity import OwnIdentity
 from astara.host.papers import Papers
@@ -28,17 +28,28 @@ _DISCARD = 9
 def wait_for_papers() -> Papers:
     """Return the papers once they are written; those of a template stay blank until it is woken as somebody.
 
+    Where QEMU's fw_cfg has none it is a cloud's machine, and a config drive brings them.
+
     Raises:
         OSError: this machine's hypervisor hands over none. ContractError: they cannot be understood.
     """
+    if not _PAPERS.exists():
+        return _from_a_cloud()
     pause = threading.Event()
     while (found := papers.unpacked(_PAPERS.read_bytes())) is None:
         pause.wait(_LOOK_EVERY_S)
     return found
 
 
+def _from_a_cloud() -> Papers:
+    found = papers.unpacked(config_drive.read())
+    if found is None:
+        raise FileNotFoundError("the config drive brings blank papers")
+    return found
+
+
 def is_template() -> bool:
-    return papers.unpacked(_PAPERS.read_bytes()) is None
+    return _PAPERS.exists() and papers.unpacked(_PAPERS.read_bytes()) is None
 
 
 def take_up(own: Papers) -> NodeOptions:
@@ -49,7 +60,8 @@ def take_up(own: Papers) -> NodeOptions:
     identity = OwnIdentity(_IDENTITY / "ca.pem", _IDENTITY / "cert.pem", _IDENTITY / "key.pem")
     identity.take(own.credential)
     interface = ipaddress.ip_interface(own.address)
-    _raise_management(own.mac, interface)
+    gateway = None if own.gateway is None else ipaddress.ip_address(own.gateway)
+    _raise_management(own, interface, gateway)
     if own.shell:
         shell.offer()
     return NodeOptions(
@@ -61,27 +73,37 @@ def take_up(own: Papers) -> NodeOptions:
         cert_file=identity.cert_file,
         key_file=identity.key_file,
         debug=own.debug,
-        serves=node_role(own.host),
+        serves=ORCHESTRATOR if own.host is None else node_role(own.host),
         solitary=Solitary.MACHINE,
         image=_IMAGE.read_text().strip(),
+        completes_checksums=own.completes_checksums,
     )
 
 
-def _raise_management(mac: str, interface: rtnetlink.Interface) -> None:
+def _raise_management(own: Papers, interface: rtnetlink.Interface, gateway: fib.IPAddress | None) -> None:
     with Netlink() as netlink:
-        found = {link.mac: link.index for link in rtnetlink.links(netlink)}
-        loopback = next(link.index for link in rtnetlink.links(netlink) if link.name == "lo")
-        index = found.get(mac)
-        if index is None:
-            raise OSError(f"no management interface with MAC {mac} on this machine")
-        netlink.do(
-            [
-                rtnetlink.set_link(loopback, up=True),
-                rtnetlink.set_link(index, up=True),
-                rtnetlink.add_address(index, interface),
-            ]
-        )
+        found = rtnetlink.links(netlink)
+        loopback = next(link.index for link in found if link.name == "lo")
+        management = next((link for link in found if link.mac == own.mac), None)
+        if management is None:
+            raise OSError(f"no management interface with MAC {own.mac} on this machine")
+        index = management.index
+        if own.completes_checksums:
+            checksums.complete(management.name, received=False)
+        requests = [
+            rtnetlink.set_link(loopback, up=True),
+            rtnetlink.set_link(index, up=True),
+            rtnetlink.add_address(index, interface),
+        ]
+        if gateway is not None:
+            requests.append(fib.add_route(_way_out(index, gateway)))
+        netlink.do(requests)
     _be_seen(interface)
+
+
+def _way_out(index: int, gateway: fib.IPAddress) -> fib.Route:
+    everywhere = ipaddress.ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
+    return fib.Route(everywhere, (fib.Hop(gateway, index),), metric=0)
 
 
 def _be_seen(interface: rtnetlink.Interface) -> None:

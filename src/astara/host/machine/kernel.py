@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
 import struct
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _NOSUID_NODEV_NOEXEC = 2 | 4 | 8
+_READ_ONLY = 1
 _RB_AUTOBOOT = 0x01234567
 #: random(4)
 _RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
@@ -51,8 +54,26 @@ def end_machine() -> None:
     _libc.reboot(_RB_AUTOBOOT)
 
 
-def _mount(kind: str, target: Path, options: str) -> None:
-    flags = ctypes.c_ulong(_NOSUID_NODEV_NOEXEC)
-    if _libc.mount(kind.encode(), bytes(target), kind.encode(), flags, options.encode()) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), str(target))
+def mount_read_only(device: Path, target: Path, kinds: Sequence[str]) -> None:
+    """Mount a file system that is of one of these kinds. Raises OSError of the last."""
+    for kind in kinds[:-1]:
+        with contextlib.suppress(OSError):
+            return _mount(kind, target, "", source=str(device), flags=_READ_ONLY)
+    return _mount(kinds[-1], target, "", source=str(device), flags=_READ_ONLY)
+
+
+def unmount(target: Path) -> None:
+    """Raises OSError."""
+    if _libc.umount2(bytes(target), 0) != 0:
+        raise _failed(target)
+
+
+def _mount(kind: str, target: Path, options: str, source: str | None = None, flags: int = 0) -> None:
+    every = ctypes.c_ulong(_NOSUID_NODEV_NOEXEC | flags)
+    if _libc.mount((source or kind).encode(), bytes(target), kind.encode(), every, options.encode()) != 0:
+        raise _failed(target)
+
+
+def _failed(target: Path) -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, os.strerror(code), str(target))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from astara.contract.codec import ContractError
 from astara.host.first_process import outlive, say
+from astara.host.links import LinkError
 from astara.host.machine import birth, kernel
 from astara.host.machine.words import TEMPLATE_READY
 
@@ -12,7 +13,7 @@ def main() -> None:
     """Does not return: the machine ends."""
     try:
         _live()
-    except (OSError, ContractError, ValueError) as error:
+    except (OSError, ContractError, LinkError, ValueError) as error:
         say(f"astara: this machine cannot live: {error}")
     finally:
         kernel.end_machine()
