@@ -122,6 +122,7 @@ class InstanceProvider(InstanceLister, Protocol):
         refused there; without it, who may make one is settled before (Records.claim).
         "instant": a new instance answers as soon as a spare would, so that nobody keeps spares of it.
         "adopt": it is an AdoptingProvider. "cut-over": it is a SeamlessProvider.
+        "anywhere": a spare serves whatever host is wished for; `hosts` is one name for all of them.
         """
         ...
 

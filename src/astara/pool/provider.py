@@ -48,12 +48,13 @@ class WarmProvider:
         """Have a spare adopted, or make an instance at once; idempotent by (key, slot) either way."""
         capabilities = self._provider.capabilities
         nics = 0 if "hotplug" in capabilities else len(wanted.ports)
-        shelf = Shelf(self.name, wanted.host, wanted.image, nics)
+        host = self._provider.hosts[0] if "anywhere" in capabilities else wanted.host
+        shelf = Shelf(self.name, host, wanted.image, nics)
         if "instant" in capabilities or self._stock.size(shelf) is None:
             return self._provider.create(key, wanted, generation)
         self._stock.requested(shelf)
         try:
-            with self._stock.working(wanted.host):
+            with self._stock.working(host):
                 warm = self._warm(shelf, key, wanted, generation)
                 self._stock.served(shelf, warm=warm is not None)
                 self._metrics.pool_request(self.name, "miss" if warm is None else "hit")

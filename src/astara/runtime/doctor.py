@@ -45,11 +45,12 @@ def examine(
     plugin_version: Callable[[], str | None],
 ) -> list[CheckLine]:
     """Make every check now; asks Neutron and every node."""
+    seen = nodes()
     return [
         *_neutron(neutron, options.neutron.url, plugin_version),
         *(_feed(feed) for feed in feeds),
-        *(check for line in nodes() for check in of_node(line)),
-        *([] if options.nodes else [_bad("nodes", "no node is configured", "list node agents under [nodes]")]),
+        *(check for line in seen for check in of_node(line)),
+        *([] if seen else [_bad("nodes", "no node is configured", "list node agents under [nodes]")]),
         *of_dispute(disputed()),
         *_certificate(options),
         _writable(options.state_dir),
@@ -120,6 +121,9 @@ def of_node(line: NodeLine) -> Iterator[CheckLine]:
     if not line.reachable:
         remedy = f"check that astara-node runs there and answers at {line.url}"
         yield _bad(check, line.error or "does not answer", remedy)
+        return
+    if line.agent_version is None:
+        yield _ok(check, f"without a node agent; serves {', '.join(line.bodies or ())}")
         return
     yield _ok(check, f"agent {line.agent_version}, {line.instances} instances")
     if line.clock_ahead_s is not None:

@@ -71,7 +71,7 @@ class Orchestrator:
         term = lambda: self._member.epoch  # noqa: E731
         self._neutron = NeutronClient(options.neutron, options.credentials, self._metrics.neutron_call, term)
         self._agents = wiring.fleet(options, term)
-        made = wiring.providers(options, self._agents)
+        made = self._made = wiring.providers(options, self._agents, term)
         keeps = lambda host: self._member.owns(cluster.spares_of(host))  # noqa: E731
         self._pool = Pool(
             made, options.pool, clock, self._metrics, keeps, lambda key, what: self._tell("pool", what, key)
@@ -90,7 +90,8 @@ class Orchestrator:
             offers=lambda: wiring.offers(options, made, self._watch.bodies()),
         )
         self._feeds = wiring.feeds(options, clock, self._metrics)
-        directory = NodeDirectory(self._agents, {node.name: node.url for node in options.nodes})
+        urls = {node.name: node.url for node in options.nodes}
+        directory = NodeDirectory(self._agents, urls, wiring.places(made.values()))
         self._watch = NodeWatch(
             directory,
             self._neutron,
@@ -150,6 +151,7 @@ class Orchestrator:
         self.engine.start()
         if self._agents is not None:
             self._changes = self._agents.watch(self._node_changed, self._metrics.crashed)
+        wiring.follow(self._made.values(), self._instance_changed)
         # Last: whoever finds the socket finds a running orchestrator behind it.
         self._admin.start()
         self._tell("start", f"started with term {self.engine.term}, version {astara_version()}")
@@ -176,6 +178,7 @@ class Orchestrator:
             self._metrics_server.stop()
         if self._agents is not None:
             self._agents.close()
+        wiring.close(self._made.values())
         self._neutron.close()
         _log.info("orchestrator.stopped", drained=drained)
 
@@ -211,10 +214,17 @@ class Orchestrator:
         )
         shared = cluster.checks(self._member, shared_database=self._options.connection is not None)
         records = doctor.of_records(self._records.standing(), self._records.trouble())
-        return [*asked, records, *shared, *doctor.of_pool(self._pool.lines())]
+        clouds = wiring.checks(self._made.values())
+        return [*asked, records, *shared, *clouds, *doctor.of_pool(self._pool.lines())]
 
     def _offer_changed(self, host: str) -> None:
         self.engine.resync(f"node {host} offers other bodies")
+
+    def _instance_changed(self, key: ResourceKey, reason: str) -> None:
+        if key.driver == SPARE:
+            self._pool.wake()
+        else:
+            self.engine.instance_changed(key, reason)
 
     def _node_changed(self, host: str, keys: tuple[ResourceKey, ...] | None) -> None:
         if keys is None or any(key.driver == SPARE for key in keys):

@@ -32,18 +32,29 @@ class Agents(Protocol):
 
 
 class NodeDirectory:
-    """Asks every node about itself; one that does not answer is a line too, never an exception. `urls` by name."""
+    """Asks every node about itself; one that does not answer is a line too, never an exception. `urls` by name.
 
-    def __init__(self, agents: Agents | None, urls: Mapping[str, str]) -> None:
+    `places`: hosts without a node agent that instances can be put on all the same, with the bodies to be had there.
+    """
+
+    def __init__(
+        self, agents: Agents | None, urls: Mapping[str, str], places: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
         self._agents = agents
         self._urls = urls
+        asked = frozenset(agents.hosts) if agents is not None else frozenset()
+        self._places = tuple(
+            NodeLine(name=host, url="", reachable=True, bodies=dict.fromkeys(bodies, ()))
+            for host, bodies in sorted((places or {}).items())
+            if host not in asked
+        )
 
     def nodes(self) -> tuple[NodeLine, ...]:
         """Ask all at once."""
         if self._agents is None or not self._agents.hosts:
-            return ()
+            return self._places
         with ThreadPoolExecutor(min(32, len(self._agents.hosts)), thread_name_prefix="node-views") as pool:
-            return tuple(pool.map(self._line, sorted(self._agents.hosts)))
+            return (*pool.map(self._line, sorted(self._agents.hosts)), *self._places)
 
     def _line(self, host: str) -> NodeLine:
         assert self._agents is not None

@@ -196,7 +196,7 @@ def _options(conf: Any) -> Options:
         credentials=keystone.load(conf.neutron.auth_type, conf.config_file or ()),
         feeds=_feeds(conf),
         nodes=nodes,
-        identity=_identity(conf.nodes) if nodes else None,
+        identity=_identity(conf.nodes) if nodes or conf.nodes.cert_file else None,
         ca_dir=Path(conf.identity.ca_dir) if conf.identity.ca_dir else None,
         credential_days=conf.identity.credential_days,
         drivers=tuple(dict.fromkeys(conf.services.drivers)),

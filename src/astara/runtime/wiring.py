@@ -16,7 +16,8 @@ from astara.intake.http_feed import HttpFeed, HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeed, RabbitFeedOptions
 from astara.model.boundaries import Clock, Driver, InstanceProvider
 from astara.model.errors import BadConfiguration
-from astara.model.operator import PoolLine
+from astara.model.operator import CheckLine, PoolLine
+from astara.model.resource import ResourceKey
 from astara.planning.bodies import Offers
 from astara.reconcile.engine import Engine
 from astara.records.store import RecordsStanding
@@ -43,19 +44,23 @@ def fleet(options: Options, term: Callable[[], int]) -> NodeFleet | None:
 
     `term` returns the greatest term we know: every request to an agent says it.
     """
-    if options.identity is None:
+    if options.identity is None or not options.nodes:
         return None
     endpoints = {node.name: NodeEndpoint(node.name, node.url) for node in options.nodes}
-    papers = None if options.ca_dir is None else Papers(open_issuer(options.ca_dir), options.credential_days)
-    return NodeFleet(endpoints, options.identity, papers=papers, term=term)
+    return NodeFleet(endpoints, options.identity, papers=papers(options), term=term)
 
 
-def providers(options: Options, nodes: NodeFleet | None) -> dict[str, InstanceProvider]:
-    """Load the enabled providers; raises BadConfiguration for an unknown one.
+def papers(options: Options) -> Papers | None:
+    """Return who issues to instances with an agent of their own; None when nobody does."""
+    return None if options.ca_dir is None else Papers(open_issuer(options.ca_dir), options.credential_days)
+
+
+def providers(options: Options, nodes: NodeFleet | None, term: Callable[[], int]) -> dict[str, InstanceProvider]:
+    """Load the enabled providers; raises BadConfiguration for an unknown one. `term` as `fleet`'s.
 
     With nodes, everything they can make comes too: an instance of a kind that is enabled no more is still taken away.
     """
-    made = {name: _provider(name, options, nodes) for name in options.providers}
+    made = {name: _provider(name, options, nodes, term) for name in options.providers}
     if nodes is not None:
         made |= {name: maker(nodes) for name, maker in _on_nodes().items() if name not in made}
     return made
@@ -66,11 +71,17 @@ def _on_nodes() -> dict[str, Callable[[NodeFleet], InstanceProvider]]:
     return {name: maker for name, maker in makers.items() if maker is not None}
 
 
-def _provider(name: str, options: Options, nodes: NodeFleet | None) -> InstanceProvider:
+def _provider(name: str, options: Options, nodes: NodeFleet | None, term: Callable[[], int]) -> InstanceProvider:
     maker = plugins.load(plugins.PROVIDERS, name, "[services] default_provider, providers")
     on_nodes: Callable[[NodeFleet], InstanceProvider] | None = getattr(maker, "on_nodes", None)
+    settings = options.provider_settings.get(name, {})
+    with_agents: Callable[..., InstanceProvider] | None = getattr(maker, "with_agents", None)
+    if with_agents is not None:
+        if options.identity is None:
+            raise BadConfiguration("[nodes] cert_file is not set", f"the agents in {name} instances ask for it")
+        return with_agents(settings, options.identity, papers(options), term)
     if on_nodes is None:
-        return _provider_of_others(name, maker, options.provider_settings.get(name, {}))
+        return _provider_of_others(name, maker, settings)
     if nodes is None:
         raise BadConfiguration("[nodes] node is not set", "name a node agent: node=NAME=https://ADDRESS:19801")
     return on_nodes(nodes)
@@ -95,6 +106,39 @@ def offers(options: Options, made: Mapping[str, InstanceProvider], on_hosts: Map
         by_host=frozenset(name for name, provider in made.items() if isinstance(provider, NodeInstances)),
         on_hosts=on_hosts,
     )
+
+
+def places(made: Iterable[InstanceProvider]) -> dict[str, tuple[str, ...]]:
+    """Return the hosts that providers serve without a node agent there, each with the bodies to be had."""
+    found: dict[str, tuple[str, ...]] = {}
+    for provider in made:
+        for host in getattr(provider, "places", ()):
+            found[host] = (*found.get(host, ()), provider.name)
+    return found
+
+
+def follow(made: Iterable[InstanceProvider], on_change: Callable[[ResourceKey, str], None]) -> None:
+    """Have the providers that notice changes by themselves say so from now on."""
+    for provider in made:
+        begin: Callable[[Callable[[ResourceKey, str], None]], None] | None = getattr(provider, "follow", None)
+        if begin is not None:
+            begin(on_change)
+
+
+def checks(made: Iterable[InstanceProvider]) -> Iterable[CheckLine]:
+    """Return what the doctor is told by providers that look at what they need by themselves."""
+    for provider in made:
+        examine: Callable[[], Iterable[CheckLine]] | None = getattr(provider, "checks", None)
+        if examine is not None:
+            yield from examine()
+
+
+def close(made: Iterable[InstanceProvider]) -> None:
+    """End what providers have running."""
+    for provider in made:
+        end: Callable[[], None] | None = getattr(provider, "close", None)
+        if end is not None:
+            end()
 
 
 def feeds(options: Options, clock: Clock, metrics: OrchestratorMetrics) -> list[CountingFeed]:

@@ -58,3 +58,9 @@ def test_a_plugin_of_another_version_is_named(plugin: str | None, ok: bool, word
     assert check.ok is ok
     assert words in check.detail
     assert ("restart both" in check.remedy) is not ok
+
+
+def test_a_host_without_a_node_agent_is_well_and_says_what_serves_it() -> None:
+    (check,) = doctor.of_node(NodeLine(name="compute-1", url="", reachable=True, bodies={"nova": ()}))
+    assert check.ok
+    assert check.detail == "without a node agent; serves nova"

@@ -184,3 +184,14 @@ def test_a_body_that_comes_or_goes_is_told_once_and_a_silent_node_keeps_what_it_
     nodes.look()
     assert told == ["n1"]
     assert nodes.bodies() == {"n1": frozenset({"namespace", "container"}), "n2": frozenset({"namespace"})}
+
+
+def test_a_host_that_a_provider_serves_without_a_node_agent_is_a_node_that_offers_that_body() -> None:
+    directory = NodeDirectory(None, {}, {"compute-1": ("nova",)})
+    assert [(one.name, one.reachable, one.bodies) for one in directory.nodes()] == [("compute-1", True, {"nova": ()})]
+
+
+def test_a_host_with_a_node_agent_is_known_by_what_its_agent_says() -> None:
+    directory = NodeDirectory(Agents(), {}, {"n1": ("nova",), "compute-1": ("nova",)})
+    bodies = {one.name: set(one.bodies or ()) for one in directory.nodes()}
+    assert bodies == {"n1": {"namespace"}, "n2": {"namespace"}, "compute-1": {"nova"}}

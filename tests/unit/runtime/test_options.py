@@ -122,7 +122,7 @@ def test_an_unknown_driver_is_named_with_the_known_ones(home: Path) -> None:
 def test_an_unknown_provider_is_named_with_the_known_ones(home: Path) -> None:
     options = read(home, MINIMAL + "[services]\ndefault_provider = zeppelin\n")
     with pytest.raises(BadConfiguration, match="'zeppelin'") as refused:
-        wiring.providers(options, None)
+        wiring.providers(options, None, lambda: 0)
     assert "namespace" in refused.value.remedy
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from astara.clients.authority import issue, open_authority
+from astara.clients.issuing import make_issuer
+from astara.contract.identity import ORCHESTRATOR
 from astara.model.errors import BadConfiguration
 from astara.model.operator import AuditQuery
 from astara.pool.deficit import Size
@@ -168,6 +172,55 @@ def test_a_configured_pool_is_tended_and_shown(options: Options) -> None:
         made = [line for line in orchestrator.operator.audit(AuditQuery(resource="spare/0")) if line.reason == "pool"]
         assert len(made) == 2
         assert all("create spare" in line.steps[0] and "on h1 (memory)" in line.steps[0] for line in made)
+    finally:
+        orchestrator.stop()
+
+
+NOVA = """
+[services]
+default_provider = nova
+[provider:nova]
+auth_url = http://127.0.0.1:9/v3
+image = appliance
+flavor = small
+management_network = management
+password = SECRET
+places = compute-1
+"""
+
+
+def _nova(home: Path, further: str) -> Path:
+    file = home / "astara.conf"
+    plain = configuration(home).replace("default_provider = memory\n", "")
+    file.write_text(plain.replace("[services]\n", "") + NOVA + further)
+    return file
+
+
+def test_agents_inside_servers_need_to_know_who_asks(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="cert_file") as refused:
+        Orchestrator(load(["--config-file", str(_nova(tmp_path, ""))]))
+    assert "nova" in refused.value.remedy
+
+
+@pytest.mark.filterwarnings("ignore")  # libraries of the SDK import what Python has deprecated
+def test_without_node_agents_routers_are_put_where_nova_serves_and_the_doctor_asks_the_cloud(tmp_path: Path) -> None:
+    """The cloud does not answer: a line of the doctor's, and no reason not to start."""
+    now = datetime.datetime.now(datetime.UTC)
+    authority = open_authority(tmp_path / "tls", now)
+    make_issuer(authority, now)
+    own = issue(authority, "orchestrator", ORCHESTRATOR, [], now)
+    further = (
+        f"[nodes]\nca_file = {own.ca_file}\ncert_file = {own.cert_file}\nkey_file = {own.key_file}\n"
+        f"[identity]\nca_dir = {tmp_path}/tls/instances\n"
+    )
+    orchestrator = Orchestrator(load(["--config-file", str(_nova(tmp_path, further))]))
+    orchestrator.start()
+    try:
+        lines = {line.check: line for line in orchestrator.operator.doctor()}
+        assert lines["node compute-1"].ok
+        assert not lines["nova"].ok
+        assert lines["nova"].remedy
+        assert "SECRET" not in str(lines)
     finally:
         orchestrator.stop()
 

@@ -9,30 +9,31 @@ from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
 from astara.contract.identity import instance_role
 from astara.peers.identity import Identity
 
-#: An agent of one instance answers at once or not at all; booting machines are asked often.
-_TIMEOUTS = NodeTimeouts(connect_s=1.0, read_s=20.0, quiet_s=2.0)
+#: An agent of one instance answers at once or not at all; booting machines are asked often. TLS is part of connecting,
+#: for which a machine without KVM on a busy hypervisor needs seconds.
+_TIMEOUTS = NodeTimeouts(connect_s=3.0, read_s=20.0, quiet_s=2.0)
 
 
 class Agents:
-    """A client for each instance, made when it is first asked. `port` is the same for all."""
+    """A client for each instance, made when it is first asked. `port` is the same for all; `term` as NodeClient's."""
 
-    def __init__(self, identity: Identity, port: int, make: Callable[..., NodeClient] = NodeClient) -> None:
+    def __init__(self, identity: Identity, port: int, term: Callable[[], int] = lambda: 0) -> None:
         self._identity = identity
-        self._port = port
-        self._make = make
+        self.port = port
+        self._term = term
         self._lock = threading.Lock()
         self._clients: dict[str, NodeClient] = {}
 
     def of(self, instance: str, address: str) -> NodeClient:
         """Return the client of an instance; one that has got another address gets another client."""
-        url = f"https://[{address}]:{self._port}" if ":" in address else f"https://{address}:{self._port}"
+        url = f"https://[{address}]:{self.port}" if ":" in address else f"https://{address}:{self.port}"
         with self._lock:
             client = self._clients.get(instance)
             if client is None or client.endpoint.url != url:
                 if client is not None:
                     client.close()
                 endpoint = NodeEndpoint(instance, url, instance_role(instance))
-                client = self._clients[instance] = self._make(endpoint, self._identity, _TIMEOUTS)
+                client = self._clients[instance] = NodeClient(endpoint, self._identity, _TIMEOUTS, term=self._term)
             return client
 
     def forget(self, instance: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from astara.model.resource import ResourceKey
@@ -22,11 +22,28 @@ class Server:
     created_at: float  # seconds since the epoch
     fault: str | None = None
     building: bool = False
+    #: Nova's word for where it is: equal for servers on one hypervisor, says nothing else. None: nowhere yet.
+    hypervisor: str | None = None
+
+    def given(self, mark: Mark) -> Server:
+        """Return it as somebody else's."""
+        return replace(self, mark=mark)
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """`gateway` is the way out of it, None where there is none."""
+
+    cidr: str
+    gateway: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """A Neutron port of ours. `server_id` is None until it is plugged; `addresses` are without prefix length."""
+    """A Neutron port of ours. `server_id` is None until it is plugged; `addresses` are without prefix length.
+
+    `subnets` are the ids of their subnets, in the same order.
+    """
 
     id: str
     mark: NicMark
@@ -34,6 +51,7 @@ class Nic:
     server_id: str | None
     addresses: tuple[str, ...]
     created_at: float
+    subnets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +62,15 @@ class NewServer:
     nics: tuple[str, ...]  # ids of ports, the management port first
     papers: bytes
     group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing the cloud must have. `remedy` is None where it has it."""
+
+    what: str
+    detail: str
+    remedy: str | None = None
 
 
 class Cloud(Protocol):
@@ -81,6 +108,24 @@ class Cloud(Protocol):
 
     def delete_group(self, key: ResourceKey) -> None:
         """Absence is success."""
+        ...
+
+    def mark(self, server_id: str, mark: Mark) -> None:
+        """Make a server somebody else's: both resources find it from the first moment on, `mark` says whose it is."""
+        ...
+
+    def rename(self, server_id: str, mark: Mark, was: ResourceKey) -> None:
+        """Tidy up after `mark`: the name for people, and what the earlier resource found it by. May fail quietly."""
+        ...
+
+    def subnet(self, subnet_id: str) -> Subnet: ...
+
+    def image_digest(self, image: str | None) -> str | None:
+        """Return the digest an image says its agent will report, None when it says none. Raises Terminal: no image."""
+        ...
+
+    def shortcomings(self) -> Iterator[Finding]:
+        """Look at all that is needed of the cloud, one after the other."""
         ...
 
     def console_log(self, server_id: str) -> str: ...

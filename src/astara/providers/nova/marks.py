@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from astara.contract.agent import PortAttachment
+from astara.contract.agent import InstanceView, PortAttachment
 from astara.model.resource import ResourceKey
 
 #: Every server of ours carries it: Nova filters by tag, not by metadata.
@@ -35,6 +35,18 @@ class Mark:
         if self.image is not None:
             said["image"] = self.image
         return {f"{_PREFIX}{name}": value for name, value in said.items()}
+
+    def labels(self) -> dict[str, str]:
+        """Return what the agent is told of it beside key and slot."""
+        return {f"{_PREFIX}host": self.host}
+
+
+def mark_told(view: InstanceView, own: Mark) -> Mark | None:
+    """Return whose instance its agent says it is; None when it was not told where. `own` is what its server says."""
+    host = view.labels.get(f"{_PREFIX}host")
+    if host is None:
+        return None
+    return Mark(view.id, ResourceKey(view.key.driver, view.key.id), view.slot, host, own.image)
 
 
 def mark_in(metadata: Mapping[str, str]) -> Mark | None:

@@ -6,35 +6,46 @@ Requests and answers are our own: what is needed of each is read at once, and an
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from astara.model.errors import Gone
+from astara.contract.papers import CONFIG_DRIVE_PATH
+from astara.model.errors import AstaraError, BadConfiguration, Gone, Terminal
 from astara.model.resource import ResourceKey
-from astara.providers.nova import marks, refusals
+from astara.providers.nova import doctor, marks, refusals
+from astara.providers.nova.boundary import Finding, Nic, Server, Subnet
 from astara.providers.nova.boundary import NewServer as Wanted
-from astara.providers.nova.boundary import Nic, Server
-from astara.providers.nova.marks import NicMark
+from astara.providers.nova.marks import Mark, NicMark
+from astara.providers.nova.options import Choice, auth_of
 
 #: Tags in a filter (2.26), at creation (2.52), a description (2.19), and files for the config drive (until 2.56).
 _MICROVERSION = "2.56"
+#: Of one request, in seconds: keystoneauth1 itself waits for ever.
+_TIMEOUT_S = 60
 _PAGE = 500
 _CONSOLE_LINES = 500
-#: Where the config drive says the papers belong; birth reads it (host/machine).
-PAPERS_PATH = "/etc/astara/papers"
+#: What an image in Glance says of its content: the digest of its manifest.json.
+_DIGEST_PROPERTY = "astara_digest"
 _GROUP_POLICY = "soft-anti-affinity"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What servers are made of. Names or ids; `zone` is an availability zone."""
-
-    image: str
-    flavor: str
-    management_network: str
-    zone: str | None = None
+def connect(access: Mapping[str, str]) -> Any:
+    """Return an SDK connection that has asked nobody anything yet. Raises BadConfiguration without the SDK."""
+    try:
+        import openstack
+    except ImportError:
+        raise BadConfiguration("provider nova needs openstacksdk", "pip install 'astara[nova]'") from None
+    return openstack.connection.Connection(
+        auth_type=access.get("auth_type", "password"),
+        auth=auth_of(access),
+        region_name=access.get("region_name"),
+        interface=access.get("interface", "public"),
+        cacert=access.get("cafile"),
+        api_timeout=_TIMEOUT_S,
+        app_name="astara",
+    )
 
 
 class SdkCloud:
@@ -47,6 +58,7 @@ class SdkCloud:
         self._connection = connection
         self._choice = choice
         self._found: dict[str, str] = {}
+        self._subnets: dict[str, Subnet] = {}
 
     # -- servers
 
@@ -58,14 +70,14 @@ class SdkCloud:
 
     def create_server(self, new: Wanted) -> Server:
         body: dict[str, Any] = {
-            "name": f"astara-{new.mark.key.driver}-{new.mark.key.id[:8]}-{new.mark.slot}"[:63],
-            "imageRef": self._id("image", "/v2/images", "images", new.mark.image or self._choice.image),
+            "name": _name(new.mark),
+            "imageRef": str(self._image(new.mark.image)["id"]),
             "flavorRef": self._id("compute", "/flavors", "flavors", self._choice.flavor),
             "metadata": new.mark.metadata(),
             "tags": marks.tags(new.mark.key),
             "networks": [{"port": nic} for nic in new.nics],
             "config_drive": True,
-            "personality": [{"path": PAPERS_PATH, "contents": base64.b64encode(new.papers).decode()}],
+            "personality": [{"path": CONFIG_DRIVE_PATH, "contents": base64.b64encode(new.papers).decode()}],
         }
         if self._choice.zone is not None:
             body["availability_zone"] = self._choice.zone
@@ -77,6 +89,15 @@ class SdkCloud:
 
     def delete_server(self, server_id: str) -> None:
         self._delete("compute", f"/servers/{server_id}")
+
+    def mark(self, server_id: str, mark: Mark) -> None:
+        self._call("compute", "PUT", f"/servers/{server_id}/tags/{marks.key_tag(mark.key)}")
+        self._call("compute", "POST", f"/servers/{server_id}/metadata", {"metadata": mark.metadata()})
+
+    def rename(self, server_id: str, mark: Mark, was: ResourceKey) -> None:
+        with contextlib.suppress(AstaraError):
+            self._call("compute", "PUT", f"/servers/{server_id}", {"server": {"name": _name(mark)}})
+            self._delete("compute", f"/servers/{server_id}/tags/{marks.key_tag(was)}")
 
     def plug(self, server_id: str, nic_id: str) -> None:
         body = {"interfaceAttachment": {"port_id": nic_id}}
@@ -122,6 +143,8 @@ class SdkCloud:
         }
         if mark.port_id is None:
             body["network_id"] = self._network(self._choice.management_network)
+            if self._choice.security_groups:
+                body["security_groups"] = [self._group(name) for name in self._choice.security_groups]
         else:
             # It sends and receives with the address of the port it carries, and for whoever is behind a router.
             body |= {"network_id": mark.network_id, "port_security_enabled": False, "fixed_ips": []}
@@ -133,16 +156,53 @@ class SdkCloud:
     def delete_nic(self, nic_id: str) -> None:
         self._delete("network", f"/v2.0/ports/{nic_id}")
 
+    def subnet(self, subnet_id: str) -> Subnet:
+        """One that was asked for is remembered: neither of the two ever changes where ports are."""
+        if subnet_id not in self._subnets:
+            found = self._call("network", "GET", f"/v2.0/subnets/{subnet_id}")["subnet"]
+            self._subnets[subnet_id] = Subnet(str(found["cidr"]), found.get("gateway_ip") or None)
+        return self._subnets[subnet_id]
+
+    # -- images
+
+    def image_digest(self, image: str | None) -> str | None:
+        said = self._image(image).get(_DIGEST_PROPERTY)
+        return None if said is None else str(said)
+
+    def _image(self, wanted: str | None) -> dict[str, Any]:
+        """Return the newest active image of a name, or that of an id; asked each time, for names are given anew.
+
+        Raises Terminal when there is none.
+        """
+        name = wanted or self._choice.image
+        query = {"name": name, "status": "active", "sort": "created_at:desc"}
+        found = self._call("image", "GET", "/v2/images", params=query)["images"]
+        if found:
+            return dict(found[0])
+        try:
+            return dict(self._call("image", "GET", f"/v2/images/{name}"))
+        except Gone:
+            raise Terminal(f"Glance has no active image {name!r}", "upload it, or correct its name") from None
+
+    # -- what the doctor asks
+
+    def shortcomings(self) -> Iterator[Finding]:
+        yield from doctor.shortcomings(self._call, self._choice, self._project())
+
     # -- how
 
     def _project(self) -> str:
-        return str(self._connection.current_project_id)
+        """Raises Retry, Terminal: Keystone is away, or does not believe us."""
+        return str(self._asked("identity: a token", lambda: self._connection.current_project_id))
 
     def _network(self, wanted: str) -> str:
         return self._id("network", "/v2.0/networks", "networks", wanted)
 
+    def _group(self, wanted: str) -> str:
+        return self._id("network", "/v2.0/security-groups", "security_groups", wanted)
+
     def _id(self, service: str, path: str, collection: str, wanted: str) -> str:
-        """Return the id behind a name or id; images and flavors of one name are asked for once."""
+        """Return the id behind a name or id; one name is asked for once."""
         if wanted not in self._found:
             query = {} if service == "compute" else {"name": wanted}
             found = self._call(service, "GET", path, params=query)[collection]
@@ -168,23 +228,31 @@ class SdkCloud:
     def _call(
         self, service: str, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None
     ) -> Any:
-        from keystoneauth1 import exceptions
-        from openstack.exceptions import SDKException
-
         rest: dict[str, Any] = {"params": dict(params)} if params else {}
         if body is not None:
             rest["json"] = body
         if service == "compute":
             rest["microversion"] = _MICROVERSION
         what = f"{service}: {method} {path}"
-        try:
-            # The network proxy's endpoint is the root; the other two discover theirs.
-            answer = getattr(self._connection, service).request(_path(service, path), method, **rest)
-        except (exceptions.ClientException, SDKException) as error:
-            raise refusals.away(what, type(error).__name__) from None
+        # The network proxy's endpoint is the root; the other two discover theirs.
+        ask = lambda: getattr(self._connection, service).request(_path(service, path), method, **rest)  # noqa: E731
+        answer = self._asked(what, ask)
         if answer.status_code >= 400:
             raise refusals.refusal(what, answer.status_code, _message(answer))
         return answer.json() if answer.content else None
+
+    def _asked(self, what: str, ask: Callable[[], Any]) -> Any:
+        from keystoneauth1 import exceptions
+        from openstack.exceptions import SDKException
+
+        try:
+            return ask()
+        except exceptions.Unauthorized:
+            raise Terminal(
+                f"{what}: Keystone refuses the credentials of [provider:nova]", "check username, password and project"
+            ) from None
+        except (exceptions.ClientException, SDKException) as error:
+            raise refusals.away(what, type(error).__name__) from None
 
 
 def _path(service: str, path: str) -> str:
@@ -206,7 +274,19 @@ def _server(record: Mapping[str, Any]) -> Server | None:
     ending = record.get("OS-EXT-STS:task_state") == "deleting" or record["status"] in ("DELETED", "SOFT_DELETED")
     if mark is None or ending:
         return None
-    return Server(str(record["id"]), mark, _seconds(record["created"]), _fault(record), record["status"] == "BUILD")
+    return Server(
+        id=str(record["id"]),
+        mark=mark,
+        created_at=_seconds(record["created"]),
+        fault=_fault(record),
+        building=record["status"] == "BUILD",
+        hypervisor=record.get("hostId") or None,
+    )
+
+
+def _name(mark: Mark) -> str:
+    """For people."""
+    return f"astara-{mark.key.driver}-{mark.key.id[:8]}-{mark.slot[:8]}"[:63]
 
 
 def _fault(record: Mapping[str, Any]) -> str | None:
@@ -227,6 +307,7 @@ def _nic(record: Mapping[str, Any]) -> Nic | None:
         mac=str(record["mac_address"]).lower(),
         server_id=record.get("device_id") or None,
         addresses=tuple(str(fixed["ip_address"]) for fixed in record["fixed_ips"]),
+        subnets=tuple(str(fixed["subnet_id"]) for fixed in record["fixed_ips"]),
         created_at=_seconds(record["created_at"]),
     )
 
