@@ -30,7 +30,7 @@ PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 WORKERS ?= 2
 SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$(ISOLATED) $(BIN)/python'
 
-.PHONY: help image image-twice machines demo demo-down test lint unit kernel bodies e2e e2e-neutron test-cloud lab lab-down storm bench install \
+.PHONY: help image image-twice machines demo demo-down test lint unit kernel bodies e2e e2e-neutron test-cloud lab lab-down storm bench bench-nova install \
 	install-neutron install-bodies install-cloud need-root clean
 
 help: ## this list
@@ -75,8 +75,8 @@ e2e: need-root install $(WITH_BODY) ## real Neutron, real instances, real packet
 e2e-neutron: need-root install install-neutron $(WITH_BODY) ## the core of them on RabbitMQ, MariaDB and MECH=ovs|ovn
 	@PYTHONPATH=tests $(IN_NEUTRON_LAB) $(PYTEST) tests/e2e_neutron
 
-test-cloud: need-root install-cloud ## a whole OpenStack: real machines, Nova's metadata, and routers that are Nova machines
-	@PYTHONPATH=tests $(BIN)/astara lab run --profile cloud --dir .lab/test-$$$$ -- $(PYTEST) tests/e2e_cloud
+test-cloud: need-root install-cloud $(IMAGE) ## a whole OpenStack: real machines, Nova's metadata, and routers that are Nova machines
+	@PYTHONPATH=tests ASTARA_IMAGE=$(abspath build/image) $(BIN)/astara lab run --profile cloud --dir .lab/test-$$$$ -- $(PYTEST) tests/e2e_cloud
 
 lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) $(WITH_BODY) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1 BODY=
 	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
@@ -106,6 +106,10 @@ storm: need-root install $(if $(filter neutron,$(PROFILE)),install-neutron) ## k
 
 bench: need-root install install-neutron ## the measurements of docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-nova: need-root install-cloud $(IMAGE) ## routers that are Nova machines, cold and out of the pool, beside Nova's own time
+	@ASTARA_IMAGE=$(abspath build/image) $(BIN)/astara lab run --profile cloud --dir .lab/bench-$$$$ -- \
+		$(abspath $(BIN))/python benchmarks/nova.py $(ARGS)
 
 clean: demo-down lab-down ## end every lab and delete what was installed here
 	@rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

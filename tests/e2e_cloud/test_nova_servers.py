@@ -22,8 +22,9 @@ from astara.model.errors import Retry, Terminal
 from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey, Unknown
 from astara.providers.nova.agents import Agents
 from astara.providers.nova.boundary import NewServer, Server
+from astara.providers.nova.options import Choice
 from astara.providers.nova.provider import NovaProvider
-from astara.providers.nova.sdk import Choice, SdkCloud
+from astara.providers.nova.sdk import SdkCloud
 from astara_lab.waiting import until
 from astara_suites.providers import DRIVER, GOOD
 from e2e_cloud.conftest import BOOT_S

@@ -1,7 +1,7 @@
 """Profile `cloud`: a whole OpenStack with real machines: profile `neutron` with Keystone, Glance, Placement and Nova.
 
 Astara's orchestrator is a service user of Keystone's; Nova's own metadata service stands where the other profiles
-have a stand-in for it.
+have a stand-in for it. With an appliance image routers of the flavor `nova` are servers of Nova's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from astara_lab import cloud_configuration, configuration, keystone
 from astara_lab.ini import Sections
 from astara_lab.neutron_api import neutron_of
 from astara_lab.places import (
+    BODIES,
     EXTERNAL_BRIDGE,
     EXTERNAL_PHYSNET,
     MANAGEMENT_ADDRESS,
@@ -23,6 +24,9 @@ from astara_lab.places import (
 from astara_lab.profiles import daemons, guests, neutron, openstack
 from astara_lab.profiles.astara import Setting
 from astara_lab.tasks import BringUpError, Task
+
+#: Neutron's router flavor whose routers are servers of Nova's.
+NOVA_FLAVOR = "nova"
 
 _POOL = {"allocation_pools": [{"start": "192.0.2.10", "end": "192.0.2.250"}]}
 
@@ -49,6 +53,7 @@ def plan(setting: Setting) -> list[Task]:
         *openstack.openstack(setting),
         Task("management", _management(setting), ("openvswitch", "neutron", "catalogue")),
         *guests.guests(setting),
+        *(_routers_in_nova(setting) if setting.variant.image is not None else ()),
     ]
 
 
@@ -71,9 +76,39 @@ def _orchestrator(setting: Setting, base: cloud_configuration.Ground) -> Section
         setting.trust,
         feeds="rabbit",
         body=setting.variant.body,
+        network_body=setting.variant.of_networks,
         transport_url=base.transport_url,
     )
-    return _merged(plain, {"neutron": base.user("astara")})
+    ours: Sections = {"neutron": base.user("astara")}
+    return _merged(plain, ours if setting.variant.image is None else {**ours, **_nova_provider(base)})
+
+
+def _nova_provider(base: cloud_configuration.Ground) -> Sections:
+    """The switch of this lab is one in user space, so appliances complete checksums."""
+    return {
+        "services": {"providers": ",".join((*BODIES, "nova"))},
+        "provider:nova": base.user("astara")
+        | {
+            "region_name": keystone.REGION,
+            "image": guests.APPLIANCE,
+            "flavor": guests.APPLIANCE,
+            "management_network": MANAGEMENT_PHYSNET,
+            "completes_checksums": True,
+        },
+    }
+
+
+def _routers_in_nova(setting: Setting) -> list[Task]:
+    def flavor() -> None:
+        api = neutron_of(setting.lab)
+        if api.list("flavors", name=NOVA_FLAVOR):
+            return
+        wish = {"driver": configuration.ASTARA_PROVIDER.rpartition(":")[2], "metainfo": '{"body": "nova"}'}
+        profile = api.create_as("service_profiles", "service_profile", wish)
+        made = api.create("flavors", {"name": NOVA_FLAVOR, "service_type": "L3_ROUTER_NAT"})
+        api.create_as(f"flavors/{made['id']}/service_profiles", "service_profile", {"id": profile["id"]})
+
+    return [Task("router-flavor", flavor, ("neutron", "catalogue")), *guests.appliance(setting)]
 
 
 def _management(setting: Setting) -> Callable[[], None]:

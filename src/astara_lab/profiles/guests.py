@@ -1,7 +1,8 @@
-"""What a cloud offers its tenants from the first minute: a guest image, and sizes of machines."""
+"""What a cloud offers from the first minute: a guest image for tenants, Astara's own, and sizes of machines."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ from astara_lab.tasks import BringUpError, Task
 IMAGE = "guest"
 #: Name: memory in MB, disk in GB. One virtual CPU each.
 FLAVORS = {"small": (128, 0), "medium": (256, 0), "large": (512, 0)}
+
+#: Image and flavor of Astara's appliances.
+APPLIANCE = "astara-appliance"
+_APPLIANCE_MB = 256
+_DIGEST = "astara_digest"
 
 _TIMEOUT_S = 60.0
 
@@ -49,6 +55,31 @@ def guests(setting: Setting) -> list[Task]:
     ]
 
 
+def appliance(setting: Setting) -> list[Task]:
+    """The appliance's image, anew when it is another than the one that is there. Raises BringUpError without one."""
+    folder = setting.variant.image
+    if folder is None or not (folder / "appliance.qcow2").is_file():
+        raise BringUpError(f"no appliance image in {folder}: `make image` builds one")
+    digest = str(json.loads((folder / "manifest.json").read_text())["digest"])
+    properties = {
+        "hw_machine_type": "pc",
+        "hw_disk_bus": "virtio",
+        "hw_vif_model": "virtio",
+        _DIGEST: digest,
+    }
+
+    def image() -> None:
+        Shop.open(setting).image(APPLIANCE, folder / "appliance.qcow2", "qcow2", properties, _DIGEST)
+
+    def flavor() -> None:
+        Shop.open(setting).flavor(APPLIANCE, _APPLIANCE_MB, 0)
+
+    return [
+        Task("appliance-image", image, ("glance", "catalogue")),
+        Task("appliance-flavor", flavor, ("nova-api", "catalogue")),
+    ]
+
+
 @dataclass(frozen=True)
 class Shop:
     """Glance and Nova's sizes, as the administrator sees them; what is there is kept."""
@@ -61,9 +92,12 @@ class Shop:
         headers = {"X-Auth-Token": token()} if token else {}
         return cls(httpx.Client(headers=headers, timeout=_TIMEOUT_S, trust_env=False))
 
-    def image(self, name: str, file: Path, kind: str, properties: Mapping[str, str]) -> str:
-        """The id of the public image of that name, uploaded when it is not there."""
-        found = self._call("GET", f"{GLANCE_URL}/v2/images", params={"name": name, "status": "active"})["images"]
+    def image(
+        self, name: str, file: Path, kind: str, properties: Mapping[str, str], known_by: str | None = None
+    ) -> str:
+        """The id of the public image of that name, and of that property `known_by`, uploaded when it is not there."""
+        query = {"name": name, "status": "active"} | ({} if known_by is None else {known_by: properties[known_by]})
+        found = self._call("GET", f"{GLANCE_URL}/v2/images", params=query)["images"]
         if found:
             return str(found[0]["id"])
         container = kind if kind in ("aki", "ari") else "bare"
