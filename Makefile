@@ -30,7 +30,7 @@ PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 WORKERS ?= 2
 SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$(ISOLATED) $(BIN)/python'
 
-.PHONY: help image image-twice machines demo demo-down test lint unit kernel bodies e2e e2e-neutron test-cloud lab lab-down storm bench bench-nova install \
+.PHONY: help image image-twice machines demo demo-down test lint unit kernel cluster bodies e2e e2e-neutron test-cloud lab lab-down storm bench bench-nova install \
 	install-neutron install-bodies install-cloud need-root clean
 
 help: ## this list
@@ -72,13 +72,16 @@ machines: need-root install install-bodies $(IMAGE) ## real machines of the appl
 e2e: need-root install $(WITH_BODY) ## real Neutron, real instances, real packets, in a lab that is taken down afterwards: BODY=
 	@PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e
 
+cluster: need-root install ## three orchestrators sharing the work: one killed, one frozen, one sent away, under changes
+	@ORCHESTRATORS=3 PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e_cluster
+
 e2e-neutron: need-root install install-neutron $(WITH_BODY) ## the core of them on RabbitMQ, MariaDB and MECH=ovs|ovn
 	@PYTHONPATH=tests $(IN_NEUTRON_LAB) $(PYTEST) tests/e2e_neutron
 
 test-cloud: need-root install-cloud $(IMAGE) ## a whole OpenStack: real machines, Nova's metadata, and routers that are Nova machines
 	@PYTHONPATH=tests ASTARA_IMAGE=$(abspath build/image) $(BIN)/astara lab run --profile cloud --dir .lab/test-$$$$ -- $(PYTEST) tests/e2e_cloud
 
-lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) $(WITH_BODY) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1 BODY=
+lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) $(WITH_BODY) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1 ORCHESTRATORS=1 BODY=
 	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
 
 lab-down: ## end the labs of all profiles and delete their files

@@ -110,6 +110,14 @@ def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
             envvar="API_PROCESSES",
             help="Profile neutron: processes of Neutron's API.",
         ),
+        click.option(
+            "--orchestrators",
+            type=click.IntRange(min=1, max=9),
+            default=1,
+            show_default=True,
+            envvar="ORCHESTRATORS",
+            help="Profile embedded: orchestrators that share the work.",
+        ),
     )
 
     def with_variant(*, no_supervise: bool, **given: Any) -> Any:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from astara_lab import bodies, ini
 from astara_lab.ini import Sections
 from astara_lab.places import (
-    ADMIN_SOCKET,
     BODIES,
     EXTERNAL_BRIDGE,
     EXTERNAL_PHYSNET,
-    INTAKE_PORT,
     LOOPBACK,
     METADATA_PORT,
-    METRICS_PORT,
     NEUTRON_PORT,
     NEUTRON_URL,
     NODE_NAME,
     NODE_PORT,
     OVSDB_SOCKET,
     Lab,
+    Seat,
 )
 from astara_lab.trust import Trust
 
@@ -50,6 +48,7 @@ class NeutronChoice:
     service_plugins: str
     service_providers: tuple[str, ...]
     further: Sections
+    notify_urls: tuple[str, ...] = (Seat().notify_url,)
     physnets: Mapping[str, str] = field(default_factory=lambda: {EXTERNAL_PHYSNET: EXTERNAL_BRIDGE})  # name: bridge
 
 
@@ -79,7 +78,7 @@ def neutron(lab: Lab, trust: Trust, choice: NeutronChoice) -> Sections:
         "agent": {"root_helper": "", "report_interval": 15},
         "service_providers": {"service_provider": choice.service_providers},
         "astara": {
-            "notify_url": f"http://{LOOPBACK}:{INTAKE_PORT}/v1/notifications",
+            "notify_url": ",".join(choice.notify_urls),
             "notify_secret_file": trust.notify_secret,
         },
         "quotas": {
@@ -107,8 +106,8 @@ def ml2(choice: NeutronChoice) -> dict[str, dict[str, ini.Value]]:
     }
 
 
-def embedded_neutron(lab: Lab) -> NeutronChoice:
-    """One process: SQLite, no broker, notifications by HTTP, every port bound by our mechanism driver."""
+def embedded_neutron(lab: Lab, seats: Sequence[Seat]) -> NeutronChoice:
+    """One process: SQLite, no broker, notifications by HTTP to each of `seats`, ports bound by our mechanism driver."""
     return NeutronChoice(
         transport_url="fake:/",
         database_url=f"sqlite:///{lab.lib / 'neutron.sqlite'}?timeout=30",
@@ -118,6 +117,7 @@ def embedded_neutron(lab: Lab) -> NeutronChoice:
         service_plugins=f"router,astara,{_ROUTER_PLUGINS}",
         service_providers=(ASTARA_PROVIDER,),
         further={"DEFAULT": {"dhcp_agent_notification": False}},
+        notify_urls=tuple(seat.notify_url for seat in seats),
     )
 
 
@@ -149,18 +149,34 @@ add-header = Connection: close
 
 
 def orchestrator(
-    lab: Lab, trust: Trust, *, feeds: str, body: str, network_body: str = "namespace", transport_url: str = ""
+    lab: Lab,
+    trust: Trust,
+    *,
+    feeds: str,
+    body: str,
+    network_body: str = "namespace",
+    transport_url: str = "",
+    seat: Seat | None = None,
+    shared: bool = False,
 ) -> Sections:
-    """astara.conf; `body` is that of routers, `network_body` of what serves DHCP, DNS and metadata."""
+    """astara.conf; `body` is that of routers, `network_body` of what serves DHCP, DNS and metadata.
+
+    `seat`: of which orchestrator, None: of the only one. `shared`: it is one of several.
+    """
+    seat = seat or Seat()
+    several: Sections = {
+        "database": {"connection": f"sqlite:///{lab.lib / 'orchestrators.sqlite'}"},
+        "cluster": {"coordination_url": "database"},
+    }
     intake: dict[str, ini.Value] = {
         "feeds": feeds,
-        "http_listen": f"{LOOPBACK}:{INTAKE_PORT}",
+        "http_listen": f"{LOOPBACK}:{seat.intake_port}",
         "http_secret_file": trust.notify_secret,
     }
     if transport_url:
         intake.update({"transport_url": transport_url, "topics": "notifications", "exchange": "neutron"})
     return {
-        "DEFAULT": {"state_dir": lab.lib / "orchestrator"},
+        "DEFAULT": {"name": seat.name, "state_dir": lab.lib / seat.name},
         "neutron": {"url": NEUTRON_URL, "auth_type": "none"},
         "intake": intake,
         "nodes": {
@@ -177,8 +193,9 @@ def orchestrator(
             "providers": BODIES,
             "domain": DNS_DOMAIN,
         },
-        "admin": {"socket": ADMIN_SOCKET},
-        "metrics": {"listen": f"{LOOPBACK}:{METRICS_PORT}"},
+        "admin": {"socket": seat.admin_socket},
+        "metrics": {"listen": f"{LOOPBACK}:{seat.metrics_port}"},
+        **(several if shared else {}),
     }
 
 

@@ -60,6 +60,38 @@ OVSDB_SOCKET = Path("/run/openvswitch/db.sock")
 
 
 @dataclass(frozen=True)
+class Seat:
+    """Where one of a lab's orchestrators sits; the first is where the only one is. `number` begins at 1."""
+
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of its service, its log and the member of the cluster it is."""
+        return "orchestrator" if self.number == 1 else f"orchestrator-{self.number}"
+
+    @property
+    def admin_socket(self) -> Path:
+        return ADMIN_SOCKET if self.number == 1 else ADMIN_SOCKET.with_name(f"admin-{self.number}.sock")
+
+    @property
+    def config(self) -> str:
+        return "astara.conf" if self.number == 1 else f"astara-{self.number}.conf"
+
+    @property
+    def intake_port(self) -> int:
+        return INTAKE_PORT + 10 * (self.number - 1)
+
+    @property
+    def metrics_port(self) -> int:
+        return METRICS_PORT + 10 * (self.number - 1)
+
+    @property
+    def notify_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.intake_port}/v1/notifications"
+
+
+@dataclass(frozen=True)
 class Lab:
     """One lab: its directory and its profile, one of PROFILES."""
 

@@ -3,7 +3,7 @@
     [oslo_messaging_notifications]
     driver = astara_http
 
-Each notification is one POST to `[astara] notify_url`, signed as `signature` says; the answer is 204.
+Each notification is one POST to each of `[astara] notify_url`, signed as `signature` says; the answer is 204.
 The API thread only puts it into a bounded queue. What the queue cannot hold is dropped and counted, and the
 next delivery that works is preceded by an `astara.resync` notification, so that the listener knows it must
 look at everything. What is still queued when the process dies is lost without a word: the change journal
@@ -62,13 +62,18 @@ class HttpNotifyDriver(notifier.Driver):
     def __init__(self, conf: cfg.ConfigOpts, topics: Any, transport: Any) -> None:
         super().__init__(conf, topics, transport)
         section = options.register(conf).astara
-        self._target = Target(
-            url=section.notify_url,
-            secret=_read_secret(section.notify_secret_file),
-            ca_file=section.notify_ca_file,
-            timeout_s=section.notify_timeout,
-            queue_size=section.notify_queue,
-        )
+        secret = _read_secret(section.notify_secret_file)
+        # Each orchestrator hears everything, and has a queue of its own: one that is away holds up nobody's.
+        self._targets = [
+            Target(
+                url=url,
+                secret=secret,
+                ca_file=section.notify_ca_file,
+                timeout_s=section.notify_timeout,
+                queue_size=section.notify_queue,
+            )
+            for url in dict.fromkeys(section.notify_url)
+        ]
 
     def notify(self, ctxt: Any, msg: dict[str, Any], priority: str, retry: Any) -> None:
         """Queue one notification; never blocks, never raises.
@@ -77,7 +82,8 @@ class HttpNotifyDriver(notifier.Driver):
         which holds a token, is not sent at all.
         """
         if not msg.get("event_type", "").endswith(".start"):
-            sender_for(self._target).put({**msg, "priority": priority})
+            for target in self._targets:
+                sender_for(target).put({**msg, "priority": priority})
 
 
 def _read_secret(path: str | None) -> bytes:

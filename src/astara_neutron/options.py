@@ -7,10 +7,10 @@ from oslo_config import cfg
 GROUP = "astara"
 
 OPTIONS = [
-    cfg.StrOpt(
+    cfg.ListOpt(
         "notify_url",
-        default="http://127.0.0.1:19810/v1/notifications",
-        help="Where the notification driver astara_http delivers: the orchestrator's HTTP intake.",
+        default=["http://127.0.0.1:19810/v1/notifications"],
+        help="Where the notification driver astara_http delivers: the HTTP intake of each orchestrator, with commas.",
     ),
     cfg.StrOpt(
         "notify_secret_file",

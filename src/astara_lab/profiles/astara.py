@@ -10,12 +10,12 @@ from pathlib import Path
 from astara_lab import bodies, tasks
 from astara_lab.control import Control
 from astara_lab.places import (
-    ADMIN_SOCKET,
     LOOPBACK,
     METADATA_PORT,
     NODE_PORT,
     POD_TEMPORARY,
     Lab,
+    Seat,
     client_environment,
 )
 from astara_lab.supervised import Spec
@@ -38,6 +38,11 @@ class Variant:
     l3_agent: bool = False  # Neutron's own L3 and DHCP agents in Astara's place
     privsep_threads: int | None = None  # of the agents' privileged helpers; None: as many as there are CPUs
     api_processes: int = 1  # of Neutron's API
+    orchestrators: int = 1  # that share the work, by a database file of theirs; profile embedded
+
+    @property
+    def seats(self) -> tuple[Seat, ...]:
+        return tuple(Seat(number) for number in range(1, self.orchestrators + 1))
 
     @property
     def of_networks(self) -> str:
@@ -97,7 +102,11 @@ def restarted(control: Control, name: str, within_s: float = 60.0) -> None:
         until(f"{name} answers again", _READY[name], within_s)
 
 
-_READY = {"node": tasks.port_open(LOOPBACK, NODE_PORT), "orchestrator": tasks.unix_answers(ADMIN_SOCKET)}
+_MOST_ORCHESTRATORS = 9
+_READY = {
+    "node": tasks.port_open(LOOPBACK, NODE_PORT),
+    **{seat.name: tasks.unix_answers(seat.admin_socket) for seat in map(Seat, range(1, _MOST_ORCHESTRATORS + 1))},
+}
 
 
 def astara_tasks(setting: Setting, *, node_after: tuple[str, ...] = ()) -> list[Task]:
@@ -107,11 +116,15 @@ def astara_tasks(setting: Setting, *, node_after: tuple[str, ...] = ()) -> list[
     python = (sys.executable, "-m")
     metadata = setting.spec("metadata", *python, "astara_lab.metadata", setting.trust.metadata_secret)
     node = setting.spec("node", BIN / "astara-node", "--config-file", lab.etc / "node.conf", whole_group=False)
-    orchestrator = setting.spec("orchestrator", BIN / "astara-orchestrator", "--config-file", lab.etc / "astara.conf")
+
+    def orchestrator(seat: Seat) -> Task:
+        spec = setting.spec(seat.name, BIN / "astara-orchestrator", "--config-file", lab.etc / seat.config)
+        return Task(seat.name, tasks.service(lab, control, spec, _READY[seat.name]))
+
     return [
         *prepared,
         Task("node", tasks.service(lab, control, node, _READY["node"]), (*node_after, *(one.name for one in prepared))),
         *bodies.template(lab, setting.variant),
-        Task("orchestrator", tasks.service(lab, control, orchestrator, _READY["orchestrator"])),
+        *map(orchestrator, setting.variant.seats),
         Task("metadata", tasks.service(lab, control, metadata, tasks.port_open(LOOPBACK, METADATA_PORT))),
     ]

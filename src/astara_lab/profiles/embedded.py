@@ -34,14 +34,21 @@ def plan(setting: Setting) -> list[Task]:
 
 def _write_files(setting: Setting) -> None:
     lab, trust = setting.lab, setting.trust
-    choice = configuration.embedded_neutron(lab)
+    choice = configuration.embedded_neutron(lab, setting.variant.seats)
     (lab.lib / "neutron/lock").mkdir(parents=True, exist_ok=True)
     ini.write(lab.etc / "neutron.conf", configuration.neutron(lab, trust, choice))
     ini.write(lab.etc / "ml2.ini", configuration.ml2(choice))
     variant = setting.variant
-    orchestrator = configuration.orchestrator(
-        lab, trust, feeds="http", body=variant.body, network_body=variant.of_networks
-    )
-    ini.write(lab.etc / "astara.conf", orchestrator)
+    for seat in variant.seats:
+        orchestrator = configuration.orchestrator(
+            lab,
+            trust,
+            feeds="http",
+            body=variant.body,
+            network_body=variant.of_networks,
+            seat=seat,
+            shared=variant.orchestrators > 1,
+        )
+        ini.write(lab.etc / seat.config, orchestrator)
     ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=False, image=variant.image))
     (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS))

@@ -179,7 +179,7 @@ def driver(tmp_path, **settings) -> notify_http.HttpNotifyDriver:
 def test_start_notifications_are_left_out_and_the_callers_context_is_not_sent(listener, tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(SECRET + b"\n")
-    under_test = driver(tmp_path, notify_url=listener.url, notify_secret_file=str(secret))
+    under_test = driver(tmp_path, notify_url=[listener.url], notify_secret_file=str(secret))
     under_test.notify({"auth_token": "token"}, message("port.create.start"), "INFO", None)
     under_test.notify({"auth_token": "token"}, message("port.create.end"), "INFO", None)
     listener.wait(lambda: listener.messages)
@@ -234,3 +234,18 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
     plain = serialization.NoEncryption()
     (directory / "key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
     return directory / "cert", directory / "key"
+
+
+def test_every_orchestrator_hears_everything_and_one_that_is_away_holds_up_nobody(listener, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    other = Listener().start()
+    away = "http://127.0.0.1:9/"
+    urls = [away, listener.url, other.url]
+    under_test = driver(tmp_path, notify_url=urls, notify_secret_file=str(secret))
+    for number in range(5):
+        under_test.notify({}, message(f"e{number}.end"), "INFO", None)
+    for one in (listener, other):
+        one.wait(lambda one=one: len(one.messages) == 5)
+        assert one.names() == [f"e{number}.end" for number in range(5)]
+    other.stop()
