@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from astara.admin.cli import cli
 from astara.contract.codec import convert
-from astara.model.operator import ResourceDetail, StatusSummary
+from astara.model.operator import AuditLine, ResourceDetail, StatusSummary
 from astara_lab.places import ADMIN_SOCKET
 from astara_lab.waiting import until
 
@@ -45,6 +45,12 @@ def test_a_router_is_found_by_name_and_held_until_released(cloud: Any) -> None:
     until("the wish to be seen and left alone", lambda: (d := shown()) and d.resource.phase == "outdated", 10.0)
     assert ask("release", "held-by-name").exit_code == 0
     until("the wish to be carried out", lambda: (d := shown()) and d.resource.phase == "configured", 10.0)
+
+    audited = convert(json.loads(ask("audit", "--resource", "held-by-name", "--json").output), tuple[AuditLine, ...])
+    assert [line.steps for line in audited if line.who.startswith("uid 0 (root)")] == [("hold: a test",), ("release",)]
+    ours = [line for line in audited if line.who.startswith("orchestrator ")]
+    assert "create instance" in " ".join(ours[0].steps)
+    assert ours[-1].generation is not None
 
 
 def test_a_rebuilt_router_is_a_new_instance_and_serves_again(cloud: Any) -> None:

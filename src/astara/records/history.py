@@ -76,6 +76,11 @@ class History:
         if self._thread.is_alive():
             self._thread.join(wait_s)
 
+    def answered(self) -> None:
+        """The database answered somebody else: with nothing left to write, an outage is over."""
+        if self._outage.because is not None and not self.waiting:
+            self._over()
+
     def append(self, key: ResourceKey | None, line: HistoryLine) -> None:
         """Queue a line; when writing fails for long, the oldest queued ones are dropped."""
         row = lines.row(key, line)
@@ -148,10 +153,13 @@ class History:
             self._unpruned += len(self._writing)
             self._writing = ()
             self._batches += 1
-        if self._outage.over(self._lost - self._lost_before):
-            self._lost_before = self._lost
+        self._over()
         self._tidy()
         return True
+
+    def _over(self) -> None:
+        if self._outage.over(self._lost - self._lost_before):
+            self._lost_before = self._lost
 
     def _write_all(self, rows: Sequence[Row]) -> None:
         """Write them together; if the database takes one of them never, the others all the same."""

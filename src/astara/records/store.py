@@ -135,10 +135,12 @@ class StoredRecords:
         """
         try:
             self._prepare()
-            return said.revision(self._database)
+            found = said.revision(self._database)
         except _AWAY as error:
             self._note_failure("revision", error)
             raise Retry(f"{self._database.name} cannot be read: {words(error)}", self._outage.remedy) from None
+        self._history.answered()
+        return found
 
     def claim(self, key: ResourceKey, slot: str, term: int) -> None:
         """Note who makes an instance; raises Stale, Retry."""
