@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import uuid
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from astara.contract.agent import PortAttachment
 from astara.host import links, namespaces
@@ -15,7 +17,7 @@ from astara.host.attach.boundary import AttachRefused
 from astara.host.attach.bridge import BridgeAttachment, bridge_name
 from astara.host.options import BridgeOptions, NodeOptions
 from support.node_agent import isolated, port
-from support.segment import ip
+from support.segment import Machine, eventually, ip
 
 pytestmark = [
     pytest.mark.kernel,
@@ -196,3 +198,47 @@ def _empty() -> None:
         "".join(f"link set axf{n} group 77\nlink set axg{n} group 77\n" for n in range(512)) + "link del group 77\n"
     )
     subprocess.run(["ip", "-batch", "-"], input=script, text=True, check=True)
+
+
+def test_a_vxlan_network_spans_nodes(inside: Path) -> None:
+    """Two nodes: this namespace and another; what is plugged here hears what floods in from there."""
+    ip("netns", "add", "astara-far")
+    try:
+        ip("link", "add", "apnear0", "type", "veth", "peer", "name", "apfar0", "netns", "astara-far")
+        ip("addr", "add", "198.18.0.1/30", "dev", "apnear0")
+        ip("link", "set", "apnear0", "up")
+        far = "-n", "astara-far"
+        ip(*far, "addr", "add", "198.18.0.2/30", "dev", "apfar0")
+        ip(*far, "link", "set", "apfar0", "up")
+        vxlan = ("type", "vxlan", "id", "77", "local", "198.18.0.2", "remote", "198.18.0.1", "dstport", "4789")
+        ip(*far, "link", "add", "name", "avx77", *vxlan)
+        ip(*far, "addr", "add", "10.9.9.2/24", "dev", "avx77")
+        ip(*far, "link", "set", "avx77", "up")
+        nowhere = Path("/nonexistent")
+        spanning = BridgeOptions((), IPv4Address("198.18.0.1"), (IPv4Address("198.18.0.2"),))
+        bridges = BridgeAttachment(NodeOptions("n", nowhere, "", 0, nowhere, nowhere, nowhere, bridge=spanning))
+        bridges.prepare()
+        one = structs.replace(port(mtu=1400), network_type="vxlan", segmentation_id=77)
+        plugged(bridges, one, inside)
+        link = links.inner_name(one.port_id)
+        own = "-n", inside.name
+        ip(*own, "addr", "add", "10.9.9.1/24", "dev", link)
+        ip(*own, "link", "set", link, "up")
+
+        assert eventually(lambda: " 0% packet loss" in Machine(inside.name, "").run("ping", "-c1", "-W1", "10.9.9.2"))
+
+        unplugged(bridges, one)
+        assert links.find("avx77") is None
+    finally:
+        ip("netns", "del", "astara-far")
+
+
+def test_a_vxlan_network_without_its_number_is_refused(inside: Path) -> None:
+    nowhere = Path("/nonexistent")
+    spanning = BridgeOptions((), IPv4Address("198.18.0.1"))
+    bridges = BridgeAttachment(NodeOptions("n", nowhere, "", 0, nowhere, nowhere, nowhere, bridge=spanning))
+    one = structs.replace(port(), network_type="vxlan")
+    with pytest.raises(AttachRefused, match="vxlan"):
+        plugged(bridges, one, inside)
+    links.remove(links.host_name(one.port_id))
+    links.remove(bridge_name(one.network_id))

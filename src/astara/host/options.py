@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,14 @@ _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 @dataclass(frozen=True, slots=True)
 class BridgeOptions:
-    """`mappings`: Neutron's physical network -> the device of this node that reaches it."""
+    """`mappings`: Neutron's physical network -> the device of this node that reaches it.
+
+    `tunnel_address` is this node's, `tunnel_peers` those of the other nodes: VXLAN networks span them all.
+    """
 
     mappings: tuple[tuple[str, str], ...] = ()
+    tunnel_address: IPv4Address | None = None
+    tunnel_peers: tuple[IPv4Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,14 @@ def _register(conf: Any, cfg: Any) -> None:
             cfg.StrOpt("image_file", help="file with the digest of the image this machine was booted from"),
         ]
     )
-    conf.register_opts([cfg.MultiStrOpt("mappings", default=[])], group="bridge")
+    conf.register_opts(
+        [
+            cfg.MultiStrOpt("mappings", default=[]),
+            cfg.StrOpt("tunnel_address", help="this node's IPv4 address for VXLAN networks"),
+            cfg.ListOpt("tunnel_peers", default=[], help="the other nodes'"),
+        ],
+        group="bridge",
+    )
     conf.register_opts(
         [
             cfg.StrOpt("integration_bridge", default="br-int"),
@@ -193,7 +206,11 @@ def _options(conf: Any) -> NodeOptions:
         serves=_role(conf.serves),
         solitary=Solitary(conf.solitary),
         image=_image(conf.image_file),
-        bridge=BridgeOptions(tuple(_mapping(text) for text in conf.bridge.mappings)),
+        bridge=BridgeOptions(
+            tuple(_mapping(text) for text in conf.bridge.mappings),
+            _tunnel("tunnel_address", conf.bridge.tunnel_address) if conf.bridge.tunnel_address else None,
+            tuple(_tunnel("tunnel_peers", text) for text in conf.bridge.tunnel_peers),
+        ),
         ovs=OvsOptions(conf.ovs.integration_bridge, _ovsdb(conf.ovs.ovsdb), conf.ovs.netdev),
         metadata=MetadataOptions(conf.metadata.nova_url, Path(secret) if secret else None),
         container=_container(conf.container),
@@ -252,6 +269,13 @@ def _mapping(text: str) -> tuple[str, str]:
     if not network or not device:
         raise BadConfiguration(f"[bridge] mappings: {text!r} is not PHYSNET:DEVICE", "write e.g. public:eth1")
     return network, device
+
+
+def _tunnel(option: str, text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text.strip())
+    except ValueError:
+        raise BadConfiguration(f"[bridge] {option}: {text!r} is no IPv4 address", "write e.g. 192.0.2.7") from None
 
 
 def _container(conf: Any) -> ContainerOptions:

@@ -15,7 +15,7 @@ from astara.appliance.system import rtnetlink
 from astara.appliance.system.netlink import Netlink, NetlinkError
 from astara.appliance.system.nft import Nft, NftError
 from astara.contract.agent import PortAttachment
-from astara.host import links
+from astara.host import links, vxlan
 from astara.host.attach.boundary import AttachRefused
 from astara.host.links import Link, LinkError
 from astara.host.options import NodeOptions
@@ -27,6 +27,7 @@ _NAME_PART = 11
 _MAX_PORTS = 1023
 _WARN_PORTS = _MAX_PORTS * 7 // 10
 _VLAN_PREFIX = "avl"
+_VXLAN_PREFIX = "avx"
 
 # What arrives on a tenant's link for the node itself, or to be routed by it, ends here. Frames bridged from port to
 # port pass (with br_netfilter they show up in `forward` with the same bridge on both sides).
@@ -54,12 +55,16 @@ def bridge_name(network_id: str) -> str:
 
 
 class BridgeAttachment:
-    """Kind `bridge`. Flat and VLAN networks reach the physical network through the mapped device."""
+    """Kind `bridge`. Flat and VLAN networks reach the physical network through the mapped device.
+
+    VXLAN networks reach the bridges of other nodes where this node has an address for that.
+    """
 
     kind = "bridge"
 
     def __init__(self, options: NodeOptions) -> None:
         self._mappings = dict(options.bridge.mappings)
+        self._tunnel_address, self._tunnel_peers = options.bridge.tunnel_address, options.bridge.tunnel_peers
         self._mutex = threading.Lock()
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._ports: dict[str, set[str]] = defaultdict(set)  # bridge -> ports of ours on it
@@ -146,7 +151,9 @@ class BridgeAttachment:
             ) from None
 
     def _uplink(self, bridge: Link, port: PortAttachment) -> None:
-        """Connect the bridge to the physical network when Neutron says the network has one."""
+        """Connect the bridge to the physical network, or to other nodes, when Neutron says the network has that."""
+        if port.network_type == "vxlan" and self._tunnel_address is not None:
+            self._tunnel(bridge, port)
         if port.physical_network is None or port.network_type not in ("flat", "vlan") or not self._mappings:
             return
         device = links.find(self._mapped(port.physical_network))
@@ -166,6 +173,22 @@ class BridgeAttachment:
                 "give [bridge] mappings a device of its own",
             )
         links.set_up(uplink, port.network_id, master=bridge.index)
+
+    def _tunnel(self, bridge: Link, port: PortAttachment) -> None:
+        vni, local = port.segmentation_id, self._tunnel_address
+        if vni is None or vni not in vxlan.VNIS or local is None:
+            raise AttachRefused("segmentation_id", "missing for a vxlan network", "send the provider attributes")
+        name = f"{_VXLAN_PREFIX}{vni}"
+        device = links.find(name)
+        if device is not None and device.master == bridge.index and device.up:
+            return
+        vxlan.create(name, vni, port.mtu, local)
+        device = links.find(name)
+        if device is None:
+            raise LinkError(f"{name}: vanished while it was made")
+        links.quieten(name)
+        vxlan.flood_to(name, device.index, self._tunnel_peers)
+        links.set_up(device, port.network_id, master=bridge.index)
 
     def _mapped(self, physical_network: str) -> str:
         device = self._mappings.get(physical_network)
@@ -208,11 +231,12 @@ class BridgeAttachment:
             return
         links.remove(name)
         for uplink in uplinks:
-            if uplink.kind == "vlan":
+            if uplink.kind in ("vlan", "vxlan"):
                 links.remove(uplink.name)
 
     def _is_uplink(self, link: Link) -> bool:
-        return link.name in self._mappings.values() or (link.kind == "vlan" and link.name.startswith(_VLAN_PREFIX))
+        made = {"vlan": _VLAN_PREFIX, "vxlan": _VXLAN_PREFIX}.get(link.kind)
+        return link.name in self._mappings.values() or (made is not None and link.name.startswith(made))
 
 
 def guard_node() -> None:
