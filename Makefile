@@ -36,7 +36,7 @@ SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
-demo: need-root install $(WITH_BODY) ## a small cloud, routers, machines, packets and accidents: BODY=namespace|container|microvm
+demo: need-root install $(WITH_BODY) ## a small cloud, routers, machines, packets and accidents: BODY=namespace|container|microvm; HA=1: a router that is a pair on two nodes
 	@$(BIN)/python -m astara_lab.demo
 
 demo-down: ## end the demonstration; leaves nothing

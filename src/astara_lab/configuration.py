@@ -102,18 +102,22 @@ def ml2(choice: NeutronChoice) -> dict[str, dict[str, ini.Value]]:
             "extension_drivers": "port_security,qos,dns_domain_keywords",
         },
         "ml2_type_flat": {"flat_networks": ",".join(choice.physnets)},
+        "ml2_type_vxlan": {"vni_ranges": "1:1000"},
         "securitygroup": {"enable_security_group": True},
     }
 
 
-def embedded_neutron(lab: Lab, seats: Sequence[Seat]) -> NeutronChoice:
-    """One process: SQLite, no broker, notifications by HTTP to each of `seats`, ports bound by our mechanism driver."""
+def embedded_neutron(lab: Lab, seats: Sequence[Seat], *, nodes: int = 1) -> NeutronChoice:
+    """One process: SQLite, no broker, notifications by HTTP to each of `seats`, ports bound by our mechanism driver.
+
+    Networks of more nodes than one span them by VXLAN.
+    """
     return NeutronChoice(
         transport_url="fake:/",
         database_url=f"sqlite:///{lab.lib / 'neutron.sqlite'}?timeout=30",
         notify_driver="astara_http",
         mechanism_drivers="astara_bridge",
-        tenant_network_type="local",
+        tenant_network_type="vxlan" if nodes > 1 else "local",
         service_plugins=f"router,astara,{_ROUTER_PLUGINS}",
         service_providers=(ASTARA_PROVIDER,),
         further={"DEFAULT": {"dhcp_agent_notification": False}},
@@ -158,6 +162,7 @@ def orchestrator(
     transport_url: str = "",
     seat: Seat | None = None,
     shared: bool = False,
+    further_nodes: tuple[str, ...] = (),
 ) -> Sections:
     """astara.conf; `body` is that of routers, `network_body` of what serves DHCP, DNS and metadata.
 
@@ -180,7 +185,7 @@ def orchestrator(
         "neutron": {"url": NEUTRON_URL, "auth_type": "none"},
         "intake": intake,
         "nodes": {
-            "node": [f"{NODE_NAME}=https://{LOOPBACK}:{NODE_PORT}"],
+            "node": [f"{NODE_NAME}=https://{LOOPBACK}:{NODE_PORT}", *further_nodes],
             "ca_file": trust.tls / "ca.crt",
             "cert_file": trust.tls / "orchestrator.crt",
             "key_file": trust.tls / "orchestrator.key",

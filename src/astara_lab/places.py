@@ -37,6 +37,11 @@ NOVA_URL = f"http://{LOOPBACK}:{NOVA_PORT}/v2.1"
 #: Name of the only node of a lab: Neutron's `host`, the node agent's name, OVN's chassis host name.
 NODE_NAME = "lab-node"
 
+#: A lab may have a second one, joined to the first by a network of their own.
+SECOND_NODE_NAME = "lab-node-2"
+SECOND_NODE_ADDRESS = "10.255.255.2"
+FIRST_NODE_ADDRESS = "10.255.255.1"
+
 #: Neutron's name of the provider network that leads outside.
 EXTERNAL_PHYSNET = "public"
 EXTERNAL_BRIDGE = "br-ex"

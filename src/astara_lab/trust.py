@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from astara_lab.places import LOOPBACK, NODE_NAME, Lab
+from astara_lab.places import LOOPBACK, NODE_NAME, SECOND_NODE_ADDRESS, SECOND_NODE_NAME, Lab
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,4 @@ def _certificates(trust: Trust) -> None:
     make_issuer(authority, now)
     issue(authority, "orchestrator", ORCHESTRATOR, (LOOPBACK,), now)
     issue(authority, "node", node_role(NODE_NAME), (LOOPBACK,), now)
+    issue(authority, "node-2", node_role(SECOND_NODE_NAME), (SECOND_NODE_ADDRESS,), now)

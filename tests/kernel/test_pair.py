@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from astara.contract.agent import Health, Role
-from support.conversation import Conversation, conversation
+from astara_lab.conversation import Conversation, conversation
 from support.node_agent import isolated
 from support.pair import GATEWAY, INSIDE_MAC, WEB, WORLD, Half, TwoNodes, two_nodes
 from support.segment import Machine, eventually, ip

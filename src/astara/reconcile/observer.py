@@ -107,4 +107,5 @@ def _touched(router: RouterSnapshot) -> Iterable[str]:
     ids = dict.fromkeys(port.network_id for port in router.interfaces)
     ids.update(dict.fromkeys(gateway.port.network_id for gateway in router.gateways))
     ids.update(dict.fromkeys(floating.floating_network_id for floating in router.floating_ips))
+    ids.update(dict.fromkeys(member.port.network_id for member in router.members))
     return ids

@@ -31,7 +31,8 @@ _INTERRUPTED = 130
     envvar="ASTARA_IMAGE",
     help="Folder of the appliance's image, for containers and machines.",
 )
-def main(as_json: bool, keep: bool, directory: str, body: str, image: Path | None) -> None:
+@click.option("--ha", is_flag=True, envvar="HA", help="Two nodes, and a router that is a pair.")
+def main(as_json: bool, keep: bool, directory: str, body: str, image: Path | None, ha: bool) -> None:
     """Show Astara at work: a small cloud, routers, tenant machines, packets, accidents. Needs root."""
     from astara_lab.pod import Pod, PodError
     from astara_lab.profiles.astara import Variant
@@ -46,7 +47,7 @@ def main(as_json: bool, keep: bool, directory: str, body: str, image: Path | Non
         Pod(lab).start()
     except (PodError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    status = _play_inside(lab, as_json, began, Variant(body=body, image=image))
+    status = _play_inside(lab, as_json, began, Variant(body=body, image=image, nodes=2 if ha else 1))
     if not keep:
         take_down(lab, purge=True)
     elif status:

@@ -96,12 +96,13 @@ class Cloud:
             for one in wanted
         ]
 
-    def router(self, tenant: Tenant, outside: Outside) -> None:
+    def router(self, tenant: Tenant, outside: Outside, *, ha: bool = False) -> None:
         """Make a router with a gateway to the outside."""
         made = self.network.create_router(
             name=tenant.name,
             project_id=tenant.project_id,
             external_gateway_info={"network_id": outside.network_id},
+            **({"is_ha": True} if ha else {}),
         )
         tenant.router_id = made.id
         addresses = [fixed["ip_address"] for fixed in made.external_gateway_info["external_fixed_ips"]]

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from astara.model.errors import AstaraError
 from astara_lab import bodies, waiting
-from astara_lab.demo import healing, proofs, wounds
+from astara_lab.demo import healing, pairs, proofs, wounds
 from astara_lab.demo.cloud import DB_V4, SAME_ADDRESS, WEB_V4, WEB_V6, Cloud, Tenant
 from astara_lab.demo.machines import await_slaac, boot
 from astara_lab.demo.proofs import Machine, Stage
@@ -48,7 +48,7 @@ def play(lab: Lab, as_json: bool, began: float, variant: Variant) -> int:
         console.width = _PIPE_COLUMNS
     screen = Screen(console, began)
     try:
-        result = _story(lab, screen, variant)
+        result = pairs.story(lab, screen, variant) if variant.nodes > 1 else _story(lab, screen, variant)
     except (BringUpError, PodError, NotInTime, LookupError, AstaraError) as error:
         console.print("[bold red]the demo failed:[/]", escape(str(error)))
         return 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from astara_lab import configuration, ini, neutron_db, tasks
-from astara_lab.places import NEUTRON_URL
+from astara_lab import configuration, ini, neutron_db, second_node, tasks
+from astara_lab.places import NEUTRON_URL, NODE_PORT
 from astara_lab.profiles.astara import BIN, Setting, astara_tasks
 from astara_lab.tasks import Task
 
@@ -28,17 +28,29 @@ def plan(setting: Setting) -> list[Task]:
     return [
         Task("database", database),
         Task("neutron", tasks.service(lab, setting.control, api, tasks.http_answers(NEUTRON_URL)), ("database",)),
-        *astara_tasks(setting),
+        *(_second_node(setting) if setting.variant.nodes > 1 else []),
+        *astara_tasks(setting, node_after=("wires",) if setting.variant.nodes > 1 else ()),
+    ]
+
+
+def _second_node(setting: Setting) -> list[Task]:
+    agent = second_node.there(str(BIN / "astara-node"), "--config-file", str(setting.lab.etc / "node-2.conf"))
+    spec = setting.spec("node-2", *agent, whole_group=False)
+    ready = tasks.port_open(second_node.ADDRESS, NODE_PORT)
+    return [
+        Task("wires", second_node.make),
+        Task("node-2", tasks.service(setting.lab, setting.control, spec, ready), ("wires",)),
     ]
 
 
 def _write_files(setting: Setting) -> None:
     lab, trust = setting.lab, setting.trust
-    choice = configuration.embedded_neutron(lab, setting.variant.seats)
+    variant = setting.variant
+    choice = configuration.embedded_neutron(lab, variant.seats, nodes=variant.nodes)
     (lab.lib / "neutron/lock").mkdir(parents=True, exist_ok=True)
     ini.write(lab.etc / "neutron.conf", configuration.neutron(lab, trust, choice))
     ini.write(lab.etc / "ml2.ini", configuration.ml2(choice))
-    variant = setting.variant
+    further = (f"{second_node.NAME}=https://{second_node.ADDRESS}:{NODE_PORT}",) if variant.nodes > 1 else ()
     for seat in variant.seats:
         orchestrator = configuration.orchestrator(
             lab,
@@ -48,7 +60,12 @@ def _write_files(setting: Setting) -> None:
             network_body=variant.of_networks,
             seat=seat,
             shared=variant.orchestrators > 1,
+            further_nodes=further,
         )
         ini.write(lab.etc / seat.config, orchestrator)
-    ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=False, image=variant.image))
+    node = dict(configuration.node(lab, trust, ovs=False, image=variant.image))
+    if variant.nodes > 1:
+        node["bridge"] = second_node.bridge_section(second_node.FIRST_ADDRESS, second_node.ADDRESS, "wire1")
+        ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust))
+    ini.write(lab.etc / "node.conf", node)
     (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS))

@@ -19,7 +19,15 @@ from ipaddress import (
 from typing import TypeVar
 
 from astara.contract.codec import ContractError
-from astara.drivers.router.schema import ExternalLink, InternalLink, Pair, PortForwarding, RouterSection, Shaping
+from astara.drivers.router.schema import (
+    ADVERTS_MS,
+    ExternalLink,
+    InternalLink,
+    Pair,
+    PortForwarding,
+    RouterSection,
+    Shaping,
+)
 
 Interface = IPv4Interface | IPv6Interface
 IPAddress = IPv4Address | IPv6Address
@@ -32,8 +40,6 @@ ICMP = 1
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MTU = range(68, 65536)
 _PORT = range(1, 65536)
-#: RFC 9568 5.2.7: centiseconds, 12 bits.
-_ADVERTS_MS = range(10, 40951, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +175,8 @@ def _half(pair: Pair | None, taken: set[str]) -> Half | None:
     peer = _v4(pair.peer, "$.pair.peer")
     if peer not in address.network or peer == address.ip:
         raise ContractError("$.pair.peer", "no other address of the link's subnet", "send the other half's address")
-    if pair.advert_ms not in _ADVERTS_MS:
-        limits = f"{_ADVERTS_MS.start} to {_ADVERTS_MS.stop - 1}"
+    if pair.advert_ms not in ADVERTS_MS:
+        limits = f"{ADVERTS_MS.start} to {ADVERTS_MS.stop - 1}"
         raise ContractError("$.pair.advert_ms", "not an interval VRRP can have", f"use {limits}, in steps of 10")
     return Half(mac, _mtu(pair.mtu, "$.pair.mtu"), address, peer, pair.advert_ms)
 

@@ -9,6 +9,11 @@ import enum
 
 from astara.contract.codec import Wire
 
+#: Between two VRRP advertisements. The other half takes over three of them after the last one it heard.
+ADVERT_MS = 20
+#: What is possible (RFC 9568 5.2.7: centiseconds, 12 bits).
+ADVERTS_MS = range(10, 40951, 10)
+
 
 class RaMode(enum.StrEnum):
     """Neutron's ipv6_ra_mode: which flags the router advertisement carries (RFC 4861, RFC 4862)."""
@@ -123,7 +128,7 @@ class Pair(Wire, frozen=True):
     mtu: int
     address: str
     peer: str
-    advert_ms: int = 20
+    advert_ms: int = ADVERT_MS
 
 
 class RouterSection(Wire, frozen=True):

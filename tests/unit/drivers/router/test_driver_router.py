@@ -482,3 +482,18 @@ def test_a_pairs_ports_may_be_bound_to_either_of_its_nodes() -> None:
     moved = structs.replace(pair_of(), interfaces=(structs.replace(BLUE4, host=OTHER_NODE),))
     assert wish_for(moved).unmet is None
     assert BLUE4.id in {one.port_id for one in wish_for(moved).instances[0].ports}
+
+
+def test_halves_that_do_not_know_each_other_are_one() -> None:
+    """Both would forward, with one MAC address on two nodes."""
+    blind = RouterDriver(DriverOptions()).desired(KEY, RouterWorld(1, pair_of(), NETWORKS))
+    assert isinstance(blind, Present)
+    assert [one.slot for one in blind.instances] == ["0"]
+
+
+@pytest.mark.parametrize(("said", "heard"), [("50", 50), ("", 20), ("fast", 20), ("15", 20), ("99999", 20)])
+def test_a_flavor_may_say_how_often_halves_speak(said: str, heard: int) -> None:
+    for one in wish_for(structs.replace(pair_of(), flavor_metainfo={"ha_advert_ms": said})).instances:
+        assert isinstance(one.section, RouterSection)
+        assert one.section.pair is not None
+        assert one.section.pair.advert_ms == heard

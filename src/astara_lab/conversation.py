@@ -1,4 +1,7 @@
-"""Traffic through a router while something happens to it: UDP by the clock, one TCP connection. Needs root."""
+"""Traffic through a router while something happens to it: UDP by the clock, one TCP connection. Needs root.
+
+What is measured is what tenants would see; nothing here judges.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,10 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from astara.appliance.system import netns
+from astara_lab.namespaces import within
 
 EVERY_S = 0.002
 
@@ -36,13 +38,12 @@ class Conversation:
     @property
     def gap_s(self) -> float:
         """The longest time without an answer by UDP."""
-        times = sorted(self.answered.values())
+        return self.gap_since(float("-inf"))
+
+    def gap_since(self, moment: float) -> float:
+        """As `gap_s`, from `moment` on."""
+        times = sorted(at for at in self.answered.values() if at >= moment)
         return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
-
-
-def _inside(place: Path, make: Callable[[], socket.socket]) -> socket.socket:
-    with netns.entered(place):
-        return make()
 
 
 def _udp() -> socket.socket:
@@ -52,18 +53,15 @@ def _udp() -> socket.socket:
 @contextlib.contextmanager
 def conversation(near: str, far: str, far_address: str, port: int = 7) -> Iterator[Conversation]:
     """Talk from namespace `near` to `far` until the block ends; what was sent last has a second to be answered."""
-    near_place, far_place = (Path("/run/netns") / name for name in (near, far))
     said = Conversation()
     over, quiet = threading.Event(), threading.Event()
     with contextlib.ExitStack() as stack:
-        answering = stack.enter_context(_inside(far_place, _udp))
+        answering = stack.enter_context(within(far, _udp))
         answering.bind((far_address, port))
-        listening = stack.enter_context(_inside(far_place, lambda: socket.create_server((far_address, port))))
-        asking = stack.enter_context(_inside(near_place, _udp))
+        listening = stack.enter_context(within(far, lambda: socket.create_server((far_address, port))))
+        asking = stack.enter_context(within(near, _udp))
         asking.connect((far_address, port))
-        talking = stack.enter_context(
-            _inside(near_place, lambda: socket.create_connection((far_address, port), timeout=10))
-        )
+        talking = stack.enter_context(within(near, lambda: socket.create_connection((far_address, port), timeout=10)))
         served, _ = listening.accept()
         stack.enter_context(served)
         loops = (

@@ -1,0 +1,143 @@
+"""The demo of a highly available router: sessions run through a pair whose active half dies, and is then upgraded."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from astara.admin.client import OperatorClient
+from astara.model.operator import InstanceLine
+from astara.model.resource import ResourceKey
+from astara_lab import second_node
+from astara_lab.conversation import Conversation, conversation
+from astara_lab.demo import wounds
+from astara_lab.demo.cloud import OUTSIDE_GATEWAY_V4, SAME_ADDRESS, WEB_V4, Cloud
+from astara_lab.demo.machines import boot
+from astara_lab.demo.proofs import Stage, tenant_to_outside
+from astara_lab.demo.screen import Proof, Result, Screen
+from astara_lab.demo.traffic import Voices
+from astara_lab.hosts import OutsideHost
+from astara_lab.places import ADMIN_SOCKET, Lab
+from astara_lab.profiles.astara import Variant
+from astara_lab.up import bring_up
+from astara_lab.waiting import NotInTime, until
+
+_DEADLINE_S = 60.0
+#: Answers by which a session counts as running, before anything happens to it and afterwards.
+_STEADY = 200
+_PORT = 7007
+
+
+def story(lab: Lab, screen: Screen, variant: Variant) -> Result:
+    """Play it inside the pod."""
+    screen.chapter("A cloud on two nodes: two network namespaces joined by a wire, a node agent on each")
+    bring_up(lab, screen.console, variant)
+    screen.chapter("A tenant asks for a highly available router")
+    stage = _furnish(screen, lab)
+    shown = [screen.proved(tenant_to_outside(stage))]
+    first_packet_s = screen.since()
+    screen.chapter("A stream of 500 datagrams a second and a terminal session run through it")
+    shown.extend(screen.proved(proof) for proof in _scenes(screen, stage))
+    stage.voices.close()
+    memory = wounds.memory_bytes()
+    return Result.of(shown, first_packet_s=first_packet_s, memory_bytes=memory, total_s=screen.since())
+
+
+def _furnish(screen: Screen, lab: Lab) -> Stage:
+    cloud = screen.done("openstacksdk connects", Cloud)
+    outside = screen.done("the world outside", cloud.outside)
+    world = OutsideHost.open(lab, outside.network_id)
+    stage = Stage(lab, cloud, Voices(), outside, world)
+    stage.voices.speak(world.netns, "outside")
+    with screen.doing(f"blue's network web: {WEB_V4}"):
+        cloud.tenant_network(stage.blue, "web", WEB_V4)
+    with screen.doing("$ openstack router create --ha blue, a gateway outside, an interface in web"):
+        cloud.router(stage.blue, outside, ha=True)
+        cloud.interface(stage.blue, stage.blue.subnets["web"][0])
+    with screen.doing("machine blue-web has its address by DHCP"):
+        machine = boot(lab, stage.blue, "web", SAME_ADDRESS)
+    stage.machines[machine.name] = machine
+    stage.voices.speak(machine.netns, machine.name)
+    with screen.doing("both halves are configured, one of them is active"):
+        until("an active half and one that stands by", lambda: _halves(stage) is not None, _DEADLINE_S)
+    return stage
+
+
+def _scenes(screen: Screen, stage: Stage) -> Iterator[Proof]:
+    for _ in range(2):  # once on each node
+        active, _standby = _settled(stage)
+        claim = f"the active half on {active.host} is killed: every connection goes on"
+        yield _through(stage, claim, lambda: _killed(stage))
+        with screen.doing(f"{active.host} makes a new half, which learns what is established"):
+            _settled(stage)
+    claim = "both halves are replaced, the one that stands by first: every connection goes on"
+    yield _through(stage, claim, lambda: _replaced(stage))
+
+
+def _killed(stage: Stage) -> str:
+    active, standby = _settled(stage)
+    second_node.kill_instance(active.host, wounds.netns_of(active.id))
+    until("the other half to be active", lambda: _role(standby.id) == "active", _DEADLINE_S)
+    return f"every process and link of it gone at once, {standby.host} took over"
+
+
+def _replaced(stage: Stage) -> str:
+    before = {half.id: half.created_at for half in _settled(stage)}
+    OperatorClient(ADMIN_SOCKET).rebuild(_key(stage))
+
+    def done() -> bool:
+        halves = _halves(stage)
+        return halves is not None and all(before.get(half.id) != half.created_at for half in halves)
+
+    until("two new halves", done, _DEADLINE_S)
+    return "as an upgrade does it: `astara resource rebuild`"
+
+
+def _through(stage: Stage, claim: str, happens: Callable[[], str]) -> Proof:
+    """Talk through the router while it happens; `took_s` is the longest time nothing came through."""
+    with conversation(stage.web.netns, stage.world.netns, OUTSIDE_GATEWAY_V4, _PORT) as said:
+        try:
+            until("the sessions run", lambda: _answers(said) >= _STEADY, _DEADLINE_S, 0.01)
+            began = time.monotonic()
+            what = happens()
+            steady = _answers(said) + _STEADY
+            until("the sessions go on", lambda: said.tcp_broken or _answers(said) >= steady, _DEADLINE_S, 0.01)
+        except NotInTime as late:
+            return Proof(claim=claim, ok=False, evidence=str(late))
+    gap_s = said.gap_since(began)
+    evidence = (
+        f"{what}; {said.lost} of {len(said.sent)} datagrams lost, {gap_s * 1000:.0f} ms of silence; terminal session: "
+        f"{said.tcp_answers} answers, the slowest {said.tcp_longest_s * 1000:.0f} ms; load {os.getloadavg()[0]:.1f}"
+    )
+    unharmed = said.tcp_broken is None and len(said.seen_as) == 1
+    return Proof(claim=claim, ok=unharmed, evidence=evidence, took_s=gap_s)
+
+
+def _answers(said: Conversation) -> int:
+    return min(said.tcp_answers, len(said.answered))
+
+
+def _key(stage: Stage) -> ResourceKey:
+    return ResourceKey("router", stage.blue.router_id)
+
+
+def _halves(stage: Stage) -> tuple[InstanceLine, InstanceLine] | None:
+    """Return (active, standby), None unless there is exactly one of each, both healthy."""
+    lines = [one for one in OperatorClient(ADMIN_SOCKET).instances() if one.resource == str(_key(stage))]
+    by_role = {one.role: one for one in lines if one.health == "healthy"}
+    if len(lines) != 2 or set(by_role) != {"active", "standby"}:
+        return None
+    return by_role["active"], by_role["standby"]
+
+
+def _settled(stage: Stage) -> tuple[InstanceLine, InstanceLine]:
+    until("one active half and one that stands by", lambda: _halves(stage) is not None, _DEADLINE_S)
+    found = _halves(stage)
+    if found is None:
+        raise NotInTime("the halves changed while we looked")
+    return found
+
+
+def _role(instance_id: str) -> str | None:
+    return next((one.role for one in OperatorClient(ADMIN_SOCKET).instances() if one.id == instance_id), None)

@@ -1,0 +1,96 @@
+"""A second node in the pod: a network namespace joined to the first node's by two links, with an agent of its own.
+
+    nodes0   the network between the nodes: VXLAN, and how the orchestrator reaches the agent
+    wire1    a cable into the provider network that leads outside (its end here is called wire2)
+
+The agent has its own /run/netns and its own /sys, as on another machine.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from astara_lab import ini
+from astara_lab.places import (
+    EXTERNAL_PHYSNET,
+    FIRST_NODE_ADDRESS,
+    NODE_PORT,
+    POD_RUN,
+    SECOND_NODE_ADDRESS,
+    SECOND_NODE_NAME,
+    Lab,
+)
+from astara_lab.trust import Trust
+
+NAME, ADDRESS, FIRST_ADDRESS = SECOND_NODE_NAME, SECOND_NODE_ADDRESS, FIRST_NODE_ADDRESS
+_NETNS = Path("/run/netns") / NAME
+_MOUNTS = POD_RUN / "node-2.mnt"
+#: Room for what VXLAN adds (RFC 7348 4.3).
+_MTU = "1600"
+_OWN_PLACES = "mount -t sysfs sysfs /sys && mount -t tmpfs -o mode=755 tmpfs /run/netns"
+
+
+def make() -> None:
+    """Make the namespaces and the links between; what is there stays."""
+    if _MOUNTS.exists():
+        return
+    _run("ip", "netns", "add", NAME)
+    inside = ("ip", "-n", NAME)
+    for here, there in (("nodes0", "nodes0"), ("wire1", "wire2")):
+        _run("ip", "link", "add", here, "mtu", _MTU, "type", "veth", "peer", "name", there, "mtu", _MTU, "netns", NAME)
+        _run("ip", "link", "set", here, "up")
+        _run(*inside, "link", "set", there, "up")
+    _run("ip", "addr", "add", f"{FIRST_ADDRESS}/30", "dev", "nodes0")
+    _run(*inside, "addr", "add", f"{ADDRESS}/30", "dev", "nodes0")
+    _run(*inside, "link", "set", "lo", "up")
+    _MOUNTS.touch()
+    _run("nsenter", f"--net={_NETNS}", "unshare", f"--mount={_MOUNTS}", "sh", "-c", _OWN_PLACES)
+
+
+def there(*argv: str) -> tuple[str, ...]:
+    """Return the command that runs `argv` on the second node."""
+    return ("nsenter", f"--net={_NETNS}", f"--mount={_MOUNTS}", "--", *argv)
+
+
+def on(host: str, *argv: str) -> str:
+    """Run a command on a node of the lab and return what it printed."""
+    words = there(*argv) if host == NAME else argv
+    return subprocess.run(words, check=False, capture_output=True, text=True).stdout
+
+
+def bridge_section(own: str, other: str, wire: str) -> dict[str, ini.Value]:
+    """How a node's bridges reach the other node and outside."""
+    return {"tunnel_address": own, "tunnel_peers": other, "mappings": f"{EXTERNAL_PHYSNET}:{wire}"}
+
+
+def configuration(lab: Lab, trust: Trust) -> dict[str, dict[str, ini.Value]]:
+    """node.conf of the second node: namespaces only, no metadata (that stands on the first one's loopback)."""
+    return {
+        "DEFAULT": {
+            "name": NAME,
+            "state_dir": lab.lib / "node-2",
+            "listen": f"{ADDRESS}:{NODE_PORT}",
+            "ca_file": trust.tls / "ca.crt",
+            "cert_file": trust.tls / "node-2.crt",
+            "key_file": trust.tls / "node-2.key",
+        },
+        "bridge": bridge_section(ADDRESS, FIRST_ADDRESS, "wire2"),
+    }
+
+
+def _run(*words: str) -> None:
+    done: subprocess.CompletedProcess[str] = subprocess.run(words, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise LookupError(f"{' '.join(words)}: {done.stderr.strip()}")
+
+
+def kill_instance(host: str, netns: str) -> None:
+    """End every process of an instance at once, delete its links, take its name away: nobody says goodbye."""
+    words: Sequence[str] = (
+        f"kill -9 $(ip netns pids {netns})",
+        f"for link in $(ip -n {netns} -o link | cut -d: -f2 | cut -d@ -f1); do ip -n {netns} link delete $link; done",
+        f"ip netns delete {netns}",
+    )
+    on(host, "sh", "-c", "; ".join(words))
