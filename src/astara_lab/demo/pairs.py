@@ -65,11 +65,9 @@ def _furnish(screen: Screen, lab: Lab) -> Stage:
 
 
 def _scenes(screen: Screen, stage: Stage) -> Iterator[Proof]:
-    for _ in range(2):  # once on each node
-        active, _standby = _settled(stage)
-        claim = f"the active half on {active.host} is killed: every connection goes on"
+    for claim in ("the active half is killed: every connection goes on", "and so is the one that took over"):
         yield _through(stage, claim, lambda: _killed(stage))
-        with screen.doing(f"{active.host} makes a new half, which learns what is established"):
+        with screen.doing("its node makes a new half, which learns what is established"):
             _settled(stage)
     claim = "both halves are replaced, the one that stands by first: every connection goes on"
     yield _through(stage, claim, lambda: _replaced(stage))
@@ -79,7 +77,7 @@ def _killed(stage: Stage) -> str:
     active, standby = _settled(stage)
     second_node.kill_instance(active.host, wounds.netns_of(active.id))
     until("the other half to be active", lambda: _role(standby.id) == "active", _DEADLINE_S)
-    return f"every process and link of it gone at once, {standby.host} took over"
+    return f"every process and link of it on {active.host} gone at once, {standby.host} took over"
 
 
 def _replaced(stage: Stage) -> str:
