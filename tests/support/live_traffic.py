@@ -96,12 +96,12 @@ def experienced(client: Machine, server: Machine, meanwhile: Callable[[], None])
     Raises AssertionError when the connection did not live to the end with every byte answered.
     """
     echo = server.start("python3", "-c", _ECHO)
-    talk = client.start("python3", "-c", _TALK)
-    ping = None
+    talk = ping = None
     try:
         assert echo.stdout is not None
-        assert talk.stdout is not None
         assert echo.stdout.readline() == "ready\n"
+        talk = client.start("python3", "-c", _TALK)
+        assert talk.stdout is not None
         assert talk.stdout.readline() == "talking\n"
         ping = client.start("ping", "-q", "-i", str(EVERY_S), SERVER)
         meanwhile()
