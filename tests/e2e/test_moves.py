@@ -109,8 +109,8 @@ def test_a_live_router_moves_between_bodies_and_keeps_its_connections(
             )
 
             assert moved.exit_code == 0, moved.output
-            until(f"only a {target}", lambda target=target: bodies_of(router.id) == [target], 30.0)
-            until("answers after the move", lambda after=talk.answers: talk.answers > after + 20 or talk.broken, 10.0)
+            until(f"only a {target}", lambda target=target: bodies_of(router.id) == [target], 200.0)
+            until("answers after the move", lambda after=talk.answers: talk.answers > after + 20 or talk.broken, 30.0)
             ping.send_signal(2)
             lost, gap_s = longest_gap_s(ping.communicate(timeout=30)[0])
             assert talk.broken is None, f"{source} to {target}: {talk.broken} after {talk.answers} answers"
