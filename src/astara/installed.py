@@ -10,7 +10,12 @@ from typing import Any
 
 def plugins(group: str) -> EntryPoints:
     """Return those of one group; what is installed while we run is seen by the next start."""
-    found: EntryPoints = _every(tuple(sys.path)).select(group=group)
+    return _of(tuple(sys.path), group)
+
+
+@lru_cache
+def _of(path: tuple[str, ...], group: str) -> EntryPoints:
+    found: EntryPoints = _every(path).select(group=group)
     return found
 
 

@@ -22,6 +22,8 @@ The text is the same for every router; what differs between routers is in the se
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from astara.appliance.subsystems.conntrack.config import CLOSED_MARK
 from astara.appliance.subsystems.conntrackd.config import PORT as SYNC_PORT
 
@@ -153,8 +155,11 @@ _FILTER = """
 """
 
 
+@lru_cache(maxsize=64)
 def structure(helpers: tuple[tuple[str, str, int], ...] = ()) -> str:
-    """Return the body of table inet astara. `helpers`: (helper, protocol, port) triples; all from closed sets.
+    """Return the body of table inet astara, one text for all routers alike.
+
+    `helpers`: (helper, protocol, port) triples; all from closed sets.
 
     Raises ValueError for a helper or protocol whose name is not a plain word.
     """
