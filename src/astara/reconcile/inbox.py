@@ -97,18 +97,23 @@ class Inbox:
             return None
 
     def done(self, key: ResourceKey, requeue_after_s: float | None) -> None:
-        """End a turn; what arrived meanwhile comes first, then the wish to come again later."""
+        """End a turn; what arrived meanwhile comes first, then the wish to come again later.
+
+        Wakes those who have a reason: every idle worker, woken for nothing, takes its turn of the interpreter.
+        """
         with self._changed:
             entry = self._entries[key]
             entry.working = False
             self._working -= 1
             if entry.reasons:
                 self._enqueue(key, entry, entry.lane)
+                self._changed.notify()
             elif requeue_after_s is not None:
                 self._schedule(key, entry, self._clock.now() + requeue_after_s)
             else:
                 del self._entries[key]
-            self._changed.notify_all()
+            if self._closed:
+                self._changed.notify_all()  # somebody waits for the last one
 
     def forget(self, key: ResourceKey) -> None:
         """Look at it no more, unless a worker does at this moment: that one ends by itself."""
@@ -139,7 +144,7 @@ class Inbox:
             self._changed.notify_all()
 
     def drained(self, wait_s: float) -> bool:
-        """Wait until nobody works; False when `wait_s` was not enough."""
+        """Wait, after `close`, until nobody works; False when `wait_s` was not enough."""
         with self._changed:
             return self._changed.wait_for(lambda: self._working == 0, wait_s)
 
@@ -184,6 +189,8 @@ class Inbox:
 
     def _schedule(self, key: ResourceKey, entry: _Entry, due: float) -> None:
         entry.due = due
+        if not self._later or due < self._later[0][0]:
+            self._changed.notify_all()  # whoever waits, waits for something later
         heapq.heappush(self._later, (due, next(self._tickets), key))
         if len(self._later) > 2 * len(self._entries) + 64:
             self._later = [item for item in self._later if self._is_due(item)]

@@ -135,3 +135,43 @@ def test_a_waiting_worker_is_woken_by_work_and_by_closing():
     thread.join(10)
     assert not thread.is_alive()
     assert taken[-1] is None
+
+
+def test_who_waits_for_something_later_is_woken_for_what_is_due_sooner():
+    inbox = Inbox(SystemClock())
+    for key in (A, B):
+        inbox.add(key, "x")
+        inbox.take(0.0)
+    inbox.done(B, 60.0)
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(inbox.take(30.0)))
+    thread.start()
+    inbox.done(A, 0.05)
+    thread.join(10)
+    assert [work.key for work in taken] == [A]
+
+
+def test_what_came_during_the_work_wakes_somebody():
+    inbox = Inbox(SystemClock())
+    inbox.add(A, "x")
+    inbox.take(0.0)
+    inbox.add(A, "y")
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(inbox.take(30.0)))
+    thread.start()
+    inbox.done(A, None)
+    thread.join(10)
+    assert [work.reasons for work in taken] == [("y",)]
+
+
+def test_who_waits_for_the_end_of_all_work_hears_of_the_last():
+    inbox = Inbox(SystemClock())
+    inbox.add(A, "x")
+    inbox.take(0.0)
+    inbox.close()
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(inbox.drained(30.0)))
+    thread.start()
+    inbox.done(A, None)
+    thread.join(10)
+    assert ended == [True]
