@@ -93,6 +93,17 @@ def test_it_has_the_credential_that_came_with_its_name(deployment: Deployment, c
     assert Records(deployment.options.state_dir).credential(spare.id) == credential
 
 
+def test_a_claim_repeated_with_another_spare_brings_a_credential_that_is_not_for_it(
+    deployment: Deployment, client: NodeClient
+) -> None:
+    wanted, another = wanting(spare := a_spare(client)), a_spare(client)
+    good, others = (Credential(ca="ca", certificate=name, key="key") for name in ("good", "another's"))
+    client.put_instance(replace(wanted, credential=good, labels={"until": "good"}))
+    view = client.put_instance(replace(wanted, adopt=another.id, credential=others, labels={"until": "another's"}))
+    assert Records(deployment.options.state_dir).credential(spare.id) == good
+    assert view.labels == {"until": "good"}
+
+
 def test_a_claim_repeated_with_or_without_the_spare_finds_the_same_instance(client: NodeClient) -> None:
     wanted, another = wanting(a_spare(client)), a_spare(client)
     first = client.put_instance(wanted)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
 from astara.appliance.api import refusals
 from astara.appliance.system import netns
@@ -65,6 +66,9 @@ class Node:
         if self._around.solitary and any(one.id != spec.id for one in self.instances()):
             raise refusals.invalid("$.id", "this agent serves one instance, and has it", "use that instance's id")
         with self._held(spec.id) as instance:
+            if instance.record is not None and spec.adopt not in (None, instance.id):
+                # A claim repeated with another spare, whose credential this is: the instance is not that one.
+                return instance.put(replace(spec, credential=None, labels=instance.record.labels))
             if spec.adopt is None or instance.exists:
                 return instance.put(spec)
             instance.refuse_older(spec.generation)
