@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -115,6 +116,37 @@ def test_neutron_away_harms_nobody_and_is_picked_up_again(site: Any, cloud: Any,
     until("the orchestrator is content", lambda: operator("status")["neutron"] == "ok", _RECOVERY_S)
     assert site.web.ping("10.9.1.1") is not None
     assert inode(namespace) == same
+
+
+def test_a_database_that_is_away_stops_no_packet_and_forgets_nothing_that_was_said(
+    site: Any, services: Services
+) -> None:
+    """Neutron's is the same, so it is away too."""
+    held = f"router/{site.router.id}"
+
+    with without(services, "mariadb"):
+        until("it is noticed", lambda: operator("status")["records"] != "ok", 60.0)
+        with contextlib.suppress(subprocess.CalledProcessError, json.JSONDecodeError):  # "until a restart only"
+            operator("hold", held, "--reason", "said meanwhile")
+        ten_seconds = site.web.run(["ping", "-n", "-q", "-i", "0.2", "-c", "50", "10.9.1.1"], 60.0)
+        assert " 0% packet loss" in ten_seconds.stdout
+
+    until("it is over", lambda: operator("status")["records"] == "ok", _RECOVERY_S)
+    services.kill("orchestrator")
+    until("Neutron answers", http_answers(NEUTRON_URL), _RECOVERY_S)
+    until("it is known again", lambda: known(held), _RECOVERY_S)
+    assert operator("resource", "show", held)["resource"]["hold_reason"] == "said meanwhile"
+    said = [line for line in operator("audit", "--resource", held, "--who", "uid 0") if line["outcome"] == "retry"]
+    assert "in force until a restart only" in said[-1]["detail"]
+    operator("release", held)
+    assert site.web.ping("10.9.1.1") is not None
+
+
+def known(key: str) -> bool:
+    try:
+        return any(line["key"] == key for line in operator("resource", "list"))
+    except (subprocess.CalledProcessError, ValueError):
+        return False  # it starts
 
 
 def test_routers_made_while_the_node_agent_is_away_are_built_when_it_is_back(cloud: Any, services: Services) -> None:

@@ -110,7 +110,9 @@ _READY = {
 }
 
 
-def astara_tasks(setting: Setting, *, node_after: tuple[str, ...] = ()) -> list[Task]:
+def astara_tasks(
+    setting: Setting, *, node_after: tuple[str, ...] = (), orchestrator_after: tuple[str, ...] = ()
+) -> list[Task]:
     """They need nothing of Neutron to start: each waits for its peers by itself."""
     lab, control = setting.lab, setting.control
     prepared = bodies.tasks_of(lab, setting.variant)
@@ -120,7 +122,7 @@ def astara_tasks(setting: Setting, *, node_after: tuple[str, ...] = ()) -> list[
 
     def orchestrator(seat: Seat) -> Task:
         spec = setting.spec(seat.name, BIN / "astara-orchestrator", "--config-file", lab.etc / seat.config)
-        return Task(seat.name, tasks.service(lab, control, spec, _READY[seat.name]))
+        return Task(seat.name, tasks.service(lab, control, spec, _READY[seat.name]), orchestrator_after)
 
     return [
         *prepared,

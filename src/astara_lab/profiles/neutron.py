@@ -21,6 +21,8 @@ from astara_lab.profiles.astara import BIN, Setting, astara_tasks, environment
 from astara_lab.tasks import BringUpError, Task
 
 FLAVOR = "astara"
+#: The orchestrator's own database.
+RECORDS = "astara"
 OVN_PROVIDER = "astara_neutron.ovn_provider.AstaraOvn"
 
 _API_THREADS = 4
@@ -45,7 +47,7 @@ def planned(
     ovn = setting.variant.mech == "ovn"
     found = [
         daemons.rabbit(setting),
-        daemons.mariadb(setting, databases),
+        daemons.mariadb(setting, (*databases, RECORDS)),
         *daemons.openvswitch(setting, choice.physnets),
         *(daemons.ovn(setting) if ovn else ()),
         Task("database", _migrate(setting), ("mariadb",)),
@@ -54,7 +56,8 @@ def planned(
     ]
     if setting.variant.l3_agent:
         return found + _reference_agents(setting)
-    return found + astara_tasks(setting, node_after=("openvswitch",))
+    found.append(Task("records", _records(setting), ("mariadb",)))
+    return found + astara_tasks(setting, node_after=("openvswitch",), orchestrator_after=("records",))
 
 
 def choose(setting: Setting) -> NeutronChoice:
@@ -112,7 +115,8 @@ def _write_files(setting: Setting, choice: NeutronChoice, orchestrator: ini.Sect
         network_body=setting.variant.of_networks,
         transport_url=choice.transport_url,
     )
-    ini.write(lab.etc / "astara.conf", orchestrator or feed)
+    records: ini.Sections = {"database": {"connection": daemons.database_url(setting, RECORDS)}}
+    ini.write(lab.etc / "astara.conf", {**(orchestrator or feed), **records})
     (lab.etc / "astara.conf").chmod(0o600)
     ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=True, image=setting.variant.image))
     (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS, setting.variant.api_processes))
@@ -159,15 +163,27 @@ def _agent(own: dict[str, ini.Value], extensions: str = "") -> dict[str, dict[st
 
 
 def _migrate(setting: Setting) -> Callable[[], None]:
-    """Neutron's and our own migrations; what is there is kept."""
-    log = setting.lab.log / "database.log"
+    """Neutron's and the plug-in's migrations; what is there is kept."""
+    return _upgrade(setting, "database", BIN / "neutron-db-manage", *_files(setting), "upgrade", "heads")
+
+
+def _records(setting: Setting) -> Callable[[], None]:
+    """The orchestrator's own; what is there is kept."""
+    return _upgrade(
+        setting, "records", BIN / "astara", "db", "upgrade", "--config-file", setting.lab.etc / "astara.conf"
+    )
+
+
+def _upgrade(setting: Setting, name: str, program: Path, *words: str | Path) -> Callable[[], None]:
+    log = setting.lab.log / f"{name}.log"
 
     def work() -> None:
-        argv = [BIN / "neutron-db-manage", *_files(setting), "upgrade", "heads"]
         with log.open("ab") as output:
-            done = subprocess.run(argv, stdout=output, stderr=output, check=False, env=environment(setting.lab))
+            done = subprocess.run(
+                [program, *words], stdout=output, stderr=output, check=False, env=environment(setting.lab)
+            )
         if done.returncode != 0:
-            raise BringUpError(f"neutron-db-manage ended with {done.returncode}\n{tasks.tail(setting.lab, 'database')}")
+            raise BringUpError(f"{program.name} ended with {done.returncode}\n{tasks.tail(setting.lab, name)}")
 
     return work
 
