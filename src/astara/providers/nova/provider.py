@@ -7,16 +7,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import structlog
 
 from astara.clients import issuing
-from astara.contract.agent import SPARE, ApplyReport, InstanceView, PortAttachment
+from astara.contract.agent import SPARE, ApplyReport, PortAttachment
 from astara.contract.codec import Wire
 from astara.contract.document import document
 from astara.contract.generation import Generation
 from astara.model.boundaries import Image, ProviderListing
-from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
+from astara.model.errors import AstaraError, Gone, Retry
 from astara.model.operator import CheckLine
 from astara.model.resource import DesiredInstance, ObservedInstance, ResourceKey, Unknown
 from astara.peers.identity import Identity
@@ -25,9 +26,10 @@ from astara.providers.nova.agents import Agents
 from astara.providers.nova.birth import Births, PaperWriter
 from astara.providers.nova.boundary import Cloud, NewServer, Nic, Server
 from astara.providers.nova.gates import Fences, Room
-from astara.providers.nova.marks import Mark, NicMark, mark_told, nic_mark
+from astara.providers.nova.marks import Mark, NicMark, nic_mark
 from astara.providers.nova.plugging import Plugging, carried_by, introduce, may_have_been_done, of
 from astara.providers.nova.sight import Look, Sight
+from astara.providers.nova.spares import Spares
 
 _log = structlog.get_logger(__name__)
 #: A port of ours whose server is nowhere this long after it was made belongs to a creation that was cut short.
@@ -36,10 +38,20 @@ _AT_ONCE = 16
 #: A spare is on some hypervisor, and serves a router whatever host Neutron placed that on.
 _ANYWHERE = "nova"
 
+#: A plan that plugs goes on to push at once.
+_FRESH_S = 10.0
+
 #: (instance id, management port) -> the content of the config drive's file.
 PapersFor = Callable[[str, Nic], bytes]
 #: (resource, why): look at it.
 OnChange = Callable[[ResourceKey, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    server: Server
+    nics: tuple[Nic, ...]
+    at: float
 
 
 class NovaProvider:
@@ -72,12 +84,15 @@ class NovaProvider:
         self._plugging = Plugging(cloud, self._pool)
         due = issuer.due if issuer is not None else lambda _: False
         self._sight = Sight(agents, boot_deadline_s, wall, due, self._booting)
+        self._spares = Spares(cloud, self._sight)
         self._fences = Fences()
         self._room = Room(wall)
         self._births: Births | None = None
         self._expected: dict[str, ResourceKey] = {}
         #: Instances deleted by this process: their ports may go as soon as Nova has let go of them.
         self._doomed: set[str] = set()
+        #: What agents were told just now, so that a push right after that need not ask the cloud again.
+        self._told: dict[str, _Told] = {}
 
     @classmethod
     def with_agents(
@@ -172,12 +187,12 @@ class NovaProvider:
         servers = self._cloud.servers(key)
         if any(one.mark.slot == wanted.slot for one in servers):
             return self.create(key, wanted, generation)
-        server = self._spare(spare)
+        server = self._spares.find(spare)
         if server.hypervisor is not None and any(one.hypervisor == server.hypervisor for one in servers):
             raise Gone(f"spare {spare.id} is on the same hypervisor as another instance of {key}", "take another")
         nics = of(server, self._cloud.nics())
         claimed = server.given(Mark(spare.id, key, wanted.slot, wanted.host, spare.image))
-        coming = self._pool.submit(self._claim, claimed, nics, generation)
+        coming = self._pool.submit(self._spares.claim, claimed, nics, generation)
         try:
             made = self._plugging.make([nic_mark(spare.id, port) for port in wanted.ports])
         except AstaraError:
@@ -199,7 +214,7 @@ class NovaProvider:
         """
         found = [one for one in self._cloud.servers(instance.key) if one.mark.instance == instance.id]
         if instance.key is not None and instance.key.driver == SPARE:
-            self._refuse_adopted(instance, found, generation)
+            self._spares.refuse_adopted(instance, found, generation)
         if found:
             self._fences.admit(found[0].mark.key, generation)
         for server in found:
@@ -224,10 +239,16 @@ class NovaProvider:
 
     def push(self, instance: ObservedInstance, driver: str, section: Wire, generation: Generation) -> ApplyReport:
         """Tell the agent its ports, if it does not know them yet, then its whole configuration."""
+        wish = document(driver, generation, section)
+        told = self._told.pop(instance.id, None)
+        if told is not None and self._wall() - told.at < _FRESH_S:
+            self._fences.admit(told.server.mark.key, generation)
+            with contextlib.suppress(Gone):  # it has forgotten meanwhile: it is told again
+                return self._sight.agent(told.server, told.nics).configure(instance.id, wish)
         server, nics = self._find(instance, generation)
         agent = self._sight.agent(server, nics)
         introduce(agent, server, nics, generation)
-        return agent.configure(instance.id, document(driver, generation, section))
+        return agent.configure(instance.id, wish)
 
     def console_log(self, instance: ObservedInstance) -> str:
         return self._cloud.console_log(self._server(instance).id)
@@ -292,6 +313,7 @@ class NovaProvider:
         own = self._plugging.align(server, nics, ports)
         if self._sight.met(server.mark.instance):
             introduce(self._sight.agent(server, own), server, own, generation)
+            self._told[server.mark.instance] = _Told(server, own, self._wall())
         return own
 
     def _renew(self, server: Server, nics: Sequence[Nic], generation: Generation) -> None:
@@ -311,44 +333,6 @@ class NovaProvider:
         living = {server.mark.instance for server in self._cloud.servers()} if old else set()
         self._plugging.forsake(nic for nic in old if nic.mark.instance not in living)
 
-    # -- spares
-
-    def _spare(self, spare: ObservedInstance) -> Server:
-        """Raises Gone."""
-        for server in self._cloud.servers(spare.key):
-            if server.mark.instance == spare.id:
-                return server
-        raise Gone(f"no server is spare {spare.id}", "take another, or create the instance")
-
-    def _claim(self, claimed: Server, nics: Sequence[Nic], generation: Generation) -> None:
-        """Raises Gone when the agent belongs to somebody else or does not answer; Stale."""
-        try:
-            introduce(self._sight.agent(claimed, nics), claimed, nics, generation)
-        except (Terminal, Retry) as error:
-            raise Gone(f"spare {claimed.mark.instance}: {error}", "take another, or create the instance") from None
-        self._cloud.mark(claimed.id, claimed.mark)
-        _log.info("nova.adopted", key=str(claimed.mark.key), slot=claimed.mark.slot, instance=claimed.mark.instance)
-
-    def _completed(self, server: Server, view: InstanceView) -> Server:
-        """Write down what the agent of a spare says: whoever claimed it did not come to it."""
-        told = mark_told(view, server.mark)
-        if server.mark.key.driver != SPARE or told is None or told.key.driver == SPARE:
-            return server
-        _log.warning("nova.claim-completed", key=str(told.key), instance=told.instance)
-        self._cloud.mark(server.id, told)
-        return server.given(told)
-
-    def _refuse_adopted(self, spare: ObservedInstance, found: Sequence[Server], generation: Generation) -> None:
-        """Raises Stale when it is a spare no more. The agent knows first."""
-        taken = Stale(f"spare {spare.id} has become somebody's", "nothing to do")
-        if not found:
-            if any(one.mark.instance == spare.id for one in self._cloud.servers()):
-                raise taken
-            return
-        with contextlib.suppress(Retry, Terminal, Gone):
-            agent = self._sight.agent(found[0], of(found[0], self._cloud.nics()))
-            agent.delete_instance(spare.id, generation)
-
     # -- looking
 
     def _observed(
@@ -356,7 +340,7 @@ class NovaProvider:
     ) -> ObservedInstance:
         look = Look(Unknown.UNREACHABLE) if self._awaited(server) else self._sight.look(server, nics)
         if look.view is not None:
-            server = self._completed(server, look.view)
+            server = self._spares.completed(server, look.view)
         mark = server.mark
         return ObservedInstance(
             id=mark.instance,
@@ -383,6 +367,7 @@ class NovaProvider:
 
     def _forget(self, instance: str) -> None:
         self._sight.forget(instance)
+        self._told.pop(instance, None)
         self._expected.pop(instance, None)
         if self._births is not None:
             self._births.forget(instance)
