@@ -161,7 +161,7 @@ def _tenants_machine(connection: Any, tenant: Cloud, net: Any) -> Iterator[Boote
     )
     yield Booted(server, port.id)
     connection.compute.delete_server(server.id, ignore_missing=True)
-    connection.compute.wait_for_delete(server, interval=0.5, wait=60)
+    connection.compute.wait_for_delete(server, interval=0.5, wait=BOOT_S)
 
 
 def answers(outer: OutsideHost, scene: Scene, deadline_s: float = BOOT_S) -> str:
@@ -195,7 +195,7 @@ def test_what_leaves_is_translated_to_the_routers_address_outside(scene: Scene, 
 
 
 def test_neutron_shows_it_active_and_an_operator_sees_where_it_runs(scene: Scene) -> None:
-    scene.cloud.await_status("router", scene.router, "ACTIVE", 60.0)
+    scene.cloud.await_status("router", scene.router, "ACTIVE", BOOT_S)
     detail = resource(scene.router.id)
     assert detail is not None
     (instance,) = detail.instances
@@ -251,7 +251,7 @@ def test_a_server_that_somebody_deletes_or_stops_is_replaced(
     until("another server", another, REPLACED_S, 0.5)
     answers(outer, scene, REPLACED_S)
     record_property(f"replaced_after_{blow}_s", round(time.monotonic() - began, 1))
-    until("the old one is gone", lambda: len(scene.ours.servers(scene.router.id)) == 1, 60.0, 0.5)
+    until("the old one is gone", lambda: len(scene.ours.servers(scene.router.id)) == 1, BOOT_S, 0.5)
     assert connection.compute.get_server(scene.web.id).status == "ACTIVE"
 
 
@@ -261,7 +261,7 @@ def test_a_second_network_is_plugged_into_the_running_server(scene: Scene, lab: 
     room = Hosts(lab)
     other = room.add("other", green.id, project=scene.cloud.project)
     try:
-        assert other.ping(scene.probe.address(4), 60.0) is not None
+        assert other.ping(scene.probe.address(4), BOOT_S) is not None
     finally:
         room.delete("other")
     assert [one.id for one in scene.ours.servers(scene.router.id)] == [server.id]
@@ -282,12 +282,12 @@ def test_a_used_up_quota_is_the_reason_on_the_resource_and_not_a_fault(
             detail = resource(router.id)
             return detail.resource.because if detail and "uota" in (detail.resource.because or "") else None
 
-        assert "uota" in until("the reason", reason, 60.0, 0.5)
+        assert "uota" in until("the reason", reason, BOOT_S, 0.5)
         assert ours.servers(router.id) == []
     finally:
         connection.compute.revert_quota_set(project)
     ask("resync", f"router/{router.id}")
-    until("its server", lambda: ours.servers(router.id), 60.0, 0.5)
+    until("its server", lambda: ours.servers(router.id), BOOT_S, 0.5)
 
 
 def test_nothing_is_left_of_routers_that_are_deleted(
@@ -308,6 +308,6 @@ def test_nothing_is_left_of_routers_that_are_deleted(
         return not any(left.values())
 
     with contextlib.suppress(NotInTime):
-        until("nothing of ours is left", nothing, 120.0, 0.5)
+        until("nothing of ours is left", nothing, BOOT_S, 0.5)
     assert not any(left.values()), left
     assert connection.compute.get_server(scene.web.id).status == "ACTIVE"

@@ -84,7 +84,7 @@ def site(connection: Any, cloud: Any, tmp_path: Path) -> Iterator[Site]:
             provider.list()
         return found.trace() == before
 
-    patiently("nothing of ours is left", swept, 90.0)
+    patiently("nothing of ours is left", swept, BOOT_S)
     for provider in made:
         provider.close()
 
@@ -140,9 +140,9 @@ def test_ports_are_plugged_into_a_running_server_and_unplugged_again(site: Site)
     assert interfaces() == 2
 
     assert set(provider.attach_port(made, second, NOW).ports) == {first, second}
-    patiently("three interfaces", lambda: interfaces() == 3, 30.0)
+    patiently("three interfaces", lambda: interfaces() == 3, BOOT_S)
     assert provider.detach_port(made, first.port_id, NOW).ports == (second,)
-    patiently("two interfaces", lambda: interfaces() == 2, 30.0)
+    patiently("two interfaces", lambda: interfaces() == 2, BOOT_S)
     assert only(provider, key).ports == (second,)
 
 
@@ -240,7 +240,7 @@ def test_deleting_is_final_repeatable_and_leaves_no_port(site: Site) -> None:
         provider.delete(made, LATER)
 
     assert provider.list(key).instances == ()
-    patiently("Nova is done", lambda: site.trace() == before, 60.0)
+    patiently("Nova is done", lambda: site.trace() == before, BOOT_S)
 
 
 def test_a_server_that_its_hypervisor_lost_is_broken_with_novas_word(site: Site) -> None:

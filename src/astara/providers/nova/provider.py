@@ -26,14 +26,13 @@ from astara.providers.nova.agents import Agents
 from astara.providers.nova.birth import Births, PaperWriter
 from astara.providers.nova.boundary import Cloud, NewServer, Nic, Server
 from astara.providers.nova.gates import Fences, Room
+from astara.providers.nova.leftovers import Leftovers
 from astara.providers.nova.marks import Mark, NicMark, nic_mark
 from astara.providers.nova.plugging import Plugging, carried_by, introduce, may_have_been_done, of
 from astara.providers.nova.sight import Look, Sight
 from astara.providers.nova.spares import Spares
 
 _log = structlog.get_logger(__name__)
-#: A port of ours whose server is nowhere this long after it was made belongs to a creation that was cut short.
-_ORPHAN_S = 600.0
 _AT_ONCE = 16
 #: A spare is on some hypervisor, and serves a router whatever host Neutron placed that on.
 _ANYWHERE = "nova"
@@ -85,12 +84,11 @@ class NovaProvider:
         due = issuer.due if issuer is not None else lambda _: False
         self._sight = Sight(agents, boot_deadline_s, wall, due, self._booting)
         self._spares = Spares(cloud, self._sight)
+        self._leftovers = Leftovers(cloud, self._plugging, wall)
         self._fences = Fences()
         self._room = Room(wall)
         self._births: Births | None = None
         self._expected: dict[str, ResourceKey] = {}
-        #: Instances deleted by this process: their ports may go as soon as Nova has let go of them.
-        self._doomed: set[str] = set()
         #: What agents were told just now, so that a push right after that need not ask the cloud again.
         self._told: dict[str, _Told] = {}
 
@@ -150,8 +148,10 @@ class NovaProvider:
         Raises Retry when the cloud does not answer: nothing is known then, and nothing may be concluded.
         """
         servers = self._cloud.servers(key)
-        nics = self._cloud.nics() if servers or self._doomed else ()
-        self._sweep(nics)
+        for instance in self._leftovers.missed(key, servers):
+            self._forget(instance)
+        nics = self._cloud.nics() if servers or self._leftovers.expected else ()
+        self._leftovers.sweep(nics)
         found = tuple(self._pool.map(lambda server: self._observed(server, of(server, nics)), servers))
         return ProviderListing(instances=found, unreachable_hosts=frozenset())
 
@@ -165,7 +165,7 @@ class NovaProvider:
         server = self._existing(key, wanted)
         nics = self._cloud.nics()
         if server is None:
-            self._sweep(nics)
+            self._leftovers.sweep(nics)
             server, own = self._make(key, wanted)
         else:
             own = self._align(server, of(server, nics), wanted.ports, generation)
@@ -220,7 +220,7 @@ class NovaProvider:
         for server in found:
             self._room.note(server)
             self._cloud.delete_server(server.id)
-        self._doomed.add(instance.id)
+        self._leftovers.doom(instance.id)
         if not any(server.building for server in found):
             self._plugging.forsake(nic for nic in self._cloud.nics() if nic.mark.instance == instance.id)
         self._forget(instance.id)
@@ -325,14 +325,6 @@ class NovaProvider:
         self._sight.renewed(instance, issued.until)
         _log.info("nova.credential-renewed", instance=instance)
 
-    def _sweep(self, nics: Iterable[Nic]) -> None:
-        """Delete ports that no server has, nor will: of servers deleted meanwhile, of creations that were cut short."""
-        free = [nic for nic in nics if nic.server_id is None]
-        self._plugging.forsake(nic for nic in free if nic.mark.instance in self._doomed)
-        old = [nic for nic in free if self._wall() - nic.created_at > _ORPHAN_S]
-        living = {server.mark.instance for server in self._cloud.servers()} if old else set()
-        self._plugging.forsake(nic for nic in old if nic.mark.instance not in living)
-
     # -- looking
 
     def _observed(
@@ -341,6 +333,7 @@ class NovaProvider:
         look = Look(Unknown.UNREACHABLE) if self._awaited(server) else self._sight.look(server, nics)
         if look.view is not None:
             server = self._spares.completed(server, look.view)
+        self._leftovers.note(server)
         mark = server.mark
         return ObservedInstance(
             id=mark.instance,

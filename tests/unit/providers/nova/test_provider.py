@@ -191,6 +191,31 @@ def test_ports_of_a_creation_cut_short_go_after_a_while_and_others_stay(cloud: V
     assert {nic.mark.instance for nic in cloud.ports.values()} == {made.id}
 
 
+def test_ports_of_a_server_that_somebody_deleted_go_at_the_next_look_and_others_stay(cloud: Values) -> None:
+    """Nova lets go of ports it was given and leaves them; only those of a server nobody knew must wait."""
+    ours = provider(cloud)
+    made, other = ours.create(KEY, wanted(port()), NOW), ours.create(ResourceKey("router", "r2"), wanted(), NOW)
+    (server,) = [one for one in cloud.made.values() if one.mark.instance == made.id]
+    cloud.delete_server(server.id)
+
+    ours.list(KEY)
+
+    assert {nic.mark.instance for nic in cloud.ports.values()} == {other.id}
+
+
+def test_ports_of_a_spare_that_another_orchestrator_adopts_are_not_taken_from_it(
+    cloud: Values, agents: Answering
+) -> None:
+    ours, others = answered(cloud, agents), answered(cloud, agents)
+    spare = a_spare(ours)
+    others.adopt(spare, KEY, wanted(port()), NOW)
+    cloud.ports = {name: replace(nic, server_id=None) for name, nic in cloud.ports.items()}  # being plugged
+
+    ours.list(SPARE_KEY)
+
+    assert len(cloud.ports) == 2
+
+
 def test_ports_of_a_building_server_stay_until_nova_has_let_go_of_them(cloud: Values) -> None:
     """Nova waits for them to be plugged, and would wait for minutes before it deletes."""
     ours = provider(cloud)
