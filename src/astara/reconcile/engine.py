@@ -82,8 +82,8 @@ class Engine:
         self._heard_at = float("-inf")
         self._owned_before = ownership.epoch > 0
         policy = self.options.policy
-        self.inbox = Inbox(clock, self.share.takes)
         self.ledger = Ledger(clock, policy)
+        self.inbox = Inbox(clock, self.share.takes, self.ledger.tenant)
         self.holds = Holds(records)
         everything = frozenset(providers)
         self.bodies = Bodies(records, offers or (lambda: Offers(installed=everything, enabled=everything)))

@@ -1,7 +1,8 @@
 """What must be looked at: one entry per resource, one worker per resource, however many events come.
 
 An event for a resource being worked on makes exactly one more run. Two lanes keep a fresh event from
-waiting behind a full look at everything; every fifth turn belongs to the background all the same.
+waiting behind a full look at everything; every fifth turn belongs to the background all the same. In each lane
+tenants are served in turn; resources nobody has looked at yet have no known tenant, and share one turn.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import enum
 import heapq
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from astara.model.boundaries import Clock
 from astara.model.resource import ResourceKey
+from astara.reconcile.lanes import FairQueue
 
 REASONS_KEPT = 8
 _FRESH_IN_A_ROW = 4
@@ -46,12 +47,18 @@ class _Entry:
 class Inbox:
     """Thread-safe; every operation costs at most O(log n)."""
 
-    def __init__(self, clock: Clock, takes: Callable[[ResourceKey], bool] = lambda key: True) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        takes: Callable[[ResourceKey], bool] = lambda key: True,
+        tenant_of: Callable[[ResourceKey], str] = lambda key: "",
+    ) -> None:
         self._clock = clock
+        self._tenant_of = tenant_of
         self._takes = takes
         self._changed = threading.Condition()
         self._entries: dict[ResourceKey, _Entry] = {}
-        self._lanes: tuple[deque[tuple[ResourceKey, int]], ...] = (deque(), deque())
+        self._lanes = (FairQueue(), FairQueue())
         self._later: list[tuple[float, int, ResourceKey]] = []
         self._tickets = itertools.count(1)
         self._fresh_in_a_row = 0
@@ -185,7 +192,7 @@ class Inbox:
     def _enqueue(self, key: ResourceKey, entry: _Entry, lane: Lane) -> None:
         self._queued += not entry.ticket
         entry.ticket, entry.lane, entry.due = next(self._tickets), lane, None
-        self._lanes[lane].append((key, entry.ticket))
+        self._lanes[lane].push(self._tenant_of(key), key, entry.ticket)
 
     def _schedule(self, key: ResourceKey, entry: _Entry, due: float) -> None:
         entry.due = due
@@ -219,8 +226,8 @@ class Inbox:
             order = (Lane.BACKGROUND, Lane.FRESH)
         for lane in order:
             queue = self._lanes[lane]
-            while queue:
-                key, ticket = queue.popleft()
+            while (waiting := queue.pop()) is not None:
+                key, ticket = waiting
                 entry = self._entries.get(key)
                 if entry is None or entry.ticket != ticket:
                     continue  # promoted to the other lane meanwhile

@@ -205,6 +205,12 @@ class Ledger:
         with self._lock:
             return tuple(self._entries)
 
+    def tenant(self, key: ResourceKey) -> str:
+        """Return the project of a resource; empty while it is not known."""
+        with self._lock:
+            entry = self._entries.get(key)
+            return entry.desired.project_id if entry is not None and isinstance(entry.desired, Present) else ""
+
     def knows(self, key: ResourceKey) -> bool:
         with self._lock:
             return key in self._entries

@@ -175,3 +175,30 @@ def test_who_waits_for_the_end_of_all_work_hears_of_the_last():
     inbox.done(A, None)
     thread.join(10)
     assert ended == [True]
+
+
+def test_a_tenant_with_much_to_do_does_not_keep_another_waiting():
+    inbox = Inbox(VirtualClock(), tenant_of=lambda key: key.id[0])
+    for number in range(1000):
+        inbox.add(ResourceKey("router", f"noisy-{number}"), "event")
+    inbox.add(ResourceKey("router", "quiet-1"), "event")
+    inbox.add(ResourceKey("router", "quiet-2"), "event")
+    order = [inbox.take(0.0).key.id for _ in range(4)]
+    assert order == ["noisy-0", "quiet-1", "noisy-1", "quiet-2"]
+
+
+def test_what_is_forgotten_is_not_handed_out_and_what_is_worked_on_ends_by_itself():
+    inbox = Inbox(VirtualClock())
+    queued, later, worked = (ResourceKey("router", name) for name in ("queued", "later", "worked"))
+    inbox.add(later, "event")
+    inbox.done(inbox.take(0.0).key, 5.0)
+    inbox.add(worked, "event")
+    assert inbox.take(0.0).key == worked
+    inbox.add(queued, "event")
+    inbox.add(worked, "event")
+    for key in (queued, later, worked):
+        inbox.forget(key)
+    assert inbox.take(0.0) is None
+    inbox.done(worked, None)
+    assert inbox.keys() == ()
+    assert inbox.depth == inbox.working == 0
