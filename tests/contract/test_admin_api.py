@@ -231,7 +231,7 @@ def test_actions_answer_json_too(path: Path, words: Sequence[str]) -> None:
     [
         (
             ("status",),
-            ("neutron", "ok", "node-2", "connection refused", "astara brake release", "3 waiting, 2 in work"),
+            ("neutron", "ok", "alone", "node-2", "connection refused", "astara brake release", "3 waiting, 2 in work"),
         ),
         (("resource", "list"), (str(BLUE), str(GREEN), "no node yet")),
         (("resource", "show", "22222222"), (str(GREEN), "would do", "create instance main")),

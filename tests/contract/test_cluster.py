@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
+import signal
 import socket
 import subprocess
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +22,9 @@ from astara.model.cluster import Member, Ring
 from astara.model.errors import BadConfiguration, Retry, Stale
 from astara.model.resource import ResourceKey
 from astara.reconcile.clock import SystemClock
+from astara.records import migrating
 from astara.records.beats import BeatsCoordinator
-from astara.records.database import locate
+from astara.records.database import Database, locate
 from astara.records.store import StoredRecords
 from support.clock import VirtualClock
 from support.fakes.cluster import FakeCoordinator, FakeGroup, FakeRings
@@ -50,7 +55,7 @@ def wait(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-@pytest.fixture(params=["fake", "database", "redis", "etcd"])
+@pytest.fixture(params=["fake", "database", pytest.param("mariadb", marks=pytest.mark.slow), "redis", "etcd"])
 def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
     with contextlib.ExitStack() as stack:
         match request.param:
@@ -65,6 +70,15 @@ def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
                     lambda me: BeatsCoordinator(records.asking, me, LEASE_S, now),
                     wait,
                     lambda: blocked(stack, tmp_path / "records.sqlite"),
+                )
+            case "mariadb":
+                url = stack.enter_context(mariadb(tmp_path))
+                records = opened(stack, url, tmp_path)
+                now = SystemClock().now
+                made = Group(
+                    lambda me: BeatsCoordinator(records.asking, me, LEASE_S, now),
+                    wait,
+                    lambda: killed(tmp_path / "pid"),
                 )
             case "redis":
                 port = free_port()
@@ -83,9 +97,16 @@ def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
         yield made
         for coordinator in made.made:
             coordinator.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # PyMySQL leaves the socket of a server that died to the collector
 
 
 def opened(stack: contextlib.ExitStack, connection: str | None, directory: Path) -> StoredRecords:
+    if connection is not None:
+        database = Database(locate(connection, directory))
+        migrating.upgrade(database)
+        database.close()
     records = StoredRecords(locate(connection, directory), SystemClock().wall)
     records.open()
     stack.callback(records.close)
@@ -110,6 +131,10 @@ def running(command: list[object], port: int, log: Path) -> Iterator[subprocess.
             yield server
         finally:
             ended(server)
+
+
+def killed(pid_file: Path) -> None:
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
 
 def ended(server: subprocess.Popen[bytes]) -> None:
@@ -207,11 +232,6 @@ def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[object]:
             yield made
             return
         url = stack.enter_context(mariadb(tmp_path)) if request.param == "mariadb" else None
-        if url is not None:
-            from astara.records import migrating
-            from astara.records.database import Database
-
-            migrating.upgrade(Database(locate(url, tmp_path)))
         yield opened(stack, url, tmp_path)
 
 

@@ -330,3 +330,16 @@ def test_a_cloud_that_cannot_be_listed_is_not_filled(world: World) -> None:
     assert line(orchestrator).state == "away"
     orchestrator.run(30)
     assert line(orchestrator).state == "ok"
+
+
+def test_spares_of_a_host_that_another_keeps_are_seen_and_handed_out_but_neither_made_nor_ended(world):
+    stock = Stock(TWO, world.clock)
+    elsewhere = Keeper({"memory": MemoryProvider(world.cloud)}, stock, TWO, world.clock, keeps=lambda host: False)
+    elsewhere.look()
+    assert world.spares() == []
+    Keeper({"memory": MemoryProvider(world.cloud)}, Stock(TWO, world.clock), TWO, world.clock).look()
+    made = world.spares()
+    assert made
+    elsewhere.look()
+    assert [line.ready for line in elsewhere.lines() if line.host == "h1"] == [len(made)]
+    assert world.spares() == made

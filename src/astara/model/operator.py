@@ -138,6 +138,7 @@ class StatusSummary(Wire, frozen=True):
     brake_reason: str = ""
     last_resync_at: float | None = None
     records: str = "ok"  # or what is wrong with the database
+    cluster: str = "alone"  # or how many share the work, and what is wrong with that
 
 
 class CheckLine(Wire, frozen=True):

@@ -78,6 +78,27 @@ def join(
     return Membership(me, coordinator, records.rings, clock, options, crashed=crashed, heard=term)
 
 
+def in_words(member: Membership | Alone) -> str:
+    """Say in one line how it goes, from memory."""
+    if isinstance(member, Alone):
+        return "alone"
+    standing = member.standing()
+    ring = standing.ring
+    if ring is None:
+        said = "no ring yet"
+    elif standing.me in ring.members:
+        said = f"one of {len(ring.members)}"
+    else:
+        said = f"not in the ring of {len(ring.members)}"
+    troubles = [
+        f"the group cannot be asked ({standing.coordination})" if standing.coordination else "",
+        f"the rings cannot be read ({standing.records})" if standing.records else "",
+        "it stood still and has not looked again" if standing.frozen else "",
+    ]
+    wrong = [trouble for trouble in troubles if trouble]
+    return "; ".join([said, *wrong, *(["nobody takes over meanwhile"] if standing.coordination else [])])
+
+
 def view(
     member: Membership | Alone,
     rings: Rings,

@@ -115,6 +115,7 @@ class Orchestrator:
                 records=self._records.standing,
                 started_at=clock.wall(),
                 cluster=self._cluster_view,
+                membership=lambda: cluster.in_words(self._member),
             )
         )
         self._metrics.observe_state(

@@ -55,6 +55,8 @@ class Parts:
     records: Callable[[], RecordsStanding]
     started_at: float
     cluster: Callable[[str | None, ResourceKey | None], ClusterView]
+    #: In words, from memory: alone, or one of how many.
+    membership: Callable[[], str] = lambda: "alone"
 
 
 class RunningOperator:
@@ -84,6 +86,7 @@ class RunningOperator:
             braked=brake.engaged,
             brake_reason=brake.reason,
             last_resync_at=engine.schedule.full_at,
+            cluster=self._parts.membership(),
         )
 
     def resources(self) -> Sequence[ResourceLine]:

@@ -131,3 +131,40 @@ def test_an_unknown_provider_is_named_with_those_that_exist(bench):
     assert result.failure is not None
     assert "nova" in result.failure.message
     assert "memory" in result.failure.remedy
+
+
+class Unfenced(MemoryProvider):
+    """As a cloud that makes whatever it is asked for."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return super().capabilities - {"fenced"}
+
+
+def test_where_nobody_can_refuse_a_creation_it_is_claimed_first_and_the_greater_term_has_it(bench):
+    provider = Unfenced(bench.cloud)
+    records = FakeRecords()
+    statuses = StatusWriter(bench.neutron, bench.clock, EngineOptions(), NoMetrics())
+    executor = Executor(bench.neutron, {"memory": provider}, statuses, records, bench.clock, NoMetrics())
+
+    def make(term: int) -> Outcome:
+        return executor.run(KEY, [CreateInstance(bench.wanted)], Generation(term, 1), 1e9).outcome
+
+    records.claim(KEY, bench.wanted.slot, 7)
+    assert make(6) is Outcome.STALE
+    assert not bench.cloud.instances
+    records.disk_full = True
+    assert make(8) is Outcome.RETRY  # a claim that cannot be made is no permission
+    assert not bench.cloud.instances
+    records.disk_full = False
+    assert make(8) is Outcome.DONE
+    assert records.claims[KEY, bench.wanted.slot] == 8
+
+
+def test_no_step_begins_once_the_owner_may_not_act_any_more(bench):
+    instance = bench.build()
+    answers = iter([True, False])
+    steps = [AttachPort(instance, port("p2")), DetachPort(instance, "p1")]
+    result = bench.executor.run(KEY, steps, NOW, 1e9, lambda: next(answers))
+    assert result.outcome is Outcome.STALE
+    assert set(bench.cloud.instances[instance.id].ports) == {"p1", "p2"}

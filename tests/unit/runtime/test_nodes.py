@@ -195,3 +195,20 @@ def test_a_host_with_a_node_agent_is_known_by_what_its_agent_says() -> None:
     directory = NodeDirectory(Agents(), {}, {"n1": ("nova",), "compute-1": ("nova",)})
     bodies = {one.name: set(one.bodies or ()) for one in directory.nodes()}
     assert bodies == {"n1": {"namespace"}, "n2": {"namespace"}, "compute-1": {"nova"}}
+
+
+def test_of_several_orchestrators_one_announces_and_its_successor_does_at_once() -> None:
+    agents, neutron, clock = Agents(), Neutron(withdrawn=("n9",)), Clock()
+    directory = NodeDirectory(agents, {"n1": "https://n1", "n2": "https://n2"})
+    mine = [False]
+    nodes = NodeWatch(directory, neutron, clock, NodeWatchOptions(), announces=lambda: mine[0])  # type: ignore[arg-type]
+    nodes.look()
+    assert neutron.announced == []
+    assert [line.name for line in nodes.lines()] == ["n1", "n2"]  # it knows them all the same
+    mine[0] = True
+    nodes.look()
+    assert neutron.announced == [(("n1", True), ("n2", True))]
+    assert nodes.disputed == ()  # the first announcement may withdraw what another's configuration had
+    mine[0] = False
+    nodes.look()
+    assert len(neutron.announced) == 1

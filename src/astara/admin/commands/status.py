@@ -55,6 +55,7 @@ def _picture(summary: StatusSummary, now: float) -> Group:
     head = [
         ("astara", f"{summary.version}, running for {duration(now - summary.started_at)}, term {summary.term}"),
         ("neutron", summary.neutron),
+        ("cluster", summary.cluster),
         ("resources", f"{summary.resources} ({phases})"),
         ("instances", str(summary.instances)),
         ("work", f"{summary.queue} waiting, {summary.working} in work"),
