@@ -100,6 +100,8 @@ ROWS: tuple[tuple[str, str, Callable[[dict[str, Any]], Any]], ...] = (
     ("restart, namespaces gone: all back, s", "restart, namespaces gone", lambda f: f["all_back_s"]),
     ("  CPU, s", "restart, namespaces gone", lambda f: f["own_cpu_s"]),
     ("memory per router with DHCP and metadata, MB", "memory", lambda f: f["mb_per_router"]),
+    ("settled, calls to Neutron per minute", "settled", lambda f: sum(f["calls"].values())),
+    ("  commits", "settled", lambda f: f["commits"]),
 )
 
 
@@ -116,7 +118,9 @@ def table(found: dict[str, dict[str, Any]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join((*CLOUDS, *ALONE)), help="which, separated by commas")
-    parser.add_argument("--deeds", default="idle,one,many,idle,restart,cold,memory", help="what is done in a cloud")
+    parser.add_argument(
+        "--deeds", default="idle,one,many,idle,restart,cold,memory", help="in this order; also: settled (embedded)"
+    )
     parser.add_argument("--samples", type=int, default=7, help="routers made one at a time")
     parser.add_argument("--count", type=int, default=50, help="routers made at once")
     parser.add_argument("--memory", type=int, default=20, help="further routers, with DHCP and metadata")
