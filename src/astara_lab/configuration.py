@@ -195,7 +195,7 @@ def orchestrator(
             "drivers": "router,network",
             "default_provider": body,
             "network_provider": network_body,
-            "providers": BODIES,
+            "providers": ",".join(BODIES),
             "domain": DNS_DOMAIN,
         },
         "admin": {"socket": seat.admin_socket},

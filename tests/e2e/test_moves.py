@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,25 @@ def others(body: str) -> Sequence[str]:
     return [*(one for one in offered if one != body), body]
 
 
+@dataclass
+class Heard:
+    """What `ping -D` wrote, once it has ended."""
+
+    said: str = ""
+
+
+@contextlib.contextmanager
+def echoes(host: Host) -> Iterator[Heard]:
+    """One echo after the other meanwhile."""
+    heard = Heard()
+    ping = host.spawn(["ping", "-n", "-D", "-i", str(EVERY_S), OUTSIDE])
+    try:
+        yield heard
+    finally:
+        ping.send_signal(signal.SIGINT)
+        heard.said, _ = ping.communicate(timeout=30)
+
+
 def bodies_of(router_id: str) -> list[str]:
     return [
         line.provider for line in OperatorClient(ADMIN_SOCKET).instances() if line.resource == f"router/{router_id}"
@@ -102,17 +124,14 @@ def test_a_live_router_moves_between_bodies_and_keeps_its_connections(
         for target in others:
             before, talk.longest_s = talk.answers, 0.0
             source = bodies_of(router.id)
-            ping = host.spawn(["ping", "-n", "-D", "-i", str(EVERY_S), OUTSIDE])
-
-            moved = CliRunner().invoke(
-                cli, ["--socket", str(ADMIN_SOCKET), "move", router.id, "--to", target], prog_name="astara"
-            )
-
-            assert moved.exit_code == 0, moved.output
-            until(f"only a {target}", lambda target=target: bodies_of(router.id) == [target], 200.0)
-            until("answers after the move", lambda after=talk.answers: talk.answers > after + 20 or talk.broken, 30.0)
-            ping.send_signal(2)
-            lost, gap_s = longest_gap_s(ping.communicate(timeout=30)[0])
+            with echoes(host) as heard:
+                moved = CliRunner().invoke(
+                    cli, ["--socket", str(ADMIN_SOCKET), "move", router.id, "--to", target], prog_name="astara"
+                )
+                assert moved.exit_code == 0, moved.output
+                until(f"only a {target}", lambda target=target: bodies_of(router.id) == [target], 200.0)
+                until("answers after it", lambda after=talk.answers: talk.answers > after + 20 or talk.broken, 30.0)
+            lost, gap_s = longest_gap_s(heard.said)
             assert talk.broken is None, f"{source} to {target}: {talk.broken} after {talk.answers} answers"
             assert talk.answers > before
             log(
