@@ -155,6 +155,27 @@ def test_two_active_halves_become_one(world: TwoNodes) -> None:
     assert eventually(lambda: " 0% packet loss" in world.web.run("ping", "-c", "2", "-W", "1", WORLD, check=False))
 
 
+@pytest.mark.slow
+def test_link_up_and_path_dead_is_a_reason_to_hand_over(world: TwoNodes) -> None:
+    """Trap: undetected elsewhere. The node's way outside is gone, every link of the router is up."""
+    active, standby = world.settled()
+    assert eventually(lambda: _path(active) == _path(standby) == "0")
+    time.sleep(2.5)  # who was never answered cannot miss an answer
+    active.reconnect(connected=False, networks=("out",))
+
+    assert eventually(lambda: _path(active) == "-50")
+    assert eventually(lambda: (active.role(), standby.role()) == (Role.STANDBY, Role.ACTIVE))
+    assert eventually(lambda: " 0% packet loss" in world.web.run("ping", "-c", "2", "-W", "1", WORLD, check=False))
+
+    active.reconnect(connected=True)
+    assert eventually(lambda: _path(active) == "0")
+    assert world.settled() == (standby, active)
+
+
+def _path(half: Half) -> str:
+    return (half.place.files / "keepalived" / "path").read_text().strip()
+
+
 def test_another_configuration_changes_no_role(world: TwoNodes) -> None:
     """W7: both are configured. The active one's gate stays open, keepalived is the same process."""
     active, standby = world.settled()

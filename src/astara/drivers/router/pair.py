@@ -8,7 +8,7 @@ from typing import Any
 
 from astara.appliance.subsystems.conntrackd.config import ConntrackdConfig
 from astara.appliance.subsystems.gate.config import GateConfig
-from astara.appliance.subsystems.keepalived.config import KeepalivedConfig, Marker
+from astara.appliance.subsystems.keepalived.config import KeepalivedConfig, Marker, Nexthop
 from astara.appliance.subsystems.links.config import LinkConfig
 from astara.appliance.subsystems.sysctl.config import SysctlConfig
 from astara.contract.codec import ContractError
@@ -28,10 +28,16 @@ def pair_configs(half: Half, router: Router) -> Mapping[str, Any]:
         raise ContractError("$.internal", f"more than {_MARKERS} links on a pair", "use another router")
     macs = tuple(sorted(side.mac for side in sides))
     markers = tuple(Marker(mac, _FIRST_MARKER + index) for index, mac in enumerate(macs))
+    nexthops = tuple(
+        Nexthop(gateway.side.mac, hop)
+        for gateway in router.gateways
+        for hop in gateway.nexthops
+        if isinstance(hop, IPv4Address)
+    )
     return {
         "gate": GateConfig(half.mac, macs, _LEASE_ADVERTS * half.advert_ms, yields=half.address.ip < half.peer),
         "conntrackd": ConntrackdConfig(half.mac, half.address.ip, half.peer),
-        "keepalived": KeepalivedConfig(half.mac, half.address.ip, half.peer, half.advert_ms, markers),
+        "keepalived": KeepalivedConfig(half.mac, half.address.ip, half.peer, half.advert_ms, markers, nexthops),
     }
 
 

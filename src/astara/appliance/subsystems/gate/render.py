@@ -13,6 +13,7 @@ ACTIVE = "active"
 #: Where the markers are (subsystems/keepalived); nobody else has addresses there (RFC 3927 2.1).
 MARKERS = "169.254.0.0/24"
 _LINK_NAME = re.compile(r"[0-9A-Za-z._-]{1,15}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 #: A key that is the same for every packet: the set has one member or none.
 _KEY = "meta mark & 0x0"
 #: Before anything else of the kernel's that looks at a frame.
@@ -59,7 +60,17 @@ def _commands(heart: str, guarded: list[str], config: GateConfig) -> Iterator[st
         yield f"add chain {TABLE} {chain} {{ {place} }}"
         if chain == "outward":  # keepalived announces markers right before its first advertisement
             yield f"add rule {TABLE} {chain} arp saddr ip {MARKERS} accept"
+        # Whether next hops answer is asked by either half, in its own name (system/paths).
+        own = "ether saddr" if chain == "outward" else "ether daddr"
+        operation = "request" if chain == "outward" else "reply"
+        yield f"add rule {TABLE} {chain} {own} {_mac(config.heart)} arp operation {operation} accept"
         yield f"add rule {TABLE} {chain} {_KEY} != @{ACTIVE} drop"
+
+
+def _mac(text: str) -> str:
+    if not _MAC.fullmatch(text):
+        raise ValueError("link: not a MAC address")
+    return text
 
 
 def _name(name: str) -> str:

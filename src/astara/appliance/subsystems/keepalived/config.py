@@ -15,6 +15,14 @@ class Marker:
 
 
 @dataclass(frozen=True, slots=True)
+class Nexthop:
+    """A next hop on the link `mac`; while none of them answers, the other half is the better one if its does."""
+
+    mac: str
+    address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
 class KeepalivedConfig:
     """`heart`: MAC address of the link on which the halves speak; `address` and `peer` are on it.
 
@@ -26,3 +34,4 @@ class KeepalivedConfig:
     peer: IPv4Address
     advert_ms: int
     markers: tuple[Marker, ...] = ()
+    nexthops: tuple[Nexthop, ...] = ()

@@ -18,6 +18,8 @@ _PRIORITY = 250
 #: One for every pair: adverts go to one address that nobody else has.
 _VRID = 1
 _REFRESH_S = 30
+#: What a dead path costs. With equal priorities nobody preempts, so two halves whose next hop is dead stay as they are.
+PATH_DEAD = "-50"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Rendered:
 
     config: KeepalivedConfig
     script: Path
+    path_file: Path
 
     def text(self, names: Mapping[str, str]) -> str:
         """Return keepalived.conf; `names` maps MAC address -> current link name. A link that is not there is left out.
@@ -38,11 +41,11 @@ class Rendered:
             for marker in sorted(self.config.markers, key=lambda marker: marker.address)
             if marker.mac in names
         ]
-        return "".join(f"{line}\n" for line in _lines(self.config, heart, markers, self.script))
+        return "".join(f"{line}\n" for line in _lines(self.config, heart, markers, self))
 
 
-def _lines(config: KeepalivedConfig, heart: str, markers: list[str], script: Path) -> Iterator[str]:
-    told = f"/bin/sh {_plain(_PATH, str(script))}"
+def _lines(config: KeepalivedConfig, heart: str, markers: list[str], rendered: Rendered) -> Iterator[str]:
+    told = f"/bin/sh {_plain(_PATH, str(rendered.script))}"
     yield "global_defs {"
     yield "  vrrp_version 3"
     yield "  enable_script_security"
@@ -53,7 +56,6 @@ def _lines(config: KeepalivedConfig, heart: str, markers: list[str], script: Pat
     yield "  vrrp_garp_master_refresh 1"
     yield "  vrrp_garp_lower_prio_repeat 3"
     yield "  vrrp_garp_lower_prio_delay 1"
-    yield "  vrrp_priority -20"
     yield "}"
     # What it says is not judged: connections are refreshed, nobody is elected by that.
     yield "vrrp_script refresh {"
@@ -62,9 +64,13 @@ def _lines(config: KeepalivedConfig, heart: str, markers: list[str], script: Pat
     yield "  timeout 10"
     yield "  weight -1"
     yield "}"
+    yield "track_file path {"
+    yield f'  file "{_plain(_PATH, str(rendered.path_file))}"'
+    yield "  weight 1"
+    yield "}"
+    # A half that comes back has the same priority, and does not preempt (RFC 9568 6.4.2).
     yield "vrrp_instance pair {"
     yield "  state BACKUP"
-    yield "  nopreempt"
     yield f"  interface {heart}"
     yield f"  virtual_router_id {_VRID}"
     yield f"  priority {_PRIORITY}"
@@ -84,6 +90,9 @@ def _lines(config: KeepalivedConfig, heart: str, markers: list[str], script: Pat
         yield "  }"
     yield "  track_script {"
     yield "    refresh"
+    yield "  }"
+    yield "  track_file {"
+    yield "    path"
     yield "  }"
     yield f'  notify_master "{told} active"'
     yield f'  notify_backup "{told} standby"'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,8 +12,9 @@ from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems import conntrackd
 from astara.appliance.subsystems.daemon import Daemon, link_names, stopped
 from astara.appliance.subsystems.keepalived.config import KeepalivedConfig
-from astara.appliance.subsystems.keepalived.render import Rendered
+from astara.appliance.subsystems.keepalived.render import PATH_DEAD, Rendered
 from astara.appliance.system import files, netns, processes
+from astara.appliance.system.paths import Paths, Question
 from astara.appliance.system.processes import Process
 from astara.contract.agent import Deviation
 
@@ -32,12 +35,13 @@ class KeepalivedSubsystem:
 
     name = NAME
 
-    def __init__(self, program: str = _PROGRAM) -> None:
+    def __init__(self, program: str = _PROGRAM, paths: Paths | None = None) -> None:
         self._program = program
+        self._paths = paths or Paths()
 
     def render(self, place: Place, config: KeepalivedConfig) -> Rendered:
         """Return what keepalived.conf shall say, links still by MAC address."""
-        return Rendered(config, conntrackd.script(place))
+        return Rendered(config, conntrackd.script(place), _path_file(place))
 
     def check(self, place: Place, rendered: Rendered) -> None:
         """Let keepalived judge the text, inside, where the links are. Raises SubsystemError(phase="check")."""
@@ -66,6 +70,7 @@ class KeepalivedSubsystem:
         """
         daemon = self._daemon(place)
         daemon.prepare(place)
+        self._watch_paths(place, rendered)
         text = self._text(place, rendered, "apply")
         process = daemon.running(place)
         if process is not None and daemon.has_loaded(process, text) and not stopped(process):
@@ -85,6 +90,7 @@ class KeepalivedSubsystem:
         daemon = self._daemon(place)
         daemon.stop()
         self._end_child(place, daemon)
+        self._paths.forget(_path_file(place))
         daemon.remove()
 
     def _differences(self, place: Place, rendered: Rendered) -> Iterator[str]:
@@ -94,6 +100,7 @@ class KeepalivedSubsystem:
             yield "does not run"
             return
         daemon.trim_log()
+        self._watch_paths(place, rendered)  # a restarted agent asks again
         text = self._text(place, rendered, "read-back")
         if files.read(daemon.directory / _CONFIG) != text.encode():
             yield f"{_CONFIG} differs"
@@ -101,6 +108,12 @@ class KeepalivedSubsystem:
             yield "has not read its file"
         if stopped(process):
             yield "is stopped"
+
+    def _watch_paths(self, place: Place, rendered: Rendered) -> None:
+        names = link_names(place)
+        wish = rendered.config
+        asked = [Question(names[hop.mac], hop.address, wish.heart) for hop in wish.nexthops if hop.mac in names]
+        self._paths.watch(place.netns, asked, rendered.path_file, PATH_DEAD)
 
     def _text(self, place: Place, rendered: Rendered, phase: str) -> str:
         names = link_names(place)
@@ -124,7 +137,9 @@ class KeepalivedSubsystem:
             if processes.wait(process, _LOOK_S):
                 words = f"ended at once: {daemon.last_words()}"
                 raise SubsystemError(NAME, "apply", words, remedy=processes.remedy_for_start(place.netns))
-            if _child(daemon.directory) is not None:
+            child = _child(daemon.directory)
+            if child is not None:
+                _before_all_others(process.pid, int(child))
                 return process
         raise SubsystemError(NAME, "apply", f"is not ready after {_LOOKS * _LOOK_S:g} s: {daemon.last_words()}")
 
@@ -140,6 +155,21 @@ class KeepalivedSubsystem:
         files.remove(remembered)
         if child is not None and processes.send(child, signal.SIGKILL):
             processes.wait(child, _LOOK_S * _LOOKS)
+
+
+def _before_all_others(parent: int, child: int) -> None:
+    """Who is not scheduled for three intervals loses an election: on a busy node, pairs would change all the time.
+
+    Not by keepalived's own means: after a reload it ends itself by the limit that comes with them (2.2.7). A child that
+    takes the place of this one inherits it; scripts do not. Where we may not, it has to do without.
+    """
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(parent, os.SCHED_RR, os.sched_param(1))
+        os.sched_setscheduler(child, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+
+
+def _path_file(place: Place) -> Path:
+    return place.files / NAME / "path"
 
 
 def _child(directory: Path) -> str | None:

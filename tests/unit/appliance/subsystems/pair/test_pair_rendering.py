@@ -25,7 +25,7 @@ ROLE = DIRECTORY / "role.sh"
 
 def election(**more: object) -> keepalived.Rendered:
     wish = {"heart": HEART, "address": OWN, "peer": PEER, "advert_ms": 20, "markers": MARKERS} | more
-    return keepalived.Rendered(KeepalivedConfig(**wish), ROLE)  # type: ignore[arg-type]
+    return keepalived.Rendered(KeepalivedConfig(**wish), ROLE, DIRECTORY / "path")  # type: ignore[arg-type]
 
 
 def sync() -> conntrackd.Rendered:

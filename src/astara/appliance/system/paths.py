@@ -1,0 +1,167 @@
+"""Whether a next hop still answers, asked with a MAC address of our own so that nobody takes us for somebody else.
+
+ARP probes (RFC 5227 2.1.1: no sender address) each second, for every place of the process from one thread. What changes
+is written to a file; nothing but that file is anybody's business here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from astara.appliance.system import netns
+
+EVERY_S = 1.0
+#: So many questions in a row without an answer, and the path counts as dead.
+MISSES = 3
+#: An answer has that long, however late the round began.
+_LISTEN_S = 0.3
+_ARP, _REQUEST, _REPLY = 0x0806, 1, 2
+_BROADCAST = b"\xff" * 6
+_FRAME = struct.Struct("!6s6sHHHBBH6s4s6s4s")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Ask on `link` for `address`; `source` is the MAC address the answer comes to."""
+
+    link: str
+    address: IPv4Address
+    source: str
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One place: it is well while any of its next hops answers, and until one has answered for the first time."""
+
+    place: Path | None
+    questions: tuple[Question, ...]
+    file: Path
+    dead: str
+    sockets: dict[str, socket.socket] = field(default_factory=dict)
+    known: bool = False  # somebody has answered since we ask
+    asked: bool = False  # in this round
+    answered: bool = False
+    misses: int = 0
+
+    def close(self) -> None:
+        for one in self.sockets.values():
+            one.close()
+
+
+class Paths:
+    """One background thread, started with the first place that has something to ask."""
+
+    def __init__(self) -> None:
+        self._watched: dict[Path, _Watched] = {}
+        self._mutex = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, place: Path | None, questions: Iterable[Question], file: Path, dead: str) -> None:
+        """Keep `file` saying "0", or `dead` once none answers any more; idempotent. Replaces what was asked before."""
+        wanted = tuple(questions)
+        with self._mutex:
+            known = self._watched.get(file)
+            if known is not None and known.questions == wanted and known.place == place and file.exists():
+                return
+            if known is not None:
+                known.close()
+            self._watched[file] = _Watched(place, wanted, file, dead)
+            _write(file, "0")
+            if self._thread is None and wanted:
+                self._thread = threading.Thread(target=self._repeat, name="paths", daemon=True)
+                self._thread.start()
+
+    def forget(self, file: Path) -> None:
+        with self._mutex:
+            known = self._watched.pop(file, None)
+        if known is not None:
+            known.close()
+
+    def _repeat(self) -> None:
+        while True:
+            began = time.monotonic()
+            with self._mutex:
+                everyone = list(self._watched.values())
+            for watched in everyone:
+                watched.asked = watched.answered = False
+                with contextlib.suppress(OSError):  # it is going away, or its links are
+                    _ask(watched)
+            self._listen(everyone, max(began + EVERY_S, time.monotonic() + _LISTEN_S))
+            for watched in everyone:
+                _judge(watched)
+
+    def _listen(self, everyone: list[_Watched], until: float) -> None:
+        while (left_s := until - time.monotonic()) > 0:
+            owners = {one: watched for watched in everyone for one in watched.sockets.values() if one.fileno() >= 0}
+            poller = select.poll()
+            by_descriptor = {one.fileno(): (one, watched) for one, watched in owners.items()}
+            for descriptor in by_descriptor:
+                poller.register(descriptor, select.POLLIN)
+            for descriptor, _ in poller.poll(left_s * 1000):
+                one, watched = by_descriptor[descriptor]
+                with contextlib.suppress(OSError):
+                    _hear(watched, one.recv(128))
+
+
+def _ask(watched: _Watched) -> None:
+    for question in watched.questions:
+        if question.link not in watched.sockets:
+            with netns.entered(watched.place):
+                made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(_ARP))
+                made.bind((question.link, _ARP))
+                made.setblocking(False)
+            watched.sockets[question.link] = made
+        source = bytes.fromhex(question.source.replace(":", ""))
+        frame = _FRAME.pack(
+            _BROADCAST,
+            source,
+            _ARP,
+            1,
+            0x0800,
+            6,
+            4,
+            _REQUEST,
+            source,
+            bytes(4),
+            bytes(6),
+            question.address.packed,
+        )
+        watched.sockets[question.link].send(frame)
+        watched.asked = True
+
+
+def _hear(watched: _Watched, frame: bytes) -> None:
+    if len(frame) < _FRAME.size:
+        return
+    to, _, _, _, _, _, _, operation, _, sender, _, _ = _FRAME.unpack_from(frame)
+    own = {bytes.fromhex(question.source.replace(":", "")) for question in watched.questions}
+    if operation == _REPLY and to in own:
+        watched.answered = IPv4Address(sender) in {question.address for question in watched.questions}
+
+
+def _judge(watched: _Watched) -> None:
+    """Rounds are counted, not seconds: on a machine that is too busy to ask, nobody fails to answer."""
+    if watched.answered:
+        watched.known, watched.misses = True, 0
+    elif watched.asked and watched.known:
+        watched.misses += 1
+    wanted = watched.dead if watched.misses >= MISSES else "0"
+    with contextlib.suppress(OSError):
+        if watched.file.read_text().strip() != wanted:
+            _write(watched.file, wanted)
+
+
+def _write(file: Path, word: str) -> None:
+    """In place: who follows the file follows this very one."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{word}\n")
