@@ -43,6 +43,8 @@ name = {name}
 state_dir = {home}/{name}
 [database]
 connection = {url}
+[cluster]
+coordination_url = database
 [neutron]
 url = http://127.0.0.1:9
 [intake]
@@ -137,6 +139,8 @@ def test_a_shared_database_is_prepared_dies_comes_back_and_has_lost_nothing(
     assert eventually(lambda: one.client.status().records == "ok" == other.client.status().records, within_s=30.0)
     starts = other.client.audit(AuditQuery(who="orchestrator"))
     assert {line.who for line in starts if line.reason == "start"} == {"orchestrator one", "orchestrator other"}
+    rings = [line.steps[0] for line in starts if line.reason == "ring"]
+    assert any(step.endswith("of one, other") for step in rings), rings
     logged = one.log.read_text() + other.log.read_text()
     assert "records-failing" in logged
     assert "s3cret" not in logged

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import structlog
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from astara.model.errors import BadConfiguration, Retry
@@ -16,6 +17,7 @@ from astara.records.database import Database, words
 from astara.records.lines import Keep, Row
 from astara.records.outage import Outage
 
+_log = structlog.get_logger(__name__)
 _QUEUE_LIMIT = 2000
 _RETRY_S = 5.0
 #: How long lines wait for company: a burst of reconciles becomes one transaction.
@@ -69,12 +71,14 @@ class History:
         self._thread.start()
 
     def close(self, wait_s: float) -> None:
-        """Write what is queued, at most for `wait_s`."""
+        """Write what is queued, at most for `wait_s`; says how much could not be."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(wait_s)
+        if (lost := self.waiting) > 0:
+            _log.error("records-lines-lost", lines=lost, remedy="end an orchestrator while its database answers")
 
     def answered(self) -> None:
         """The database answered somebody else: with nothing left to write, an outage is over."""

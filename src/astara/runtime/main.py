@@ -199,6 +199,9 @@ class Orchestrator:
     def _ring_changed(self) -> None:
         self.engine.ring_changed()
         self._pool.wake()
+        if (ring := self._member.standing().ring) is not None:
+            names = ", ".join(sorted(member.name for member in ring.members)) or "nobody"
+            self._tell("ring", f"follow ring {ring.epoch} of {names}")
 
     def _cluster_view(self, without: str | None, of: ResourceKey | None) -> ClusterView:
         keys = {*self.engine.ledger.known(), *self.engine.share.elsewhere()}

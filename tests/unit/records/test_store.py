@@ -100,7 +100,7 @@ def test_a_directory_that_cannot_be_written_is_logged_once_and_stops_nothing(tmp
         with pytest.raises(Retry, match="until a restart only"):
             made.hold(R1, "x")
         made.close()
-    assert [log["event"] for log in logs] == ["records-failing"]
+    assert [log["event"] for log in logs] == ["records-failing", "records-lines-lost"]
     assert "free space" in logs[0]["remedy"]
 
 
