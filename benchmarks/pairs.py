@@ -115,8 +115,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--advert-ms", type=int, default=20)
     parser.add_argument("--without-sync", action="store_true", help="kill conntrackd first: what it is for")
+    parser.add_argument("--only", default="", help="names of events, by commas")
     arguments = parser.parse_args()
-    for event in EVENTS:
+    wanted = arguments.only.split(",") if arguments.only else [event.__name__ for event in EVENTS]
+    for event in (event for event in EVENTS if event.__name__ in wanted):
         found = measure(event, arguments.trials, arguments.advert_ms, not arguments.without_sync)
         found |= {"advert_ms": arguments.advert_ms, "load": round(os.getloadavg()[0], 1)}
         print(json.dumps(found), flush=True)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from astara.contract.agent import Health, Role
+from astara.contract.agent import Health, PortAttachment, Role
+from astara.contract.document import Document, document
+from astara.contract.generation import Generation
+from astara.drivers.router.schema import RouterSection
 from astara_lab.conversation import Conversation, conversation
-from support.node_agent import isolated
-from support.pair import GATEWAY, INSIDE_MAC, WEB, WORLD, Half, TwoNodes, two_nodes
+from support.node_agent import Deployment, isolated, port, running, spec
+from support.pair import GATEWAY, HEARTS, INSIDE_MAC, WEB, WORLD, Half, TwoNodes, section, two_nodes
 from support.segment import Machine, eventually, ip
 
 pytestmark = [
@@ -230,3 +235,36 @@ def test_nothing_is_left(tmp_path: Path) -> None:
 
         assert active.pids("keepalived") == active.pids("conntrackd") == []
         assert "astara_gate" not in ip("netns", "exec", active.netns, "nft", "list", "tables")
+
+
+@pytest.mark.slow
+def test_a_node_agent_tells_who_is_active_also_after_a_push(tmp_path: Path) -> None:
+    """Two instances of one agent, as if on two nodes."""
+    deployment = Deployment.at(tmp_path)
+    heart = str(uuid.uuid4())
+    ports = [structs.replace(port(), network_id=heart) for _ in HEARTS]
+    specs = [spec(one) for one in ports]
+    with running(deployment) as (_, client):
+        try:
+            for index, one in enumerate(specs):
+                client.put_instance(one)
+                client.configure(one.id, alone(index, ports))
+
+            def told() -> set[Role | None]:
+                return {view.state.role for view in client.instances().instances}
+
+            assert eventually(lambda: told() == {Role.ACTIVE, Role.STANDBY}), told()
+
+            for index, one in enumerate(specs):
+                client.configure(one.id, alone(index, ports, revision=2, enabled=False))
+
+            assert told() == {Role.ACTIVE, Role.STANDBY}
+        finally:
+            for one in specs:
+                client.delete_instance(one.id, Generation(9, 9))
+
+
+def alone(index: int, ports: list[PortAttachment], *, revision: int = 1, enabled: bool = True) -> Document:
+    """Return the document of a half without tenants' networks."""
+    pair = structs.replace(section(index).pair, mac=ports[index].mac)
+    return document("router", Generation(1, revision), RouterSection(router_id="r", enabled=enabled, pair=pair))

@@ -464,6 +464,8 @@ class Instance:
             driver=document.driver,
             digest=report.digest,
             repairs=self._last.repairs if self._last is not None else self._rebuilds,
+            # No document changes it; who takes over is heard of, and read back then.
+            role=self._last.role if self._last is not None else None,
         )
 
 

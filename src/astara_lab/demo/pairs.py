@@ -89,7 +89,7 @@ def _replaced(stage: Stage) -> str:
         return halves is not None and all(before.get(half.id) != half.created_at for half in halves)
 
     until("two new halves", done, _DEADLINE_S)
-    return "as an upgrade does it: `astara resource rebuild`"
+    return "as an upgrade does it: `astara rebuild blue`"
 
 
 def _through(stage: Stage, claim: str, happens: Callable[[], str]) -> Proof:
