@@ -146,7 +146,7 @@ def _router_of(context: Any, port_id: str) -> str | None:
 
 
 def move_router(context: Any, router_id: str, host: str) -> None:
-    """Serve a router from another node from now on: its ports are bound there.
+    """Serve a router from another node from now on: its ports are bound there. Of a pair the first half moves.
 
     Raises:
         NotOurs: (404)
@@ -156,10 +156,8 @@ def move_router(context: Any, router_id: str, host: str) -> None:
             raise NotOurs(router_id=router_id)
         query = sa.select(_PORT.c.id).where(_PORT.c.device_owner.in_(ROUTER_OWNERS), _PORT.c.device_id == router_id)
         ports = list(context.session.execute(query.order_by(_PORT.c.id)).scalars())
-        before = placed(context.session, KIND_ROUTER, router_id)
-        second = placed(context.session, KIND_SECOND, router_id)
-    if before and second == host:  # its halves change places: never both on one node
-        store(context, KIND_SECOND, router_id, before, replace=True)
+        if placed(context.session, KIND_SECOND, router_id) == host:
+            return  # one half of the pair is there, and two never are
     store(context, KIND_ROUTER, router_id, host, replace=True)
     for port_id in ports:
         bind(context, port_id, host)
