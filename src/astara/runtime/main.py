@@ -161,13 +161,13 @@ class Orchestrator:
     def stop(self) -> None:
         """Take in no more, let running reconciles end, close."""
         _log.info("orchestrator.stopping")
+        if isinstance(self._member, Membership):
+            self._member.leave()  # first: others take over at once; what runs here stops before its next step
         for feed in self._feeds:
             feed.stop()
         if self._changes is not None:
             self._changes.stop()
         self._watch.stop()
-        if isinstance(self._member, Membership):
-            self._member.leave()  # others take over at once; what runs here stops before its next step
         drained = self.engine.stop(DRAIN_S)
         self._pool.stop()
         self._admin.stop()  # before the records: an operator's last word is kept too
