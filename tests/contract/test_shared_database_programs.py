@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from astara.admin.client import OperatorClient
+from astara.admin.session import Session
 from astara.model.errors import AstaraError, Retry
 from astara.model.operator import AuditQuery
 from astara.model.resource import ResourceKey
+from astara.runtime.database_command import db
 from support.neutron.mariadb import MariaDB, server
 from support.segment import eventually
 
@@ -77,9 +80,8 @@ listen =
         assert done.returncode == 2
         return done.stderr
 
-    def database(self, *command: str) -> subprocess.CompletedProcess[str]:
-        asked = [str(PROGRAMS / "astara"), "db", *command, "--config-file", str(self.config)]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    def database(self, *command: str) -> Result:
+        return CliRunner().invoke(db, [*command, "--config-file", str(self.config)], obj=Session())
 
     def end(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -107,10 +109,10 @@ def test_a_shared_database_is_prepared_dies_comes_back_and_has_lost_nothing(
     mariadb: MariaDB, programs: tuple[Program, Program]
 ) -> None:
     one, other = programs
-    assert one.database("check").returncode == 1
+    assert one.database("check").exit_code == 1
     assert "astara db upgrade" in one.refused()
-    assert one.database("upgrade").returncode == 0
-    assert json.loads(one.database("check", "--json").stdout)["usable"]
+    assert one.database("upgrade").exit_code == 0
+    assert json.loads(one.database("check", "--json").output)["usable"]
     for program in programs:
         program.start()
     for program in programs:
