@@ -228,6 +228,14 @@ def test_a_gate_somebody_opened_is_closed_again(world: TwoNodes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("advert_ms", [10, 50])
+def test_halves_may_speak_more_or_less_often(tmp_path: Path, advert_ms: int) -> None:
+    with two_nodes(tmp_path) as made:
+        for half in made.ready(advert_ms):
+            assert half.engine.state(half.place).health is Health.HEALTHY
+
+
+@pytest.mark.slow
 def test_nothing_is_left(tmp_path: Path) -> None:
     with two_nodes(tmp_path) as made:
         active, _ = made.ready()

@@ -19,6 +19,8 @@ _LEASE_ADVERTS = 3
 #: RFC 3927 2.1 keeps hosts off 169.254.0.0/24. The last ones are for the halves themselves.
 _FIRST_MARKER = IPv4Address("169.254.0.1")
 _MARKERS = 250
+#: The kernel counts in ticks and reads back what it counted: a whole number of them at 100, 250, 300 and 1000 Hz.
+_ARP_RETRY_MS = 20
 
 
 def pair_configs(half: Half, router: Router) -> Mapping[str, Any]:
@@ -43,7 +45,7 @@ def pair_configs(half: Half, router: Router) -> Mapping[str, Any]:
 
 def heart_link(half: Half) -> LinkConfig:
     """Return the link the halves share: IPv4 only, whatever the tenants speak."""
-    return LinkConfig(half.mac, half.mtu, (half.address,), ipv6=False, arp_retry_ms=half.advert_ms)
+    return LinkConfig(half.mac, half.mtu, (half.address,), ipv6=False, arp_retry_ms=_ARP_RETRY_MS)
 
 
 def strict(settings: SysctlConfig) -> SysctlConfig:
