@@ -26,6 +26,7 @@ from astara.model.operator import ResourceLine
 from astara_lab.control import Control
 from astara_lab.places import NEUTRON_URL, POD_MARKER, Lab, Seat, find_lab
 from astara_lab.pod import Pod
+from astara_lab.profiles.astara import restarted
 from astara_lab.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -102,8 +103,9 @@ class Members:
         return state is not None and state.pid is None
 
     def begin(self, name: str) -> None:
-        self.control.change("restart", name)
-        until(f"{name} answers", lambda: self.lines(name) is not None, 60.0)
+        """Start one that was told to end, once it has."""
+        until(f"{name} has ended", lambda: self._leave_dead(name), 30.0)
+        restarted(self.control, name)
 
     def lines(self, name: str) -> dict[str, ResourceLine] | None:
         with contextlib.suppress(AstaraError):

@@ -490,7 +490,7 @@ class ClusterWorld(World):
     def _leave(self) -> None:
         process = self._somebody()
         if process is not None and not process.frozen:
-            process.membership.leave()
+            process.membership.leave(wait_s=0.0)
             self.kill(process.member.name)
 
     def _cut(self) -> None:

@@ -95,6 +95,7 @@ class Membership:
         self._crashed = crashed
         self._heard = heard
         self._lock = threading.Lock()
+        self._passing = threading.Lock()
         self._held: _Held | None = None
         self._present: frozenset[Member] = frozenset()
         self._answers_since: float | None = None
@@ -152,12 +153,16 @@ class Membership:
         """Wait for the first pass; False when it takes longer."""
         return self._first.wait(within_s)
 
-    def leave(self) -> None:
-        """Own nothing from now on, and have the others take over at once. Does not wait for work that still runs."""
+    def leave(self, wait_s: float = 1.0) -> None:
+        """Own nothing from now on, and have the others take over at once. Does not wait for work that still runs.
+
+        A pass under way is waited for, at most `wait_s`: its beat would have us among the living once more.
+        """
         with self._lock:
             if self._leaving:
                 return
             self._leaving = True
+        alone = self._passing.acquire(timeout=wait_s)
         try:
             self._coordinator.leave()
             newest = self._rings.newest()
@@ -167,6 +172,9 @@ class Membership:
                 self._rings.append(ring, newest.epoch, self.me.name, f"{self.me.name} left")
         except AstaraError as error:
             _log.warning("cluster.left-unheard", reason=str(error), remedy="others take over when the lease ends")
+        finally:
+            if alone:
+                self._passing.release()
 
     def stop(self, wait_s: float = 5.0) -> None:
         """End the threads; `leave` comes first."""
@@ -178,7 +186,14 @@ class Membership:
         self._coordinator.close()
 
     def look(self) -> float:
-        """Make one pass; returns in how many seconds to make the next."""
+        """Make one pass; returns in how many seconds to make the next. One that has left makes none."""
+        with self._passing:
+            if not self._leaving:
+                self._look()
+        self._first.set()
+        return self._options.beat_s
+
+    def _look(self) -> None:
         began = self._clock.now()
         present = self._beat(began)
         newest, readable = self._newest()
@@ -189,8 +204,6 @@ class Membership:
         with self._lock:
             if self._frozen_at is not None and began >= self._frozen_at:
                 self._frozen_at = None
-        self._first.set()
-        return self._options.beat_s
 
     def pulse(self) -> None:
         """Note that the process runs."""

@@ -97,6 +97,13 @@ def test_one_that_leaves_owns_nothing_at_once_and_the_others_take_over_with_thei
     assert all(len(three.owners(key)) == 1 for key in KEYS)
 
 
+def test_one_that_left_does_not_come_back_with_its_next_beat(three):
+    three.alive["b"].leave()
+    three.run(2)
+    assert names(three) == ["a", "c"]
+    assert [member.name for member in three.group.beats] == ["a", "c"]
+
+
 def test_a_restarted_one_is_somebody_new_and_gets_back_what_it_had(three):
     before = {key: three.owners(key)[0] for key in KEYS}
     epoch = three.rings.newest().epoch
