@@ -18,7 +18,7 @@ from astara.contract.agent import Deviation
 _PROGRAM = "/usr/sbin/conntrackd"
 _CONFIG = "conntrackd.conf"
 #: A unix socket's name has 107 bytes, and state directories may be deep.
-_SOCKETS = Path("/run/astara")
+_SOCKETS = Path("/run/astara-node")
 #: It says so after its parser has accepted the whole file: there is no dry run, but a question to nobody is one.
 _PARSED = "can't connect"
 _LOOK_S = 0.002
