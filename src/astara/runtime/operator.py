@@ -29,6 +29,7 @@ from astara.reconcile.engine import Engine
 from astara.reconcile.sources import sources
 from astara.records.store import RecordsStanding
 from astara.runtime import plugins
+from astara.runtime.pairs import of_pairs
 from astara.runtime.version import astara_version
 
 
@@ -166,7 +167,11 @@ class RunningOperator:
 
     def doctor(self) -> Sequence[CheckLine]:
         """Check the installation."""
-        return self._parts.checks()
+        try:
+            pairs = list(of_pairs(self.instances()))
+        except AstaraError:
+            pairs = []  # who is away has a line of its own
+        return [*self._parts.checks(), *pairs]
 
     def pool(self) -> Sequence[PoolLine]:
         """Return the shelves of warm instances."""

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from astara.model.operator import CheckLine, NodeLine
+from astara.model.operator import CheckLine, InstanceLine, NodeLine
 from astara.runtime import doctor
+from astara.runtime.pairs import of_pairs
 
 _DAY_S = 86400.0
 
@@ -64,3 +65,32 @@ def test_a_host_without_a_node_agent_is_well_and_says_what_serves_it() -> None:
     (check,) = doctor.of_node(NodeLine(name="compute-1", url="", reachable=True, bodies={"nova": ()}))
     assert check.ok
     assert check.detail == "without a node agent; serves nova"
+
+
+def half(resource: str, host: str, role: str | None) -> InstanceLine:
+    return InstanceLine(
+        id=host,
+        resource=resource,
+        slot="0",
+        provider="namespace",
+        host=host,
+        health="healthy",
+        digest=None,
+        generation=None,
+        ports=1,
+        created_at=0.0,
+        role=role,
+    )
+
+
+def test_a_pair_that_is_active_twice_is_told_with_its_nodes() -> None:
+    well = [half("router/b", "n1", "active"), half("router/b", "n2", "standby"), half("router/c", "n1", None)]
+    split = [half("router/a", "n1", "active"), half("router/a", "n2", "active")]
+
+    (found,) = of_pairs([*split, *well])
+
+    assert not found.ok
+    assert "router/a" in found.check
+    assert "n1 and n2" in found.detail
+    assert [check.ok for check in of_pairs(well)] == [True]
+    assert list(of_pairs(well[2:])) == []
