@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 
 from astara.cluster.boundaries import Coordinator, Rings
@@ -92,6 +93,7 @@ def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
                 command = ["etcd", "--data-dir", tmp_path / "etcd", "--listen-client-urls", clients]
                 command += ["--advertise-client-urls", clients, "--listen-peer-urls", f"http://127.0.0.1:{peers}"]
                 server = stack.enter_context(running(command, port, tmp_path / "etcd.log"))
+                eventually(lambda: healthy(clients), within_s=30)
                 url = f"etcd3+{clients}"
                 made = Group(lambda me: ToozCoordinator(url, "astara", me, LEASE_S), wait, lambda: ended(server))
         yield made
@@ -145,6 +147,14 @@ def ended(server: subprocess.Popen[bytes]) -> None:
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def healthy(url: str) -> bool:
+    """Whether etcd has a leader: it listens before that."""
+    try:
+        return httpx.get(f"{url}/health", timeout=5).json() == {"health": "true"}
+    except httpx.HTTPError:
+        return False
 
 
 def free_port() -> int:

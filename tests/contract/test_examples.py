@@ -44,7 +44,8 @@ def test_an_orchestrator_and_a_node_agent_find_them_by_name(installed: dict[str,
     )
     argv = [sys.executable, "-c", ASK, str(tmp_path / "astara.conf")]
     asked = subprocess.run(argv, env=installed, capture_output=True, text=True, check=False)
-    assert asked.stdout == "['greeter']\n['paper']\n", asked.stderr
+    # Before them stands that the records were made.
+    assert asked.stdout.splitlines()[-2:] == ["['greeter']", "['paper']"], asked.stderr
 
 
 @pytest.mark.parametrize("example", ["greeter", "paper", "frr-router"])

@@ -168,6 +168,7 @@ def _term(url: str, found: multiprocessing.Queue[int]) -> None:
         found.put(records.next_term())
 
 
+@pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")  # of eventlet, which Neutron loads in other tests
 def test_terms_of_processes_that_start_at_once_are_all_different(url: str) -> None:
     forked = multiprocessing.get_context("fork")
     found: multiprocessing.Queue[int] = forked.Queue()

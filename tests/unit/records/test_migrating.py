@@ -142,6 +142,7 @@ def _upgrade(directory: Path) -> None:
     migrating.upgrade(database(directory))
 
 
+@pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")  # of eventlet, which Neutron loads in other tests
 def test_several_processes_may_upgrade_at_once(tmp_path):
     forked = multiprocessing.get_context("fork")
     upgrades = [forked.Process(target=_upgrade, args=(tmp_path,)) for _ in range(4)]
