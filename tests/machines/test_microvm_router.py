@@ -171,11 +171,15 @@ def test_a_restarted_node_agent_finds_its_machines_and_leaves_them_alone(node: D
         assert land.tag
 
 
-def test_nothing_is_left_after_rounds_of_making_killing_and_deleting(node: Deployment) -> None:
+MANY = pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])
+
+
+@pytest.mark.parametrize("rounds", [4, MANY])
+def test_nothing_is_left_after_rounds_of_making_killing_and_deleting(node: Deployment, rounds: int) -> None:
     with agent_with_patience(node) as (_, client):
         eventually(lambda: has_template(node), BOOT_S)
         before = _everything(node)
-        for round_number in range(5):
+        for round_number in range(rounds):
             instance = machine_spec(node.authority, port())
             client.put_instance(instance)
             if round_number % 2:
