@@ -21,7 +21,7 @@ from astara.model.errors import AstaraError
 from astara_lab.bodies import body_of
 from astara_lab.hosts import Host, Hosts, OutsideHost
 from astara_lab.places import ADMIN_SOCKET, EXTERNAL_PHYSNET, NEUTRON_URL, POD_MARKER, Lab, find_lab
-from astara_lab.waiting import NotInTime, until
+from astara_lab.waiting import NotInTime, patient, until
 
 with warnings.catch_warnings():
     # Some of the SDK's dependencies import what Python has deprecated.
@@ -39,6 +39,8 @@ _IN_THE_MAKING = ("absent", "silent", "unconfigured", "outdated", "standby", "su
 _ITEM = {"ips": "ip", "qos_policies": "qos_policy"}
 
 
+#: Of one test, as for all others; longer where instances boot.
+_TIMEOUT_S = 120.0
 #: The SDK warns of its own future; ours are errors as everywhere.
 OTHERS_WARNINGS = (
     "ignore::openstack.warnings.OpenStackDeprecationWarning",
@@ -50,6 +52,8 @@ OTHERS_WARNINGS = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(patient(_TIMEOUT_S)))
             for ignored in OTHERS_WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(ignored))
 
