@@ -131,7 +131,7 @@ def test_neutron_away_stops_no_packet_and_is_said(
     control.change("stop", "neutron")
     try:
         with http_server(outside, 80):
-            assert goes_out(host)
+            until("the way out", lambda: goes_out(host), 10.0)
             wounds.flush_ruleset(netns)
             until("healed without Neutron", lambda: wounds.has_ruleset(netns) and goes_out(host), 15.0)
         until("it is said", lambda: OperatorClient(ADMIN_SOCKET).status().neutron != "ok", 40.0)
@@ -165,7 +165,7 @@ def test_a_hurt_router_forwards_again(
     router, _, host = routed(cloud, hosts, 6)
     netns = instance_of("router", router.id)
     with http_server(outside, 80):
-        assert goes_out(host)
+        until("the way out", lambda: goes_out(host), 10.0)
 
         wound(netns)
 
@@ -189,7 +189,7 @@ def test_drift_made_by_hand_is_found_and_mended(
     router, _, host = routed(cloud, hosts, 7)
     netns = instance_of("router", router.id)
     with http_server(outside, 80):
-        assert goes_out(host)
+        until("the way out", lambda: goes_out(host), 10.0)
 
         wounds.inside(netns, *damage)
 
