@@ -18,6 +18,7 @@ import pytest
 
 from astara.admin.client import OperatorClient
 from astara.model.errors import AstaraError
+from astara.model.resource import ResourceKey
 from astara_lab.bodies import body_of
 from astara_lab.hosts import Host, Hosts, OutsideHost
 from astara_lab.places import ADMIN_SOCKET, EXTERNAL_PHYSNET, NEUTRON_URL, POD_MARKER, Lab, find_lab
@@ -34,8 +35,6 @@ EXTERNAL_V6 = "2001:db8:ffff::/64"
 
 #: What a test may leave behind, in the order in which it can be deleted.
 _COLLECTIONS = ("ips", "routers", "ports", "networks", "security_groups", "qos_policies", "subnet_pools")
-#: Phases in which something is being made.
-_IN_THE_MAKING = ("absent", "silent", "unconfigured", "outdated", "standby", "surplus")
 _ITEM = {"ips": "ip", "qos_policies": "qos_policy"}
 
 
@@ -183,12 +182,18 @@ def hosts(lab: Lab, cloud: Cloud, body: str) -> Iterator[Callable[..., Host]]:
 def await_built() -> None:
     """Bodies that boot may come after the machines that use them; a namespace is there before anybody asks."""
 
+    operator = OperatorClient(ADMIN_SOCKET)
+
     def built() -> bool:
-        return all(line.phase not in _IN_THE_MAKING for line in OperatorClient(ADMIN_SOCKET).resources())
+        """Asked now: while a body boots its resource's line shows what it was before."""
+        keys = [ResourceKey.parse(line.key) for line in operator.resources()]
+        with contextlib.suppress(AstaraError):  # one has just gone, or cannot be asked yet
+            return not any(operator.resource(key).plan for key in keys)
+        return False
 
     # One that never gets there is for the test to notice.
     with contextlib.suppress(NotInTime, AstaraError):
-        until("everything built", built, 15.0)
+        until("everything built", built, 10.0)
 
 
 @pytest.fixture
