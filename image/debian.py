@@ -57,6 +57,7 @@ _NOT_KEPT = (
     "usr/share/dpkg",
     "usr/share/keyrings",
     "usr/share/bird2",
+    "usr/share/bug",
     "usr/share/debconf",
     "usr/share/python3/debpython",
     "var/cache/*",
