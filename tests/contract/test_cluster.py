@@ -33,7 +33,7 @@ from support.fakes.records import FakeRecords
 from support.neutron.mariadb import mariadb
 from support.segment import eventually
 
-LEASE_S = 2.0
+LEASE_S = 3.0
 A, B = Member(name="a", incarnation="1"), Member(name="b", incarnation="2", weight=2.5)
 R1 = ResourceKey("router", "r1")
 
@@ -99,6 +99,10 @@ def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
         yield made
         for coordinator in made.made:
             coordinator.close()
+        # While the server is there: without it redis-py tries again for a minute, by random delays others draw from.
+        for thread in threading.enumerate():
+            if thread.name.startswith("coordinator"):
+                thread.join(10.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()  # PyMySQL leaves the socket of a server that died to the collector
@@ -163,47 +167,60 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def beat(coordinator: Coordinator) -> frozenset[Member]:
+    """Beat; a server on a busy machine may need more than one patience."""
+    for _ in range(9):
+        with contextlib.suppress(Retry):
+            return coordinator.beat()
+    return coordinator.beat()
+
+
 def test_members_that_beat_see_each_other_with_name_incarnation_and_weight(group):
     one, other = group.member(A), group.member(B)
-    assert one.beat() == {A}
-    assert B in other.beat()
-    other.beat()  # a group in a database believes in life when it has seen a second beat
-    one.beat()
-    other.beat()
-    assert one.beat() == other.beat() == {A, B}
+    assert beat(one) == {A}
+    assert B in beat(other)
+    beat(other)  # a group in a database believes in life when it has seen a second beat
+    beat(one)
+    beat(other)
+    assert beat(one) == beat(other) == {A, B}
 
 
 def test_one_that_leaves_is_gone_at_once_and_may_come_again(group):
     one, other = group.member(A), group.member(B)
     for _ in range(3):
-        one.beat()
-        other.beat()
+        beat(one)
+        beat(other)
     other.leave()
     other.leave()
-    assert one.beat() == {A}
-    other.beat()
-    one.beat()
-    other.beat()
-    assert one.beat() == {A, B}
+    assert beat(one) == {A}
+    beat(other)
+    beat(one)
+    beat(other)
+    assert beat(one) == {A, B}
 
 
 def test_one_that_beats_no_more_is_gone_when_the_lease_is_over_and_finds_its_way_back(group):
     one, other = group.member(A), group.member(B)
     for _ in range(3):
-        one.beat()
-        other.beat()
+        beat(one)
+        beat(other)
     for _ in range(20):
-        if one.beat() == {A}:
+        if beat(one) == {A}:
             break
         group.pass_time(LEASE_S / 10)
     else:
         pytest.fail("it is among the living for more than two leases")
-    other.beat()
-    one.beat()
-    other.beat()
-    assert one.beat() == {A, B}
+    beat(other)
+    beat(one)
+    beat(other)
+    assert beat(one) == {A, B}
 
 
+@pytest.mark.parametrize(
+    "group",
+    ["fake", "database", "etcd", *(pytest.param(one, marks=pytest.mark.slow) for one in ("redis", "mariadb"))],
+    indirect=True,
+)
 def test_a_group_that_cannot_be_asked_says_so_and_what_to_do(group):
     one = group.member(A)
     one.beat()
@@ -227,7 +244,7 @@ def test_a_coordination_url_that_cannot_work_is_refused_naming_the_option(url, w
 
 
 def test_a_password_in_the_url_is_in_no_message():
-    coordinator = ToozCoordinator("redis://astara:s3cret@127.0.0.1:9", "astara", A, LEASE_S)
+    coordinator = ToozCoordinator("etcd3+http://astara:s3cret@127.0.0.1:9", "astara", A, LEASE_S)
     with pytest.raises(Retry) as away:
         coordinator.beat()
     assert "s3cret" not in str(away.value) + away.value.remedy

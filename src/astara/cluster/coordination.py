@@ -54,7 +54,7 @@ class ToozCoordinator:
         if not self._joined:
             return
         try:
-            self._patience.ask(self._left, self._lease_s / 3)
+            self._patience.ask(self._left, self._lease_s)
         except StillWaiting:
             raise Retry("the coordinator does not answer in time", self._remedy) from None
         except Exception as error:  # noqa: BLE001 - as in `beat`
