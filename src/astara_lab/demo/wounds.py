@@ -70,13 +70,20 @@ def destroy_namespace(netns: str) -> None:
 
     A container's processes and a machine's QEMU are among them.
     """
-    for pid in _on_the_node(netns, None):
+    victims, links = _on_the_node(netns, None), _links(netns)
+    try:
+        handle = os.open(NETNS_DIRECTORY / netns, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    # The name first: who hears of the rest and heals at once must not heal what is about to go.
+    subprocess.run(["ip", "netns", "delete", netns], check=False, capture_output=True)
+    for pid in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    deletions = "".join(f"link delete {link}\n" for link in _links(netns))
-    batch = ["ip", "-n", netns, "-force", "-batch", "-"]
+    batch = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{handle}", "ip", "-force", "-batch", "-"]
+    deletions = "".join(f"link delete {link}\n" for link in links)
     subprocess.run(batch, check=False, input=deletions, capture_output=True, text=True)
-    subprocess.run(["ip", "netns", "delete", netns], check=False, capture_output=True)
+    os.close(handle)
 
 
 def _links(netns: str) -> tuple[str, ...]:
