@@ -12,10 +12,12 @@ from typing import Protocol
 
 from astara.admin.client import NotReachable, OperatorClient
 from astara.clients.nodes import instance_id
-from astara.drivers.router.driver import SLOT
 from astara.model.resource import ResourceKey
 from astara_lab.namespaces import NETNS_DIRECTORY, within
 from astara_lab.places import ADMIN_SOCKET, OVSDB_SOCKET, Lab
+
+#: Of a router that is no pair.
+_SLOT = "0"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Astara:
     operator: OperatorClient = field(default_factory=lambda: OperatorClient(ADMIN_SOCKET, 2.0))
 
     def netns(self, router_id: str) -> str:
-        return "astara-" + instance_id(ResourceKey("router", router_id), SLOT)
+        return "astara-" + instance_id(ResourceKey("router", router_id), _SLOT)
 
     def nat(self) -> tuple[str, ...]:
         return ("nft", "list", "table", "inet", "astara")
