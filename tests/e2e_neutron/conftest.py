@@ -16,10 +16,10 @@ from astara_lab.control import Control
 from astara_lab.hosts import Host, Hosts
 from astara_lab.places import Lab
 from astara_lab.pod import Pod
-from e2e.conftest import OTHERS_WARNINGS, Cloud, cloud, external, hosts, lab, neutron, outside, tenancy
+from e2e.conftest import OTHERS_WARNINGS, Cloud, body, cloud, external, hosts, lab, neutron, outside, tenancy
 from e2e_neutron.sight import Services
 
-__all__ = ["cloud", "external", "hosts", "lab", "neutron", "outside"]
+__all__ = ["body", "cloud", "external", "hosts", "lab", "neutron", "outside"]
 
 FLAVOR = "astara"
 

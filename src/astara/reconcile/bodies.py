@@ -43,6 +43,11 @@ class Bodies:
         """Write what could not be written; raises Retry."""
         self._said.write_again(self._write)
 
+    @property
+    def unwritten(self) -> int:
+        """How many a restart would lose."""
+        return self._said.unwritten
+
     def chosen(self, key: ResourceKey) -> str | None:
         return self._said.word(key)
 

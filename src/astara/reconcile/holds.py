@@ -33,6 +33,11 @@ class Holds:
         """Write what could not be written; raises Retry."""
         self._said.write_again(self._write)
 
+    @property
+    def unwritten(self) -> int:
+        """How many a restart would lose."""
+        return self._said.unwritten
+
     def reason(self, key: ResourceKey) -> str | None:
         return self._said.word(key)
 

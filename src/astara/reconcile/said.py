@@ -61,6 +61,11 @@ class Said:
             self._words = words
         return changed
 
+    @property
+    def unwritten(self) -> int:
+        """Of how many resources a word is in force that is not durable."""
+        return len(self._unwritten)
+
     def word(self, key: ResourceKey) -> str | None:
         with self._lock:
             return self._words.get(key)

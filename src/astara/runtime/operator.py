@@ -76,7 +76,7 @@ class RunningOperator:
             started_at=self._parts.started_at,
             term=engine.term,
             neutron=self._parts.trouble() or "ok",
-            records=self._parts.records().trouble or "ok",
+            records=self._records(),
             feeds=tuple(_feed_line(feed) for feed in self._parts.feeds),
             nodes=tuple(lines),
             phases=engine.ledger.phases(),
@@ -89,6 +89,11 @@ class RunningOperator:
             last_resync_at=engine.schedule.full_at,
             cluster=self._parts.membership(),
         )
+
+    def _records(self) -> str:
+        unwritten = self._engine.holds.unwritten + self._engine.bodies.unwritten
+        waits = f"{unwritten} of what operators said not written yet" if unwritten else "ok"
+        return self._parts.records().trouble or waits
 
     def resources(self) -> Sequence[ResourceLine]:
         """Return every resource as last seen."""

@@ -50,10 +50,12 @@ def test_what_cannot_be_written_stays_in_force_until_it_can() -> None:
         said.say(R2, None, refuse)
     assert said.read(lambda: {R2: "of somebody"}) == frozenset()
     assert said.all() == {R1: "mine"}
+    assert said.unwritten == 2
     written: list[tuple[ResourceKey, str | None]] = []
     said.write_again(lambda key, word: written.append((key, word)))
     said.write_again(lambda key, word: written.append((key, word)))
     assert written == [(R1, "mine"), (R2, None)], "once"
+    assert said.unwritten == 0
 
 
 def test_which_changed_is_told() -> None:
