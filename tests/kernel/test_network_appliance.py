@@ -109,7 +109,7 @@ def test_dns_answers_the_networks_own_and_private_addresses_only(network: Networ
     def resolves(source: str) -> bool:
         own = "fd01::2" if ":" in source else "10.1.0.2"
         said = machine.run("python3", "-c", QUESTION, source, own, check=False)
-        return "answered" in said
+        return any(line.startswith("answered") for line in said.splitlines())  # tracebacks quote the question itself
 
     assert all(resolves(source) for source in ("10.1.0.5", "192.168.7.7", "fd01::5", "fd77::7"))
     assert not any(resolves(source) for source in outside)

@@ -24,11 +24,15 @@ PATH_DEAD = "-50"
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What will be written once the links' names are known. `script` is told of every change of role."""
+    """What will be written once the links' names are known. `script` is told of every change of role.
+
+    `shell` is the path it really has: keepalived 2.3 calls one that leads over a symbolic link (/bin/sh) insecure.
+    """
 
     config: KeepalivedConfig
     script: Path
     path_file: Path
+    shell: Path
 
     def text(self, names: Mapping[str, str]) -> str:
         """Return keepalived.conf; `names` maps MAC address -> current link name. A link that is not there is left out.
@@ -45,7 +49,7 @@ class Rendered:
 
 
 def _lines(config: KeepalivedConfig, heart: str, markers: list[str], rendered: Rendered) -> Iterator[str]:
-    told = f"/bin/sh {_plain(_PATH, str(rendered.script))}"
+    told = f"{_plain(_PATH, str(rendered.shell))} {_plain(_PATH, str(rendered.script))}"
     yield "global_defs {"
     yield "  vrrp_version 3"
     yield "  enable_script_security"

@@ -21,6 +21,7 @@ from astara.contract.agent import Deviation
 NAME = "keepalived"
 
 _PROGRAM = "/usr/sbin/keepalived"
+_SHELL = Path("/bin/sh")
 _CONFIG = "keepalived.conf"
 _CANDIDATE = "candidate.conf"
 #: keepalived writes them; they must not be those of another keepalived of this machine.
@@ -41,7 +42,7 @@ class KeepalivedSubsystem:
 
     def render(self, place: Place, config: KeepalivedConfig) -> Rendered:
         """Return what keepalived.conf shall say, links still by MAC address."""
-        return Rendered(config, conntrackd.script(place), _path_file(place))
+        return Rendered(config, conntrackd.script(place), _path_file(place), _SHELL.resolve())
 
     def check(self, place: Place, rendered: Rendered) -> None:
         """Let keepalived judge the text, inside, where the links are. Raises SubsystemError(phase="check")."""

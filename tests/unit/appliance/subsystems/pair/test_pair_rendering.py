@@ -20,12 +20,13 @@ NAMES = {HEART: "heart0", IN: "tap0", OUT: "tap1"}
 OWN, PEER = IPv4Address("169.254.192.1"), IPv4Address("169.254.192.2")
 MARKERS = (Marker(IN, IPv4Address("169.254.0.1")), Marker(OUT, IPv4Address("169.254.0.2")))
 DIRECTORY = Path("/var/lib/astara/i/conntrackd")
+SHELL = Path("/usr/bin/dash")
 ROLE = DIRECTORY / "role.sh"
 
 
 def election(**more: object) -> keepalived.Rendered:
     wish = {"heart": HEART, "address": OWN, "peer": PEER, "advert_ms": 20, "markers": MARKERS} | more
-    return keepalived.Rendered(KeepalivedConfig(**wish), ROLE, DIRECTORY / "path")  # type: ignore[arg-type]
+    return keepalived.Rendered(KeepalivedConfig(**wish), ROLE, DIRECTORY / "path", SHELL)  # type: ignore[arg-type]
 
 
 def sync() -> conntrackd.Rendered:
