@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Inventory:
             processes=sum(processes.running(pid) is not None for pid in _pids()),
             links=len(links.every()),
             namespaces=len(namespaces.ids_present()),
-            containers=len(Podman(deployment.options.container).instances(NODE)),
+            containers=len(Podman(deployment.options.container).instances(NODE)) if shutil.which("podman") else 0,
             files=sum(len(names) + len(files) for top in directories for _, names, files in os.walk(top)),
             mounts=len(Path("/proc/self/mounts").read_text().splitlines()),
             descriptors=len(list(Path("/proc/self/fd").iterdir())),
