@@ -53,7 +53,7 @@ class _Watched:
     misses: int = 0
 
     def close(self) -> None:
-        for one in self.sockets.values():
+        for one in list(self.sockets.values()):
             one.close()
 
 
@@ -95,6 +95,9 @@ class Paths:
                 watched.asked = watched.answered = False
                 with contextlib.suppress(OSError):  # it is going away, or its links are
                     _ask(watched)
+                with self._mutex:
+                    if self._watched.get(watched.file) is not watched:
+                        watched.close()  # forgotten while it asked: nobody else knows of its new sockets
             self._listen(everyone, max(began + EVERY_S, time.monotonic() + _LISTEN_S))
             for watched in everyone:
                 _judge(watched)
@@ -115,11 +118,7 @@ class Paths:
 def _ask(watched: _Watched) -> None:
     for question in watched.questions:
         if question.link not in watched.sockets:
-            with netns.entered(watched.place):
-                made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(_ARP))
-                made.bind((question.link, _ARP))
-                made.setblocking(False)
-            watched.sockets[question.link] = made
+            watched.sockets[question.link] = _opened(watched.place, question.link)
         source = bytes.fromhex(question.source.replace(":", ""))
         frame = _FRAME.pack(
             _BROADCAST,
@@ -137,6 +136,16 @@ def _ask(watched: _Watched) -> None:
         )
         watched.sockets[question.link].send(frame)
         watched.asked = True
+
+
+def _opened(place: Path | None, link: str) -> socket.socket:
+    with netns.entered(place), contextlib.ExitStack() as unless_bound:
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(_ARP))
+        unless_bound.callback(made.close)
+        made.bind((link, _ARP))
+        made.setblocking(False)
+        unless_bound.pop_all()
+    return made
 
 
 def _hear(watched: _Watched, frame: bytes) -> None:
