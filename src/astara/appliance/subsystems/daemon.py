@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from astara.appliance.boundaries import Place
+from astara.appliance.boundaries import Place, SubsystemError
 from astara.appliance.subsystems import unprivileged
 from astara.appliance.system import files, netlink, netns, processes, rtnetlink
 from astara.appliance.system.processes import Process
@@ -20,11 +21,13 @@ from astara.appliance.system.processes import Process
 _STOP_DEADLINE_S = 1.0
 _LOG_BYTES = 262144
 _LAST_WORDS_BYTES = 600
+_LOOK_S = 0.001
+_LOOKS = 3000
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """`directory` holds everything of the daemon; `argv` is its command line."""
+    """`directory`, called as the daemon is, holds everything of it; `argv` is its command line."""
 
     directory: Path
     argv: tuple[str, ...]
@@ -56,6 +59,31 @@ class Daemon:
         self.stop()
         files.remove(self.log_file)
         return processes.start(place.netns, self.pid_file, self.argv, log_file=self.log_file)
+
+    def start_until(self, place: Place, ready: Callable[[], bool]) -> Process:
+        """Start anew and wait, three seconds at most, until it says that it has read its file.
+
+        Raises:
+            SubsystemError(phase="apply"): it ended, or says nothing. OSError.
+        """
+        name = self.directory.name
+        process = self.start(place)
+        for _ in range(_LOOKS):
+            if processes.wait(process, _LOOK_S):
+                words = f"ended at once: {self.last_words()}"
+                raise SubsystemError(name, "apply", words, remedy=processes.remedy_for_start(place.netns))
+            if ready():
+                return process
+        raise SubsystemError(name, "apply", f"is not ready after {_LOOKS * _LOOK_S:g} s: {self.last_words()}")
+
+    def differences(self, process: Process, config: str, text: str) -> Iterator[str]:
+        """Say in what it is not as it should be: its file `config` says `text`, it has read that, it is not stopped."""
+        if files.read(self.directory / config) != text.encode():
+            yield f"{config} differs"
+        elif not self.has_loaded(process, text):
+            yield "has not read its file"
+        if stopped(process):
+            yield "is stopped"
 
     def reload(self, process: Process) -> bool:
         """Let it read its files again; False when it is gone."""

@@ -21,8 +21,6 @@ _CONFIG = "conntrackd.conf"
 _SOCKETS = Path("/run/astara-node")
 #: It says so after its parser has accepted the whole file: there is no dry run, but a question to nobody is one.
 _PARSED = "can't connect"
-_LOOK_S = 0.002
-_LOOKS = 1500
 
 
 class ConntrackdSubsystem:
@@ -87,15 +85,9 @@ class ConntrackdSubsystem:
             yield "does not run"
             return
         daemon.trim_log()
-        text = self._text(place, rendered, "read-back")
-        if files.read(daemon.directory / _CONFIG) != text.encode():
-            yield f"{_CONFIG} differs"
-        elif not daemon.has_loaded(process, text):
-            yield "has not read its file"
+        yield from daemon.differences(process, _CONFIG, self._text(place, rendered, "read-back"))
         if files.read(script(place)) != rendered.script(self._program).encode():
             yield "the script for changes of role differs"
-        if stopped(process):
-            yield "is stopped"
 
     def _text(self, place: Place, rendered: Rendered, phase: str) -> str:
         names = link_names(place)
@@ -112,14 +104,7 @@ class ConntrackdSubsystem:
         daemon.stop()
         files.remove(rendered.socket)
         files.remove(rendered.directory / "lock")
-        process = daemon.start(place)
-        for _ in range(_LOOKS):
-            if processes.wait(process, _LOOK_S):
-                words = f"ended at once: {daemon.last_words()}"
-                raise SubsystemError(NAME, "apply", words, remedy=processes.remedy_for_start(place.netns))
-            if rendered.socket.exists():
-                return process
-        raise SubsystemError(NAME, "apply", f"is not ready after {_LOOKS * _LOOK_S:g} s: {daemon.last_words()}")
+        return daemon.start_until(place, rendered.socket.exists)
 
     def _remind(self, place: Place) -> None:
         """It has read the kernel's connections as its own; the half that stands by has none."""

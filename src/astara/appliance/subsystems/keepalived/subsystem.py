@@ -27,8 +27,7 @@ _CANDIDATE = "candidate.conf"
 #: keepalived writes them; they must not be those of another keepalived of this machine.
 _OWN_PID_FILES = ("parent.pid", "vrrp.pid")
 _CHILD = "child.pid"
-_LOOK_S = 0.002
-_LOOKS = 1500
+_CHILD_ENDS_WITHIN_S = 3.0
 
 
 class KeepalivedSubsystem:
@@ -102,13 +101,7 @@ class KeepalivedSubsystem:
             return
         daemon.trim_log()
         self._watch_paths(place, rendered)  # a restarted agent asks again
-        text = self._text(place, rendered, "read-back")
-        if files.read(daemon.directory / _CONFIG) != text.encode():
-            yield f"{_CONFIG} differs"
-        elif not daemon.has_loaded(process, text):
-            yield "has not read its file"
-        if stopped(process):
-            yield "is stopped"
+        yield from daemon.differences(process, _CONFIG, self._text(place, rendered, "read-back"))
 
     def _watch_paths(self, place: Place, rendered: Rendered) -> None:
         names = link_names(place)
@@ -133,16 +126,10 @@ class KeepalivedSubsystem:
         self._end_child(place, daemon)
         for name in _OWN_PID_FILES:
             files.remove(daemon.directory / name)
-        process = daemon.start(place)
-        for _ in range(_LOOKS):
-            if processes.wait(process, _LOOK_S):
-                words = f"ended at once: {daemon.last_words()}"
-                raise SubsystemError(NAME, "apply", words, remedy=processes.remedy_for_start(place.netns))
-            child = _child(daemon.directory)
-            if child is not None:
-                _before_all_others(process.pid, int(child))
-                return process
-        raise SubsystemError(NAME, "apply", f"is not ready after {_LOOKS * _LOOK_S:g} s: {daemon.last_words()}")
+        process = daemon.start_until(place, lambda: _child(daemon.directory) is not None)
+        if (child := _child(daemon.directory)) is not None:
+            _before_all_others(process.pid, int(child))
+        return process
 
     def _end_child(self, place: Place, daemon: Daemon) -> None:
         """Its parent tells it to end, but one that was stopped would hear of it only when it speaks again."""
@@ -155,7 +142,7 @@ class KeepalivedSubsystem:
         child = processes.find(place.netns, remembered, daemon.argv) if netns.exists(place.netns) else None
         files.remove(remembered)
         if child is not None and processes.send(child, signal.SIGKILL):
-            processes.wait(child, _LOOK_S * _LOOKS)
+            processes.wait(child, _CHILD_ENDS_WITHIN_S)
 
 
 def _before_all_others(parent: int, child: int) -> None:

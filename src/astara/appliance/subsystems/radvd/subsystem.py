@@ -29,8 +29,6 @@ _ACCOUNT = "radvd"
 _CONFIG = "radvd.conf"
 #: radvd writes it when it has read its configuration.
 _OWN_PID_FILE = "radvd.pid"
-_LOOK_S = 0.001
-_LOOKS = 3000
 _INTERFACE = re.compile(r"^interface (\S+) \{$|^  prefix (\S+) \{$", re.MULTILINE)
 #: Longer than the interval between advertisements: it stays a default router until radvd speaks again.
 _ROUTER_LIFETIME_S = 300
@@ -105,13 +103,7 @@ class RadvdSubsystem:
             yield "does not run"
         else:
             daemon.trim_log()
-            text = rendered.text(link_names(place))
-            if files.read(self._config(place)) != text.encode():
-                yield "radvd.conf differs"
-            elif not daemon.has_loaded(process, text):
-                yield "has not read its file"
-            if stopped(process):
-                yield "is stopped"
+            yield from daemon.differences(process, _CONFIG, rendered.text(link_names(place)))
 
     def _daemon(self, place: Place) -> Daemon:
         directory = place.files / NAME
@@ -124,14 +116,7 @@ class RadvdSubsystem:
 
     def _start(self, place: Place, daemon: Daemon) -> Process:
         files.remove(daemon.directory / _OWN_PID_FILE)
-        process = daemon.start(place)
-        for _ in range(_LOOKS):
-            if processes.wait(process, _LOOK_S):
-                words = f"ended at once: {daemon.last_words()}"
-                raise SubsystemError(NAME, "apply", words, remedy=processes.remedy_for_start(place.netns))
-            if files.read(daemon.directory / _OWN_PID_FILE):
-                return process
-        raise SubsystemError(NAME, "apply", f"is not ready after {_LOOKS * _LOOK_S:g} s: {daemon.last_words()}")
+        return daemon.start_until(place, lambda: bool(files.read(daemon.directory / _OWN_PID_FILE)))
 
     def _stop(self, place: Place) -> bool:
         daemon = self._daemon(place)
