@@ -19,12 +19,18 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Iterator[Cloud]:
+def one_cloud(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Iterator[Cloud]:
     """A Neutron in which Astara takes every router."""
     with running(tmp_path_factory.mktemp("neutron"), notify_url=listener.url) as cloud:
-        cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": "node-a"}, {"host": "node-b"}]})
         yield cloud
         cloud.client.close()
+
+
+@pytest.fixture(scope="module")
+def cloud(one_cloud: Cloud) -> Cloud:
+    """The Neutron with two nodes, whatever the tests of another file announced last."""
+    one_cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": "node-a"}, {"host": "node-b"}]})
+    return one_cloud
 
 
 @pytest.fixture(scope="session")
