@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 from msgspec.structs import replace
@@ -26,45 +24,16 @@ from astara.contract.agent import (
 )
 from astara.contract.document import Document
 from astara.contract.generation import Generation
-from astara.host.attach.boundary import Plug
 from astara.host.bodies.boundary import Birth, Body, BodyFailed, Tracking
 from astara.host.bodies.choice import LostBody, chosen
 from astara.host.connections import HandOver
-from astara.host.dwellings import Dwellings
-from astara.host.floor import Floor
-from astara.host.own_identity import OwnIdentity, judge
+from astara.host.last_look import LastLook
+from astara.host.own_identity import judge
 from astara.host.plugs import Plugs
-from astara.host.records import Record, Records, Tombstone
+from astara.host.records import Record, Tombstone
+from astara.host.surroundings import Surroundings
 
 _log = structlog.get_logger(__name__)
-
-
-class Watching(Protocol):
-    """Who is told when we work on an instance ourselves (host.watch.Watch)."""
-
-    def working(self, place: Place) -> None: ...
-
-    def settled(self, place: Place, port_ids: frozenset[str], body_pid: int | None) -> None: ...
-
-    def forget(self, place: Place) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all instances of a node share. `solitary`: there is room for one instance only.
-
-    `own` is where the agent has its own identity, when another comes with the instance: in a machine.
-    """
-
-    bodies: Mapping[str, Body]
-    records: Records
-    attachments: Mapping[str, Plug]
-    dwellings: Dwellings
-    watch: Watching
-    wall: Callable[[], float]
-    solitary: bool = False
-    own: OwnIdentity | None = None
-    floor: Floor = field(default_factory=Floor)
 
 
 class Instance:
@@ -76,12 +45,7 @@ class Instance:
         self._around = surroundings
         self.turn = threading.RLock()  #: keeps everybody else from this instance
         self._watched = False
-        self._rebuilds = 0
-        self._seen: StateView | None = None  # the last read-back, None once anything may have changed
-        self._last: StateView | None = None  # the last read-back, however old
-        self._applied: Generation | None = None
-        self._asked_engine = False
-        self._failure: str | None = None
+        self._look = LastLook()
         self._plugs = Plugs(instance_id, surroundings.attachments, surroundings.dwellings)
         self._files = surroundings.records.body_files_of(instance_id)
         self.place = Place(instance_id, self._plugs.inside, surroundings.records.files_of(instance_id))
@@ -145,10 +109,9 @@ class Instance:
             self._fence(document.generation)
             if not self._whole(record):
                 self._build(record)
-            self._seen = None
+            self._look.doubt()
             report = self._body(record).engine.apply(self.place, document)
-            self._failure = None
-            self._note_applied(document, report)
+            self._look.take_applied(document, report)
             return report
 
     def rivals(self, others: Iterable[Instance]) -> list[Instance]:
@@ -182,7 +145,8 @@ class Instance:
         """Record whether it stands by; the links say so already."""
         record = replace(self._existing(), standby=standby, generation=generation)
         self._around.records.save(record)
-        self.record, self._seen = record, None
+        self.record = record
+        self._look.doubt()
 
     def delete(self, generation: Generation) -> None:
         """Absence is success; the tombstone keeps a late create of an older owner out."""
@@ -225,11 +189,11 @@ class Instance:
         """
         if not self.turn.acquire(blocking=False):
             record = self.record
-            return None if record is None else self._shown(record, self._seen or self._last or _BUSY)
+            return None if record is None else self._shown(record, self._look.fresh or self._look.last or _BUSY)
         try:
             if self.record is None:
                 return None
-            return self._shown(self.record, self._seen or self._read_back())
+            return self._shown(self.record, self._look.fresh or self._read_back())
         finally:
             self.turn.release()
 
@@ -237,7 +201,7 @@ class Instance:
 
     def doubt(self) -> None:
         """Something about this instance may have changed: the next look reads back."""
-        self._seen = None
+        self._look.doubt()
 
     def verify(self) -> bool:
         """Look at everything and mend what differs; return whether anything was found wrong.
@@ -247,7 +211,7 @@ class Instance:
         with self.turn:
             if self.record is None:
                 return False
-            self._seen = None
+            self._look.doubt()
             whole = self._whole(self.record)
             state = self._read_back() if whole else None
             if state is not None and state.health is Health.FAILED:
@@ -262,8 +226,7 @@ class Instance:
 
     def failed(self, reason: str) -> None:
         """Remember why the last attempt to mend it failed, for StateView."""
-        self._failure = reason
-        self._seen = None
+        self._look.failed(reason)
 
     def clear_orphan(self) -> None:
         """Take away what is left of an instance without a record."""
@@ -286,7 +249,7 @@ class Instance:
     @property
     def last_seen(self) -> StateView | None:
         """The last read-back, None when it may be outdated."""
-        return self._seen
+        return self._look.fresh
 
     # How
 
@@ -315,9 +278,7 @@ class Instance:
         after = self._repaired(record, whole)
         if after.health is not Health.HEALTHY and whole and not self._whole(record):
             whole, after = False, self._repaired(record, whole=False)  # a link went while we looked
-        if not whole and after.repairs == before.repairs:
-            self._rebuilds += 1  # the engine had nothing to repair, we had
-        self._failure = None
+        self._look.mended(rebuilt=not whole and after.repairs == before.repairs)
         after = self._read_back()
         if after.health in (Health.DEGRADED, Health.FAILED):
             reason = after.last_error
@@ -384,9 +345,9 @@ class Instance:
         known = []
         if self.record is not None:
             known.append(self.record.generation)
-            if not self._asked_engine:
+            if not self._look.looked:
                 self._read_back()
-            known.extend([self._applied] if self._applied is not None else [])
+            known.extend([self._look.applied] if self._look.applied is not None else [])
         tombstone = self._around.records.tombstone(self.id)
         known.extend([tombstone.generation] if tombstone is not None else [])
         return max(known, default=None)
@@ -396,7 +357,7 @@ class Instance:
         before = self.record
         self._around.records.save(wanted)
         self.record = wanted
-        self._seen = None
+        self._look.doubt()
         try:
             if before is not None:
                 leaving = [port for port in before.ports if wanted.port(port.port_id) != port]
@@ -429,16 +390,10 @@ class Instance:
         self._around.dwellings.remove(self.id)
         self._around.records.remove(self.id)
         self.record = None
-        self._seen = self._last = self._applied = None
+        self._look.forget()
 
     def _read_back(self) -> StateView:
-        state = self._body(self._existing()).engine.state(self.place)
-        if self._rebuilds or self._failure:
-            last_error = self._failure or state.last_error
-            state = replace(state, repairs=state.repairs + self._rebuilds, last_error=last_error)
-        self._seen = self._last = state
-        self._applied, self._asked_engine = state.generation or self._applied, True
-        return state
+        return self._look.take(self._body(self._existing()).engine.state(self.place))
 
     def _shown(self, record: Record, state: StateView) -> InstanceView:
         return InstanceView(
@@ -453,19 +408,6 @@ class Instance:
             body=record.body,
             standby=record.standby,
             image=self._body(record).image_of(self.id),
-        )
-
-    def _note_applied(self, document: Document, report: ApplyReport) -> None:
-        """An apply ends with a read-back that found everything: nothing is to be asked again."""
-        self._applied = report.generation
-        self._seen = self._last = StateView(
-            health=Health.HEALTHY,
-            generation=report.generation,
-            driver=document.driver,
-            digest=report.digest,
-            repairs=self._last.repairs if self._last is not None else self._rebuilds,
-            # No document changes it; who takes over is heard of, and read back then.
-            role=self._last.role if self._last is not None else None,
         )
 
 

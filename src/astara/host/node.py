@@ -24,7 +24,8 @@ from astara.contract.generation import Generation
 from astara.host import links
 from astara.host.changes import Changes
 from astara.host.floor import Floor
-from astara.host.instance import Instance, Surroundings
+from astara.host.instance import Instance
+from astara.host.surroundings import Surroundings
 
 _log = structlog.get_logger(__name__)
 _ADOPTION_PATIENCE_S = 30.0

@@ -32,12 +32,12 @@ from astara.host.bodies.boundary import Body, BodyUnavailable, ServedBeside
 from astara.host.bodies.namespace.body import NamespaceBody
 from astara.host.dwellings import Own
 from astara.host.floor import Floor
-from astara.host.instance import Surroundings, Watching
 from astara.host.node import Node
 from astara.host.options import MetadataOptions, NodeOptions, Solitary
 from astara.host.own_identity import OwnIdentity
 from astara.host.records import Records
 from astara.host.routes import node_routes
+from astara.host.surroundings import Surroundings, Watching
 from astara.installed import plugins
 from astara.model.errors import BadConfiguration
 
