@@ -16,18 +16,9 @@ from astara.contract.generation import Generation
 from astara.providers.memory.cloud import MemoryCloud
 from astara.providers.memory.provider import MemoryProvider
 from astara.providers.namespace.provider import NamespaceProvider
-from astara_suites.providers import (
-    NOW,
-    REFUSED,
-    AdoptionSuite,
-    InstanceProviderSuite,
-    World,
-    a_key,
-    spares,
-    wanted,
-)
+from astara_suites.providers import REFUSED, AdoptionSuite, InstanceProviderSuite, World
 from support.node_agent import NODE, PROBE, Deployment, isolated, running
-from support.pooled import Pooled
+from support.pooled import Pooled, PoolSuite
 
 
 @pytest.fixture
@@ -51,43 +42,23 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         fleet.close()
 
 
-SPARES = 6
-
-
 @pytest.fixture
 def pooled_memory(memory: World) -> Pooled:
     assert isinstance(memory.provider, MemoryProvider)
     memory.provider.cloud.hosts = (NODE, "silent")
-    return Pooled.over(memory, SPARES)
+    return Pooled.over(memory, spares=6)
 
 
 @pytest.fixture(scope="module")
 def pooled_namespace(namespace: World) -> Pooled:
-    return Pooled.over(namespace, SPARES)
+    return Pooled.over(namespace, spares=6)
 
 
-@pytest.fixture(params=["pooled_memory", pytest.param("pooled_namespace", marks=pytest.mark.kernel)])
-def pooled(request: pytest.FixtureRequest) -> Pooled:
-    made: Pooled = request.getfixturevalue(request.param)
-    made.keeper.look()
-    return made
-
-
-class TestPooledProvider(InstanceProviderSuite):
-    @pytest.fixture
-    def world(self, pooled: Pooled) -> World:
-        return pooled.world
-
-
-def test_with_spares_in_front_an_instance_is_one_of_them_and_the_shelf_fills_again(pooled: Pooled) -> None:
-    before, key = pooled.account, a_key()
-    pooled.world.provider.create(key, wanted(pooled.world), NOW)
-    assert (pooled.account.hits, pooled.account.misses) == (before.hits + 1, before.misses)
-    assert len(spares(pooled.world)) == SPARES - 1
-    pooled.keeper.look()
-    assert len(spares(pooled.world)) == SPARES
-    [line] = [line for line in pooled.keeper.lines() if line.host == pooled.world.silent_host]
-    assert line.state == "away"
+class TestPooledProvider(PoolSuite):
+    @pytest.fixture(params=["pooled_memory", pytest.param("pooled_namespace", marks=pytest.mark.kernel)])
+    def pool(self, request: pytest.FixtureRequest) -> Pooled:
+        made: Pooled = request.getfixturevalue(request.param)
+        return made
 
 
 class TestInstanceProvider(InstanceProviderSuite, AdoptionSuite):

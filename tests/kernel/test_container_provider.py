@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 
 from astara.providers.container.provider import ContainerProvider
-from astara_suites.providers import NOW, AdoptionSuite, InstanceProviderSuite, World, a_key, spares, wanted
+from astara_suites.providers import AdoptionSuite, InstanceProviderSuite, World
 from support.bodied_world import world_of
 from support.containers import container_options, needs_podman
 from support.node_agent import Deployment, isolated
-from support.pooled import Pooled
+from support.pooled import Pooled, PoolSuite
 from support.probe_driver import lay_out_probe
 
 PROJECT = Path(__file__).parents[2]
-SPARES = 2
 
 pytestmark = [
     pytest.mark.kernel,
@@ -53,27 +52,7 @@ class TestContainerProvider(InstanceProviderSuite, AdoptionSuite):
         return containers
 
 
-@pytest.fixture(scope="module")
-def pool(containers: World) -> Pooled:
-    return Pooled.over(containers, SPARES)
-
-
-@pytest.fixture
-def pooled(pool: Pooled) -> Pooled:
-    pool.keeper.look()
-    return pool
-
-
-class TestPooledContainers(InstanceProviderSuite):
-    @pytest.fixture
-    def world(self, pooled: Pooled) -> World:
-        return pooled.world
-
-
-def test_a_container_asked_for_is_a_spare_and_the_shelf_fills_again(pooled: Pooled) -> None:
-    before, key = pooled.account, a_key()
-    pooled.world.provider.create(key, wanted(pooled.world), NOW)
-    assert (pooled.account.hits, pooled.account.misses) == (before.hits + 1, before.misses)
-    assert len(spares(pooled.world)) == SPARES - 1
-    pooled.keeper.look()
-    assert len(spares(pooled.world)) == SPARES
+class TestPooledContainers(PoolSuite):
+    @pytest.fixture(scope="class")
+    def pool(self, containers: World) -> Pooled:
+        return Pooled.over(containers, spares=2)

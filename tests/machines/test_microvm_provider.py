@@ -7,15 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from astara.providers.microvm.provider import MicrovmProvider
-from astara_suites.providers import NOW, AdoptionSuite, InstanceProviderSuite, World, a_key, spares, wanted
+from astara_suites.providers import AdoptionSuite, InstanceProviderSuite, World
 from support.bodied_world import world_of
 from support.machines import PATIENCE_S, changed_image, deployment, has_template, needs_image
 from support.node_agent import isolated
-from support.pooled import Pooled
+from support.pooled import Pooled, PoolSuite
 from support.probe_driver import lay_out_probe
 from support.segment import eventually
-
-SPARES = 2
 
 pytestmark = [
     pytest.mark.kernel,
@@ -41,27 +39,7 @@ class TestMicrovmProvider(InstanceProviderSuite, AdoptionSuite):
         return machines
 
 
-@pytest.fixture(scope="module")
-def pool(machines: World) -> Pooled:
-    return Pooled.over(machines, SPARES)
-
-
-@pytest.fixture
-def pooled(pool: Pooled) -> Pooled:
-    pool.keeper.look()
-    return pool
-
-
-class TestPooledMachines(InstanceProviderSuite):
-    @pytest.fixture
-    def world(self, pooled: Pooled) -> World:
-        return pooled.world
-
-
-def test_a_machine_asked_for_is_a_spare_and_the_shelf_fills_again(pooled: Pooled) -> None:
-    before, key = pooled.account, a_key()
-    pooled.world.provider.create(key, wanted(pooled.world), NOW)
-    assert (pooled.account.hits, pooled.account.misses) == (before.hits + 1, before.misses)
-    assert len(spares(pooled.world)) == SPARES - 1
-    pooled.keeper.look()
-    assert len(spares(pooled.world)) == SPARES
+class TestPooledMachines(PoolSuite):
+    @pytest.fixture(scope="class")
+    def pool(self, machines: World) -> Pooled:
+        return Pooled.over(machines, spares=2)
