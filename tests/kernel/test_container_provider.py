@@ -52,7 +52,12 @@ class TestContainerProvider(InstanceProviderSuite, AdoptionSuite):
         return containers
 
 
+@pytest.fixture(scope="module")
+def pooled_containers(containers: World) -> Pooled:
+    return Pooled.over(containers, spares=2)
+
+
 class TestPooledContainers(PoolSuite):
-    @pytest.fixture(scope="class")
-    def pool(self, containers: World) -> Pooled:
-        return Pooled.over(containers, spares=2)
+    @pytest.fixture
+    def pool(self, pooled_containers: Pooled) -> Pooled:
+        return pooled_containers

@@ -39,7 +39,12 @@ class TestMicrovmProvider(InstanceProviderSuite, AdoptionSuite):
         return machines
 
 
+@pytest.fixture(scope="module")
+def pooled_machines(machines: World) -> Pooled:
+    return Pooled.over(machines, spares=2)
+
+
 class TestPooledMachines(PoolSuite):
-    @pytest.fixture(scope="class")
-    def pool(self, machines: World) -> Pooled:
-        return Pooled.over(machines, spares=2)
+    @pytest.fixture
+    def pool(self, pooled_machines: Pooled) -> Pooled:
+        return pooled_machines
