@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from astara.model.resource import ResourceKey
 from support.builders.resources import network, router
 from support.simulation import World
 
@@ -45,6 +46,31 @@ def test_a_change_among_two_thousand_costs_that_one():
     orchestrator.run(1)
     assert world.neutron.asked == 1
     assert world.cloud.calls.get("push") == 1
+
+
+def test_new_work_is_done_before_what_is_left_of_a_look_at_everything():
+    world = World()
+    for number in range(500):
+        world.neutron.put_router(router(f"r{number:04d}"))
+    orchestrator = world.orchestrator()
+    orchestrator.run(30)
+    workers, inbox = orchestrator.engine.workers, orchestrator.engine.inbox
+    orchestrator.engine.look(None)  # `astara resync --all`
+    orchestrator.engine.schedule.run_due()
+    turns = {"before": 0, "new": 0}
+    for what, pieces in (("before", 3), ("new", 20)):
+        for number in range(pieces):
+            key = ResourceKey("router", f"{what}{number}")
+            world.neutron.put_router(router(key.id))
+            orchestrator.event(key.id)
+            while inbox.knows(key):
+                workers.work_one(0.0)
+                turns[what] += 1
+    assert turns["new"] <= 2 * 20, "at most one turn of the look at everything between an event and its own"
+    assert len(world.instances()) == 523
+    assert inbox.depth > 400, "the look at everything is not over yet"
+    orchestrator.work()
+    assert orchestrator.engine.ledger.phases() == {"configured": 523}
 
 
 def test_a_network_without_service_is_looked_at_once_per_change_not_again_by_the_journal():

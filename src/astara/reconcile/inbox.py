@@ -1,8 +1,8 @@
 """What must be looked at: one entry per resource, one worker per resource, however many events come.
 
-An event for a resource being worked on makes exactly one more run. Two lanes keep a fresh event from
-waiting behind a full look at everything; every fifth turn belongs to the background all the same. In each lane
-tenants are served in turn; resources nobody has looked at yet have no known tenant, and share one turn.
+An event for a resource being worked on makes exactly one more run. Two lanes keep a fresh event, and what it
+began, from waiting behind a full look at everything; every fifth turn belongs to the background all the same. In each
+lane tenants are served in turn; resources nobody has looked at yet have no known tenant, and share one turn.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from astara.reconcile.lanes import FairQueue
 
 REASONS_KEPT = 8
 _FRESH_IN_A_ROW = 4
+#: New work that wants another look this soon is still in the making; what waits longer has failed, and is in no hurry.
+_IN_THE_MAKING_S = 5.0
 
 
 class Lane(enum.IntEnum):
@@ -42,6 +44,7 @@ class _Entry:
     ticket: int = 0  # of its place in a lane; 0: not queued
     due: float | None = None
     working: bool = False
+    taken_from: Lane = Lane.BACKGROUND
 
 
 class Inbox:
@@ -82,7 +85,7 @@ class Inbox:
                 entry.lane = min(entry.lane, lane)
                 return
             if not entry.ticket or lane < entry.lane:
-                self._enqueue(key, entry, lane)
+                self._enqueue(key, entry, min(entry.lane, lane))
                 self._changed.notify()
 
     def take(self, wait_s: float) -> Work | None:
@@ -116,6 +119,8 @@ class Inbox:
                 self._enqueue(key, entry, entry.lane)
                 self._changed.notify()
             elif requeue_after_s is not None:
+                if requeue_after_s <= _IN_THE_MAKING_S:
+                    entry.lane = entry.taken_from
                 self._schedule(key, entry, self._clock.now() + requeue_after_s)
             else:
                 del self._entries[key]
@@ -217,7 +222,7 @@ class Inbox:
             key = heapq.heappop(self._later)[2]
             entry = self._entries[key]
             entry.reasons.append("again")
-            self._enqueue(key, entry, Lane.BACKGROUND)
+            self._enqueue(key, entry, entry.lane)
             self._drop_stale()
 
     def _pop(self) -> Work | None:
@@ -237,6 +242,7 @@ class Inbox:
 
     def _begin(self, key: ResourceKey, entry: _Entry) -> Work:
         work = Work(key, tuple(entry.reasons))
+        entry.taken_from = entry.lane
         entry.reasons, entry.ticket, entry.lane, entry.working = [], 0, Lane.BACKGROUND, True
         self._queued -= 1
         self._working += 1

@@ -88,6 +88,24 @@ def test_a_fresh_event_does_not_wait_behind_a_full_look_and_cannot_starve_it():
     assert len(order) == 20
 
 
+def test_what_is_in_the_making_keeps_its_place_before_a_full_look_and_what_fails_does_not():
+    inbox = Inbox(clock := VirtualClock())
+    making, failing = ResourceKey("router", "making"), ResourceKey("router", "failing")
+    for key in (making, failing):
+        inbox.add(key, "event")
+        assert inbox.take(0).key == key
+    inbox.done(making, 1.0)
+    inbox.done(failing, 60.0)
+    for number in range(10):
+        inbox.add(ResourceKey("router", f"bg{number}"), "resync", Lane.BACKGROUND)
+    clock.advance(1.0)
+    assert inbox.take(0).key == making
+    inbox.done(making, 1.0)
+    inbox.add(making, "resync", Lane.BACKGROUND)  # it is looked at with all the others, but not after them
+    clock.advance(60.0)
+    assert drain(inbox) == ["making", *(f"bg{number}" for number in range(10)), "failing"]
+
+
 def test_scheduling_again_and_again_keeps_memory_bounded():
     inbox = Inbox(VirtualClock())
     for _ in range(5000):
