@@ -30,7 +30,7 @@ PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 WORKERS ?= 2
 SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$(ISOLATED) $(BIN)/python'
 
-.PHONY: help image image-twice machines demo demo-down test lint unit kernel cluster bodies e2e e2e-neutron test-cloud lab lab-down storm bench bench-nova install \
+.PHONY: help image image-twice machines demo demo-down test lint unit kernel cluster coordinators bodies e2e e2e-neutron test-cloud lab lab-down storm bench bench-resync bench-nova install \
 	install-neutron install-bodies install-cloud need-root clean
 
 help: ## this list
@@ -75,6 +75,9 @@ e2e: need-root install $(WITH_BODY) ## real Neutron, real instances, real packet
 cluster: need-root install ## three orchestrators sharing the work: one killed, one frozen, one sent away, under changes
 	@ORCHESTRATORS=3 PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e_cluster
 
+coordinators: need-root install $(STAMPS)/debian-coordinators ## the contract of groups on etcd, Redis, ZooKeeper (brings a Java), MariaDB and SQLite
+	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) -m "slow or not slow" tests/contract/test_cluster.py
+
 e2e-neutron: need-root install install-neutron $(WITH_BODY) ## the core of them on RabbitMQ, MariaDB and MECH=ovs|ovn
 	@PYTHONPATH=tests $(IN_NEUTRON_LAB) $(PYTEST) tests/e2e_neutron
 
@@ -110,6 +113,9 @@ storm: need-root install $(if $(filter neutron,$(PROFILE)),install-neutron) ## k
 bench: need-root install install-neutron ## the measurements of docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
+bench-resync: need-root install ## how long new work waits while 1000 routers are looked at again: ARGS='--routers 1000'
+	@PYTHONPATH=tests $(ISOLATED) $(BIN)/python benchmarks/resync.py $(ARGS)
+
 bench-nova: need-root install-cloud $(IMAGE) ## routers that are Nova machines, cold and out of the pool, beside Nova's own time
 	@ASTARA_IMAGE=$(abspath build/image) $(BIN)/astara lab run --profile cloud --dir .lab/bench-$$$$ -- \
 		$(abspath $(BIN))/python benchmarks/nova.py $(ARGS)
@@ -141,6 +147,10 @@ $(STAMPS)/debian-neutron: requirements/debian-neutron.txt requirements/install-d
 
 $(STAMPS)/debian-bodies: requirements/debian-bodies.txt requirements/install-debian $(STAMPS)/debian
 	@requirements/install-debian requirements/debian-bodies.txt
+	@touch $@
+
+$(STAMPS)/debian-coordinators: requirements/debian-coordinators.txt requirements/install-debian $(STAMPS)/debian-neutron
+	@requirements/install-debian requirements/debian-coordinators.txt
 	@touch $@
 
 $(STAMPS)/debian-image: requirements/debian-image.txt requirements/install-debian $(STAMPS)/debian

@@ -1,20 +1,18 @@
-"""The contracts of cluster.boundaries: who is in a group, and a table of rings; on fakes, databases, etcd and Redis."""
+"""The contracts of cluster.boundaries: who is in a group, and a table of rings; on fakes, databases and services."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import os
+import shutil
 import signal
-import socket
-import subprocess
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest
 
 from astara.cluster.boundaries import Coordinator, Rings
@@ -28,6 +26,7 @@ from astara.records.beats import BeatsCoordinator
 from astara.records.database import Database, locate
 from astara.records.store import StoredRecords
 from support.clock import VirtualClock
+from support.coordinators import SERVERS, ZOOKEEPER, ended, member_process
 from support.fakes.cluster import FakeCoordinator, FakeGroup, FakeRings
 from support.fakes.records import FakeRecords
 from support.neutron.mariadb import mariadb
@@ -56,7 +55,20 @@ def wait(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-@pytest.fixture(params=["fake", "database", pytest.param("mariadb", marks=pytest.mark.slow), "redis", "etcd"])
+zookeeper = pytest.param(
+    "zookeeper",
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(
+            not (ZOOKEEPER.exists() and shutil.which("java")), reason="no ZooKeeper here: run it by `make coordinators`"
+        ),
+    ],
+)
+
+
+@pytest.fixture(
+    params=["fake", "database", pytest.param("mariadb", marks=pytest.mark.slow), "redis", "etcd", zookeeper]
+)
 def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
     with contextlib.ExitStack() as stack:
         match request.param:
@@ -81,20 +93,8 @@ def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
                     wait,
                     lambda: killed(tmp_path / "pid"),
                 )
-            case "redis":
-                port = free_port()
-                command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", tmp_path]
-                server = stack.enter_context(running(command, port, tmp_path / "redis.log"))
-                url = f"redis://127.0.0.1:{port}"
-                made = Group(lambda me: ToozCoordinator(url, "astara", me, LEASE_S), wait, lambda: ended(server))
-            case _:
-                port, peers = free_port(), free_port()
-                clients = f"http://127.0.0.1:{port}"
-                command = ["etcd", "--data-dir", tmp_path / "etcd", "--listen-client-urls", clients]
-                command += ["--advertise-client-urls", clients, "--listen-peer-urls", f"http://127.0.0.1:{peers}"]
-                server = stack.enter_context(running(command, port, tmp_path / "etcd.log"))
-                eventually(lambda: healthy(clients), within_s=30)
-                url = f"etcd3+{clients}"
+            case name:
+                url, server = stack.enter_context(SERVERS[name](tmp_path))
                 made = Group(lambda me: ToozCoordinator(url, "astara", me, LEASE_S), wait, lambda: ended(server))
         yield made
         for coordinator in made.made:
@@ -128,43 +128,8 @@ def blocked(stack: contextlib.ExitStack, file: Path) -> None:
     connection.execute("BEGIN EXCLUSIVE")
 
 
-@contextlib.contextmanager
-def running(command: list[object], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as output:
-        server = subprocess.Popen([str(word) for word in command], stdout=output, stderr=subprocess.STDOUT)
-        try:
-            eventually(lambda: listens(port), within_s=30)
-            yield server
-        finally:
-            ended(server)
-
-
 def killed(pid_file: Path) -> None:
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
-
-
-def ended(server: subprocess.Popen[bytes]) -> None:
-    server.kill()
-    server.wait(30)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def healthy(url: str) -> bool:
-    """Whether etcd has a leader: it listens before that."""
-    try:
-        return httpx.get(f"{url}/health", timeout=5).json() == {"health": "true"}
-    except httpx.HTTPError:
-        return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def beat(coordinator: Coordinator) -> frozenset[Member]:
@@ -199,6 +164,11 @@ def test_one_that_leaves_is_gone_at_once_and_may_come_again(group):
     assert beat(one) == {A, B}
 
 
+@pytest.mark.parametrize(
+    "group",
+    ["fake", "database", "redis", "etcd", pytest.param("mariadb", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_one_that_beats_no_more_is_gone_when_the_lease_is_over_and_finds_its_way_back(group):
     one, other = group.member(A), group.member(B)
     for _ in range(3):
@@ -216,14 +186,40 @@ def test_one_that_beats_no_more_is_gone_when_the_lease_is_over_and_finds_its_way
     assert beat(one) == {A, B}
 
 
+@pytest.mark.parametrize("group", [zookeeper], indirect=True)
+def test_on_zookeeper_a_process_that_stands_still_is_gone_when_the_lease_is_over_and_finds_its_way_back(
+    group, tmp_path
+):
+    """There a session is the process's, whose client keeps it by itself: who is stopped as a whole beats no more."""
+    one = group.member(A)
+    [url] = {made._url for made in group.made}
+    with member_process(url, B, LEASE_S, tmp_path / "member.log") as other:
+        assert eventually(lambda: beat(one) == {A, B}, within_s=30)
+        other.send_signal(signal.SIGSTOP)
+        for _ in range(20):
+            if beat(one) == {A}:
+                break
+            group.pass_time(LEASE_S / 10)
+        else:
+            pytest.fail("it is among the living for more than two leases")
+        other.send_signal(signal.SIGCONT)
+        assert eventually(lambda: beat(one) == {A, B}, within_s=30)
+
+
 @pytest.mark.parametrize(
     "group",
-    ["fake", "database", "etcd", *(pytest.param(one, marks=pytest.mark.slow) for one in ("redis", "mariadb"))],
+    [
+        "fake",
+        "database",
+        "etcd",
+        zookeeper,
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("redis", "mariadb")),
+    ],
     indirect=True,
 )
 def test_a_group_that_cannot_be_asked_says_so_and_what_to_do(group):
     one = group.member(A)
-    one.beat()
+    beat(one)
     group.down()
     with pytest.raises(Retry) as away:
         one.beat()

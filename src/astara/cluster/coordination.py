@@ -17,6 +17,10 @@ from astara.model.cluster import Member
 from astara.model.errors import BadConfiguration, Retry
 
 _log = structlog.get_logger(__name__)
+#: One driver of tooz's, by both its names.
+_SESSIONS = frozenset({"zookeeper", "kazoo"})
+#: A member there is a node of a tree, in whose name a slash would begin another level.
+_SLASH = "%2F"
 #: Of these tooz says itself that it never removes a member that died.
 _NEVER_FORGETS = frozenset({"file", "ipc", "mysql", "postgresql"})
 
@@ -30,6 +34,7 @@ class ToozCoordinator:
 
     def __init__(self, url: str, group: str, me: Member, lease_s: float) -> None:
         self._url, self._group, self._me = url, group.encode(), me
+        self._scheme = urllib.parse.urlsplit(url).scheme.partition("+")[0]
         self._remedy = f"check the service of [cluster] coordination_url ({plain(url)}), and the way to it"
         self._lease_s = lease_s
         # Drivers try again for as much as a minute before they give a service up.
@@ -98,25 +103,38 @@ class ToozCoordinator:
 
     def _members(self) -> frozenset[Member]:
         found = self._driver.get_members(self._group).get(timeout=self._lease_s)
-        return frozenset(member for member in map(_parsed, found) if member is not None)
+        return frozenset(member for member in map(self._parsed, found) if member is not None)
+
+    def _identifier(self) -> bytes:
+        text = str(self._me)
+        return (text.replace("/", _SLASH) if self._scheme in _SESSIONS else text).encode()
+
+    def _parsed(self, identifier: bytes) -> Member | None:
+        try:
+            text = identifier.decode()
+            return Member.parse(text.replace(_SLASH, "/") if self._scheme in _SESSIONS else text)
+        except ValueError:
+            return None  # somebody else's in our group (an unrelated program): no member of ours
 
     def _made(self) -> Any:
         # Imported here: nobody without a coordinator pays for tooz.
         from tooz import coordination
 
-        scheme = urllib.parse.urlsplit(self._url).scheme.partition("+")[0]
+        scheme = self._scheme
         if scheme in _NEVER_FORGETS:
             raise BadConfiguration(
                 f"[cluster] coordination_url={plain(self._url)}: this driver of tooz never notices that a member died",
                 "name etcd3+http://, redis:// or zookeeper://, or `database`",
             )
-        # The whole lease may pass in one call that hangs, not more.
+        # The whole lease may pass in one call that hangs, not more. In ZooKeeper `timeout` is how long a session lasts,
+        # which its client keeps by itself: there a member is gone when its process ends or stands still.
+        call_s = self._lease_s if scheme in _SESSIONS else self._lease_s / 2
         options: dict[str, Any] = {
-            "timeout": max(1, int(self._lease_s / 2)),
+            "timeout": max(1, int(call_s)),
             "membership_timeout": max(2, int(self._lease_s)),
         }
         try:
-            return coordination.get_coordinator(self._url, str(self._me).encode(), **options)
+            return coordination.get_coordinator(self._url, self._identifier(), **options)
         except Exception as error:  # noqa: BLE001 - a driver's import fails as it likes
             raise BadConfiguration(
                 f"[cluster] coordination_url={plain(self._url)}: {str(error)[:200]}",
@@ -146,10 +164,3 @@ def plain(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{place}{parts.path}" if parts.netloc else parts.scheme or url
-
-
-def _parsed(identifier: bytes) -> Member | None:
-    try:
-        return Member.parse(identifier.decode())
-    except ValueError:
-        return None  # somebody else's in our group (ZooKeeper's own nodes, an unrelated program): no member of ours
