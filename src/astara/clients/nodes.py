@@ -25,17 +25,20 @@ from astara.peers.identity import Identity
 _log = structlog.get_logger(__name__)
 _IDS = uuid.UUID("6c0c8d6e-4a0f-5d2e-9a51-3f6f0c1d7a91")
 NAMESPACE = "namespace"
+#: The label in which an instance says which edition it is of, if of any.
+EDITION = "astara:edition"
 #: The label in which an instance says when its credential ends: seconds since the epoch.
 CREDENTIAL_UNTIL = "astara:credential-until"
 
 
-def instance_id(key: ResourceKey, slot: str, body: str = NAMESPACE) -> str:
-    """Return the id of the one instance of (key, slot, body): an answer that got lost never makes a second one.
+def instance_id(key: ResourceKey, slot: str, body: str = NAMESPACE, edition: str | None = None) -> str:
+    """Return the id of the one instance of (key, slot, body, edition): a lost answer never makes a second one.
 
-    Two bodies of one slot are two ids: during a move both are on one node.
+    Two bodies of one slot are two ids, and so are two editions: during a move or an upgrade both are on one node.
     """
     made_of = "" if body == NAMESPACE else f"/{body}"
-    return str(uuid.uuid5(_IDS, f"{key.driver}/{key.id}/{slot}{made_of}"))
+    edited = f"#{edition}" if edition else ""
+    return str(uuid.uuid5(_IDS, f"{key.driver}/{key.id}/{slot}{made_of}{edited}"))
 
 
 class NodeFleet:
@@ -176,7 +179,8 @@ class NodeInstances:
     def _put(
         self, key: ResourceKey, wanted: DesiredInstance, generation: Generation, adopt: str | None
     ) -> ObservedInstance:
-        identifier = instance_id(key, wanted.slot, self.name)
+        identifier = instance_id(key, wanted.slot, self.name, wanted.edition)
+        edition = {EDITION: wanted.edition} if wanted.edition else {}
         issued = self._issued(adopt or self._born_as(key, wanted.host, identifier)) if self.has_agent else None
         spec = InstanceSpec(
             id=identifier,
@@ -187,7 +191,7 @@ class NodeInstances:
             body=Body(kind=self.name, image=wanted.image),
             adopt=adopt,
             standby=wanted.standby,
-            labels={} if issued is None else {CREDENTIAL_UNTIL: f"{issued.until:.0f}"},
+            labels=edition if issued is None else {**edition, CREDENTIAL_UNTIL: f"{issued.until:.0f}"},
             credential=None if issued is None else issued.credential,
         )
         return self._observed(wanted.host, self.source.client(wanted.host).put_instance(spec))
@@ -241,5 +245,6 @@ def observed(host: str, view: InstanceView, papers: Papers | None = None) -> Obs
         image=view.body.image,
         image_digest=view.image,
         standby=view.standby,
+        edition=view.labels.get(EDITION, ""),
         credential_due=ends is not None and papers is not None and papers.due(float(ends)),
     )

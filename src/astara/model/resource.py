@@ -46,6 +46,8 @@ class DesiredInstance:
     image: str | None = None
     #: Made beside an instance that has its ports on that host: it is not plugged in until it is cut over to.
     standby: bool = False
+    #: Instances of one slot and body but of two editions are two: an upgrade wishes for another. None: any will do.
+    edition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class ObservedInstance:
     credential_due: bool = False
     #: It has its interfaces, and no network behind them: another instance on its host has the ports.
     standby: bool = False
+    #: The one it was made as (DesiredInstance.edition); "": none was asked for. None: its provider does not tell.
+    edition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

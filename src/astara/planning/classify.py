@@ -59,13 +59,19 @@ _KEEP = {
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One wanted instance beside what was found for it. `rivals` have its ports on its host, in another body."""
+    """One wanted instance beside what was found for it.
+
+    `rivals` have what is its own: on its host in another body or, where it is the only one, of another edition; of half
+    of a pair also those that were left on another host, since both would speak under one address. `paired`: others
+    can serve in its place.
+    """
 
     wanted: DesiredInstance
     seen: ObservedInstance | None
     phase: Phase
     because: str
     rivals: tuple[ObservedInstance, ...] = ()
+    paired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,8 @@ def _absent(observed: ObservedState) -> Finding:
 
 
 def _present(desired: Present, observed: ObservedState) -> Finding:
-    slots = tuple(_slot(wanted, observed) for wanted in desired.instances)
+    paired = len(desired.instances) > 1
+    slots = tuple(_slot(wanted, observed, paired=paired) for wanted in desired.instances)
     taken = {_identity(slot.seen) for slot in slots if slot.seen is not None}
     surplus = tuple(instance for instance in observed.instances if _identity(instance) not in taken)
     if desired.unmet is not None and not slots:
@@ -137,24 +144,29 @@ def _identity(instance: ObservedInstance) -> tuple[str, str, str]:
     return instance.provider, instance.host, instance.id
 
 
-def _slot(wanted: DesiredInstance, observed: ObservedState) -> Slot:
-    place = (wanted.slot, wanted.provider, wanted.host)
-    rivals = tuple(
-        instance
-        for instance in observed.instances
-        if (instance.slot, instance.host) == (wanted.slot, wanted.host) and instance.provider != wanted.provider
-    )
+def _slot(wanted: DesiredInstance, observed: ObservedState, *, paired: bool) -> Slot:
+    own = [instance for instance in observed.instances if instance.slot == wanted.slot]
+    rivals = tuple(instance for instance in own if _rivals(wanted, instance, observed.unreachable_hosts, paired=paired))
     judged = [
         (instance, *_judge(wanted, instance, observed.unreachable_hosts))
-        for instance in observed.instances
-        if (instance.slot, instance.provider, instance.host) == place
+        for instance in own
+        if (instance.provider, instance.host) == (wanted.provider, wanted.host) and instance not in rivals
     ]
     if judged:
         seen, phase, because = min(judged, key=lambda found: (_KEEP[found[1]], found[0].created_at, found[0].id))
-        return Slot(wanted, seen, phase, because, rivals)
+        return Slot(wanted, seen, phase, because, rivals, paired)
     if wanted.host in observed.unreachable_hosts:
-        return Slot(wanted, None, Phase.UNREACHABLE, f"host {wanted.host} does not answer", rivals)
-    return Slot(wanted, None, Phase.ABSENT, f"no instance on {wanted.host}", rivals)
+        return Slot(wanted, None, Phase.UNREACHABLE, f"host {wanted.host} does not answer", rivals, paired)
+    because = f"no instance on {wanted.host}"
+    if old := [one for one in rivals if one.host == wanted.host and other_edition(wanted, one)]:
+        because = f"edition {wanted.edition} is made beside {_edition(old[0])}"
+    return Slot(wanted, None, Phase.ABSENT, because, rivals, paired)
+
+
+def _rivals(wanted: DesiredInstance, other: ObservedInstance, unreachable: frozenset[str], *, paired: bool) -> bool:
+    if other.host != wanted.host:
+        return paired and other.host not in unreachable
+    return other.provider != wanted.provider or (not paired and other_edition(wanted, other))
 
 
 def _judge(wanted: DesiredInstance, seen: ObservedInstance, unreachable: frozenset[str]) -> tuple[Phase, str]:
@@ -172,8 +184,8 @@ def _judge_state(wanted: DesiredInstance, seen: ObservedInstance, state: StateVi
         return Phase.FAILED, state.last_error or "the agent reports the instance broken"
     if state.health is Health.UNCONFIGURED:
         return Phase.UNCONFIGURED, "nothing applied yet"
-    if other_image(wanted, seen):
-        return Phase.OUTDATED, f"made from image {seen.image}, wished {wanted.image}"
+    if (why := made_otherwise(wanted, seen)) is not None:
+        return Phase.OUTDATED, why
     if changed := ports_changed(wanted.ports, seen.ports):
         return Phase.OUTDATED, f"ports differ: {', '.join(sorted(changed))}"
     if state.digest != wanted.digest:
@@ -186,9 +198,25 @@ def _judge_state(wanted: DesiredInstance, seen: ObservedInstance, state: StateVi
     return Phase.CONFIGURED, ""
 
 
+def made_otherwise(wanted: DesiredInstance, seen: ObservedInstance) -> str | None:
+    """Say why no configuring makes it what is wished for; None when it was made as wished."""
+    if other_image(wanted, seen):
+        return f"made from image {seen.image}, wished {wanted.image}"
+    return f"{_edition(seen)}, wished edition {wanted.edition}" if other_edition(wanted, seen) else None
+
+
 def other_image(wanted: DesiredInstance, seen: ObservedInstance) -> bool:
     """Return whether it was made from another image than the one named; where none is named, any will do."""
     return None not in (wanted.image, seen.image) and wanted.image != seen.image
+
+
+def other_edition(wanted: DesiredInstance, seen: ObservedInstance) -> bool:
+    """Return whether an upgrade wishes for another one in its place."""
+    return None not in (wanted.edition, seen.edition) and wanted.edition != seen.edition
+
+
+def _edition(seen: ObservedInstance) -> str:
+    return f"edition {seen.edition}" if seen.edition else "one of no edition"
 
 
 def ports_changed(wanted: tuple[PortAttachment, ...], seen: tuple[PortAttachment, ...]) -> set[str]:

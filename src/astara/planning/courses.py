@@ -11,7 +11,7 @@ from msgspec import structs
 from astara.contract.agent import Role, StateView
 from astara.model.resource import DesiredInstance, ObservedInstance
 from astara.planning.backoff import Attempts, rebuild_allowed_at
-from astara.planning.classify import Phase, Slot, other_image, ports_changed
+from astara.planning.classify import Phase, Slot, made_otherwise, ports_changed
 from astara.planning.lifecycle import LIFECYCLE, Action, Wish
 from astara.planning.policy import Policy
 from astara.planning.steps import (
@@ -53,11 +53,14 @@ class Course:
     look_again_s: float | None = None
     note: str = ""
     seamless: frozenset[str] = frozenset()
+    #: An operator named this very instance.
+    bidden: bool = False
 
     @property
     def _beside(self) -> bool:
         """Return whether it is made while those that have its ports go on."""
-        rivals = self.slot.rivals
+        # Half of a pair is made when the one before it is gone: two would speak under one address to the other half.
+        rivals = self.slot.rivals if not self.slot.paired else ()
         return bool(rivals) and {self.slot.wanted.provider, *(one.provider for one in rivals)} <= self.seamless
 
     @property
@@ -69,6 +72,16 @@ class Course:
     def leaving(self) -> tuple[ObservedInstance, ...]:
         """Those that must be gone before it can be made."""
         return () if self._beside else self.slot.rivals
+
+    @property
+    def ends(self) -> bool:
+        """Return whether it begins by ending a half of a pair that may serve: on another node, or in another body."""
+        return self.action is Action.BUILD and self.slot.paired and bool(self.leaving)
+
+    @property
+    def willing(self) -> bool:
+        """Return whether what it ends serves as well as ever: upgrades and moves may wait for a better moment."""
+        return self.ends or (self.action is Action.REPLACE and self.slot.phase is Phase.OUTDATED and not self.bidden)
 
     @property
     def completes(self) -> bool:
@@ -96,7 +109,7 @@ def _course(slot: Slot, attempts: Attempts, now: float, circumstances: Circumsta
     policy = circumstances.policy
     transition = LIFECYCLE[Wish.PRESENT, slot.phase]
     if slot.seen is not None and slot.seen.id in circumstances.condemned and slot.phase is not Phase.UNREACHABLE:
-        return Course(slot, Action.REPLACE, note=f"{slot.wanted.slot}: the operator wants it rebuilt")
+        return Course(slot, Action.REPLACE, note=f"{slot.wanted.slot}: the operator wants it rebuilt", bidden=True)
     look_again_s = None if transition.look_again is None else seconds(policy, transition.look_again)
     if transition.deadline is not None and transition.then is not None:
         remaining_s = attempts.since + seconds(policy, transition.deadline) - now
@@ -112,8 +125,8 @@ def _must_be_made_anew(slot: Slot, rigid: frozenset[str]) -> str | None:
     seen = slot.seen
     if seen is None:
         return None
-    if other_image(slot.wanted, seen):
-        return f"made from image {seen.image}, wished {slot.wanted.image}"
+    if (why := made_otherwise(slot.wanted, seen)) is not None:
+        return why
     if seen.provider in rigid and ports_changed(slot.wanted.ports, seen.ports):
         return "its ports cannot be changed while it lives"
     return None
@@ -139,21 +152,27 @@ def _permitted(course: Course, attempts: Attempts, now: float, circumstances: Ci
 def _in_turn(alone: Sequence[Course], policy: Policy) -> Iterator[Course]:
     """Let nobody be replaced while another one that could serve instead is not back yet; who stands by goes first."""
     alone = sorted(alone, key=lambda course: _active(course.slot))
-    building = any(course.slot.phase in (Phase.ABSENT, Phase.UNCONFIGURED) for course in alone)
-    serving = any(course.slot.phase in _SERVING for course in alone)
+    building = any(course.slot.phase in (Phase.ABSENT, Phase.UNCONFIGURED) and not course.ends for course in alone)
+    serving = any(course.slot.phase in _SERVING or course.ends for course in alone)
     taken = building and serving
     for course in alone:
-        if course.action is Action.REPLACE and taken:
+        ends = course.action is Action.REPLACE or course.ends
+        if ends and (taken or (course.willing and not _others_serve(course, alone))):
             note = f"{course.slot.wanted.slot}: replaced when the others are back"
             yield replace(course, action=Action.NOTHING, look_again_s=policy.silent_look_s, note=note)
             continue
-        taken = taken or course.action is Action.REPLACE
+        taken = taken or ends
         yield course
 
 
+def _others_serve(course: Course, all_of_them: Sequence[Course]) -> bool:
+    others = (one for one in all_of_them if one.slot is not course.slot)
+    return all(one.slot.phase in _SERVING or one.ends for one in others)
+
+
 def _active(slot: Slot) -> bool:
-    state = slot.seen.state if slot.seen is not None else None
-    return isinstance(state, StateView) and state.role is Role.ACTIVE
+    found = (*slot.rivals, *((slot.seen,) if slot.seen is not None else ()))
+    return any(isinstance(one.state, StateView) and one.state.role is Role.ACTIVE for one in found)
 
 
 def steps_of(course: Course) -> Iterator[Step]:

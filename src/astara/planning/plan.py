@@ -96,7 +96,8 @@ def fingerprint(desired: DesiredState) -> str:
     match desired:
         case Present(instances=instances):
             return " ".join(
-                f"{wanted.slot}@{wanted.host}/{wanted.provider}:{wanted.digest[:16]}:{hash(wanted.ports):x}"
+                f"{wanted.slot}@{wanted.host}/{wanted.provider}#{wanted.edition or ''}:{wanted.image or ''}"
+                f":{wanted.digest[:16]}:{hash(wanted.ports):x}"
                 for wanted in instances
             )
         case PortNeeded(network_id=network_id, host=host):

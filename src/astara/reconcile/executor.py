@@ -160,7 +160,9 @@ class Executor:
             seamless.cut_over(step.instance or run.made[wanted.slot], run.generation)
             return
         if isinstance(step, RenewCredential):
-            wanted = replace(wanted, ports=step.instance.ports)  # ports are for a push, which comes after this
+            # Ports are for a push, which comes after this; another edition or image would be another instance.
+            seen = step.instance
+            wanted = replace(wanted, ports=seen.ports, edition=seen.edition or None, image=seen.image)
         if isinstance(step, CreateInstance) and "fenced" not in provider.capabilities:
             self._records.claim(run.key, wanted.slot, run.generation.term)
         run.made[wanted.slot] = provider.create(run.key, wanted, run.generation)

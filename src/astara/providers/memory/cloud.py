@@ -31,6 +31,7 @@ class Simulated:
     ports: dict[str, PortAttachment]
     body: str = "memory"
     image_name: str | None = None
+    edition: str = ""
     credential_due: bool = False
     standby: bool = False
     health: Health = Health.UNCONFIGURED
@@ -184,6 +185,7 @@ class MemoryCloud:
             image_digest=instance.image,
             credential_due=instance.credential_due,
             standby=instance.standby,
+            edition=instance.edition,
         )
 
     def list(self, key: ResourceKey | None = None) -> ProviderListing:

@@ -78,6 +78,7 @@ class MemoryProvider:
                 if instance.hung or instance.health is not Health.UNCONFIGURED:
                     raise Gone(f"spare {spare.id} does not answer", "take another, or create the instance")
                 cloud.give(instance, key, wanted.slot)
+                instance.edition = wanted.edition or ""
                 instance.standby = wanted.standby
             self._plug(instance, wanted, is_change=True)
             return cloud.observed(instance)
@@ -160,13 +161,14 @@ class MemoryProvider:
             body=self.name,
             image_name=wanted.image,
             standby=wanted.standby,
+            edition=wanted.edition or "",
         )
         cloud.add(instance)
         return instance
 
     def _of(self, key: ResourceKey, wanted: DesiredInstance) -> Simulated | None:
-        place = (wanted.slot, wanted.host, self.name)
-        same = (i for i in self.cloud.of(key) if (i.slot, i.host, i.body) == place)
+        place = (wanted.slot, wanted.host, self.name, wanted.edition or "")
+        same = (i for i in self.cloud.of(key) if (i.slot, i.host, i.body, i.edition) == place)
         return next(same, None)
 
     def _plug(self, instance: Simulated, wanted: DesiredInstance, *, is_change: bool) -> None:
