@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from astara.model.errors import Stale
 from astara.model.operator import AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
+from astara.model.upgrade import Edition, Item, Stage, State, UpgradeWish
+from astara.planning.rollout import Decision
 from astara.reconcile.boundaries import Records
 from astara.records import migrating
 from astara.records.database import Database, locate
@@ -163,3 +166,68 @@ def test_whatever_is_said_at_one_orchestrator_is_heard_of_at_another(open_record
         act()
         assert other.revision() != before
         before = other.revision()
+
+
+WISH = UpgradeWish(kind="microvm", image="next")
+ITEMS = [Item(key, Stage.WAITING, frozenset({"n1"}), 0.0, "next", "first") for key in (R1, R2)]
+
+
+@pytest.fixture
+def stored(open_records: Opener) -> StoredRecords:
+    records = open_records()
+    assert isinstance(records, StoredRecords)
+    return records
+
+
+#: There is no fake of these tables: tests/scenario/test_upgrade.py simulates whole orchestrators on the real ones.
+real_tables = pytest.mark.parametrize("open_records", ["sqlite", "mariadb"], indirect=True)
+
+
+@real_tables
+def test_what_is_begun_is_wished_of_everybody_at_once_and_heard_of(stored: StoredRecords) -> None:
+    upgrade = stored.upgrades.begin(WISH, "ann")
+    stored.upgrades.collect(upgrade.number, 5, ITEMS, baseline=0.25)
+    stored.upgrades.collect(upgrade.number, 5, (), baseline=0.0)
+    before = stored.revision()
+    stored.upgrades.advance(upgrade, 5, Decision(begin=(R1,), soak_until=7.5))
+    assert stored.revision() != before
+    assert stored.upgrades.editions() == {R1: Edition("microvm", "1", "next")}
+    newest = stored.upgrades.newest()
+    assert newest is not None
+    assert (newest.collected, newest.baseline, newest.soaked_at, newest.term) == (True, 0.25, 7.5, 5)
+    found = [(item.key, item.stage, item.hosts, item.image, item.before) for item in stored.upgrades.items(1)]
+    assert found == [
+        (R1, Stage.WORK, frozenset({"n1"}), "next", "first"),
+        (R2, Stage.WAITING, frozenset({"n1"}), "next", "first"),
+    ]
+
+
+@real_tables
+def test_who_decides_under_an_older_term_is_refused_and_changes_nothing(stored: StoredRecords) -> None:
+    upgrade = stored.upgrades.begin(WISH, "ann")
+    stored.upgrades.collect(upgrade.number, 5, ITEMS, baseline=0.0)
+    stored.upgrades.advance(upgrade, 9, Decision(begin=(R1,)))
+    for act in (
+        lambda: stored.upgrades.advance(upgrade, 8, Decision(begin=(R2,), state=State.DONE)),
+        lambda: stored.upgrades.collect(upgrade.number, 8, (), 0.0),
+    ):
+        with pytest.raises(Stale, match="newer term than 8"):
+            act()
+    assert [item.stage for item in stored.upgrades.items(1)] == [Stage.WORK, Stage.WAITING]
+    newest = stored.upgrades.newest()
+    assert newest is not None
+    assert newest.state is State.RUNNING
+
+
+@real_tables
+def test_a_pause_that_was_said_first_counts_though_the_decision_did_not_know_of_it(stored: StoredRecords) -> None:
+    upgrade = stored.upgrades.begin(WISH, "ann")
+    stored.upgrades.collect(upgrade.number, 5, ITEMS, baseline=0.0)
+    stored.upgrades.say(State.PAUSED, "by bob")
+    stored.upgrades.advance(upgrade, 5, Decision(begin=(R1,)))
+    assert {item.stage for item in stored.upgrades.items(1)} == {Stage.WAITING}
+    stored.upgrades.abort("bob", back=False)
+    stored.upgrades.advance(upgrade, 5, Decision(state=State.STOPPED, why="late"))
+    newest = stored.upgrades.newest()
+    assert newest is not None
+    assert newest.state is State.ABORTED

@@ -1,6 +1,7 @@
 """The tables as this version knows them; `migrations` make them.
 
-All of it can be deleted; what is lost is holds, chosen bodies and history. That is an operator's decision, never ours.
+All of it can be deleted; what is lost is holds, chosen bodies, upgrades and history. That is an operator's decision,
+never ours.
 """
 
 from __future__ import annotations
@@ -77,6 +78,43 @@ CLAIMS = sa.Table(
     sa.Column("slot", NAME, primary_key=True),
     sa.Column("term", COUNT, nullable=False),
     sa.Column("at", SECONDS, nullable=False),
+)
+
+UPGRADES = sa.Table(
+    "upgrades",
+    METADATA,
+    sa.Column("number", COUNT, primary_key=True, autoincrement=False),
+    sa.Column("wish", WORDS, nullable=False),  # an UpgradeWish as canonical JSON
+    sa.Column("state", NAME, nullable=False),
+    sa.Column("why", WORDS, nullable=False),
+    sa.Column("said_by", NAME, nullable=False),
+    sa.Column("at", SECONDS, nullable=False),
+    sa.Column("term", COUNT, nullable=False),  # of whoever decided last; nobody with a smaller one decides any more
+    sa.Column("collected", sa.Integer, nullable=False),
+    sa.Column("baseline", SECONDS, nullable=False),
+    sa.Column("soaked_at", SECONDS, nullable=True),
+)
+
+UPGRADE_ITEMS = sa.Table(
+    "upgrade_items",
+    METADATA,
+    sa.Column("number", COUNT, primary_key=True, autoincrement=False),
+    sa.Column("key", NAME, primary_key=True),
+    sa.Column("position", COUNT, nullable=False),
+    sa.Column("stage", NAME, nullable=False),
+    sa.Column("hosts", WORDS, nullable=False),  # a list of names as JSON
+    sa.Column("since", SECONDS, nullable=False),
+    sa.Column("image", NAME, nullable=True),
+    sa.Column("before", NAME, nullable=True),
+)
+
+EDITIONS = sa.Table(
+    "editions",
+    METADATA,
+    sa.Column("key", NAME, primary_key=True),
+    sa.Column("kind", NAME, nullable=False),
+    sa.Column("number", NAME, nullable=False),
+    sa.Column("image", NAME, nullable=True),
 )
 
 COMPATIBILITY = sa.Table(

@@ -19,6 +19,7 @@ from astara.records.lines import Keep
 from astara.records.outage import Outage
 from astara.records.rings import StoredRings
 from astara.records.schema import BODIES, HOLDS
+from astara.records.upgrades import StoredUpgrades
 
 _UNREADABLE = {
     False: (
@@ -56,6 +57,7 @@ class StoredRecords:
         self._prepared = False
         self.asking = Asking(self._database, self._prepare)
         self.rings = StoredRings(self.asking, wall)
+        self.upgrades = StoredUpgrades(self.asking, wall)
 
     def open(self) -> None:
         """Prepare a file, judge a network database, and start writing.
