@@ -184,6 +184,8 @@ class NodeView(Wire, frozen=True):
     bodies: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: {"namespace": ()})
     #: Digest of the image this agent was booted from; None on a node.
     image: str | None = None
+    #: Digests of those images, by kind and name, as far as the node knows them without starting one.
+    digests: dict[str, dict[str, str]] = {}
 
 
 class Outcome(enum.StrEnum):

@@ -77,6 +77,7 @@ class Description:
             boot_id=self._node.changes.boot_id,
             bodies={kind: tuple(body.images()) for kind, body in sorted(self._bodies.items())},
             image=self._image,
+            digests={kind: dict(found) for kind, body in sorted(self._bodies.items()) if (found := body.digests())},
         )
 
 

@@ -75,6 +75,10 @@ class Body(Protocol):
         """Names of the images this node has for it, its default first; empty for a body without images."""
         ...
 
+    def digests(self) -> Mapping[str, str]:
+        """Digests of the contents of those images, by name, as far as that is known without starting one."""
+        ...
+
     def image_of(self, instance_id: str) -> str | None:
         """Digest of the image an instance runs, as the agent inside said last; None without one."""
         ...

@@ -75,6 +75,9 @@ class LostBody:
     def images(self) -> Sequence[str]:
         return ()
 
+    def digests(self) -> Mapping[str, str]:
+        return {}
+
     def image_of(self, instance_id: str) -> str | None:
         return None
 

@@ -78,6 +78,10 @@ class ContainerBody:
             self._images = self._found_images()
         return self._images
 
+    def digests(self) -> Mapping[str, str]:
+        files = {name: directory / _DIGEST for name, directory in self._options.roots}
+        return {name: file.read_text().strip() for name, file in files.items() if file.is_file()}
+
     def image_of(self, instance_id: str) -> str | None:
         return self._guest.image_of(instance_id)
 
@@ -188,6 +192,8 @@ class ContainerBody:
         return tuple(sorted(found, key=lambda name: (name != default, name)))
 
 
+#: In an image: the digest of what it was made of.
+_DIGEST = Path("usr/lib/astara/image")
 _BIRTH, _CONSOLE, _PID, _PODMANS_PID = "birth", "console.log", "init.pid", "podman.pid"
 
 

@@ -76,6 +76,9 @@ class MicrovmBody:
     def images(self) -> Sequence[str]:
         return list(self._images())
 
+    def digests(self) -> Mapping[str, str]:
+        return {name: image.digest for name, image in self._images().items()}
+
     def image_of(self, instance_id: str) -> str | None:
         return self._guest.image_of(instance_id)
 

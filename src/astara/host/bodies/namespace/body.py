@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from astara.host.bodies.boundary import ApplyEngine, Birth
@@ -20,6 +20,9 @@ class NamespaceBody:
 
     def images(self) -> Sequence[str]:
         return ()
+
+    def digests(self) -> Mapping[str, str]:
+        return {}
 
     def image_of(self, instance_id: str) -> str | None:
         return None
