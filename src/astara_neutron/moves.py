@@ -9,7 +9,7 @@ from neutron_lib.db import api as db_api
 
 from astara.contract.snapshot import DhcpPortRequest, NodeReport, PlacementItem, PlacementReport
 from astara_neutron import dhcp_ports, journal, nodes, ownership, pairs, placement
-from astara_neutron.models import KIND_NETWORK, KIND_ROUTER
+from astara_neutron.models import KIND_NETWORK, KIND_ROUTER, KIND_SECOND
 
 
 class UnknownNode(n_exc.Conflict):
@@ -21,7 +21,7 @@ class UnknownNode(n_exc.Conflict):
 class UnknownKind(n_exc.BadRequest):
     """HTTP 400."""
 
-    message = "%(field)s: must be router or network"
+    message = "%(field)s: must be router, router/1 or network"
 
 
 def announce(context: Any, report: NodeReport) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def move(context: Any, report: PlacementReport) -> dict[str, int]:
     """
     known = nodes.known(context)
     for index, item in enumerate(report.placements):
-        if item.kind not in (KIND_ROUTER, KIND_NETWORK):
+        if item.kind not in (KIND_ROUTER, KIND_SECOND, KIND_NETWORK):
             raise UnknownKind(field=f"$.placements[{index}].kind")
         if item.host not in known:
             raise UnknownNode(field=f"$.placements[{index}].host", host=item.host)
@@ -71,6 +71,8 @@ def _move(context: Any, item: PlacementItem) -> None:
     if item.kind == KIND_ROUTER:
         placement.move_router(context, item.id, item.host)
         pairs.complete(context, item.id)
+    elif item.kind == KIND_SECOND:
+        pairs.move_second(context, item.id, item.host)
     elif dhcp_ports.exists(context, item.id):
         dhcp_ports.ensure(context, DhcpPortRequest(network_id=item.id, host=item.host))
     else:

@@ -74,6 +74,22 @@ def complete(context: Any, router_id: str) -> None:
             placement.bind(context, port_id, host)
 
 
+def move_second(context: Any, router_id: str, host: str) -> None:
+    """Have slot 1 of a pair on another node, never on that of slot 0; of a router that is no pair there is none.
+
+    Raises:
+        NotOurs: (404)
+    """
+    with db_api.CONTEXT_READER.using(context):
+        if not ownership.owned(context.session, [router_id]):
+            raise placement.NotOurs(router_id=router_id)
+        paired = router_id in wanted(context.session, [router_id])
+        first = placement.placed(context.session, KIND_ROUTER, router_id)
+    if paired and first != host:
+        placement.store(context, KIND_SECOND, router_id, host, replace=True)
+        complete(context, router_id)
+
+
 def complete_what_waits(context: Any) -> None:
     """Go on with pairs that lack a port, or a port that is bound: there was no second node when they were made."""
     with db_api.CONTEXT_READER.using(context):

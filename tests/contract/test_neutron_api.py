@@ -15,7 +15,7 @@ from astara.clients.keystone import Anonymous
 from astara.clients.neutron import NeutronClient, NeutronOptions
 from astara.contract.snapshot import DhcpPortRequest, StatusItem, StatusReport
 from astara.model.boundaries import NeutronApi
-from astara.model.errors import Gone, Stale, Terminal
+from astara.model.errors import Gone, Retry, Stale, Terminal
 from support.builders import resources
 from support.fakes.neutron import FakeNeutron
 from support.neutron.cloud import Cloud
@@ -226,6 +226,19 @@ def test_an_announcement_names_the_nodes_it_withdraws_once(seat):
     assert seat.api.announce_nodes([("node-a", True), ("node-b", True)]) == ()
 
 
+def test_a_router_and_a_network_are_served_from_where_they_are_placed(seat):
+    seat.api.announce_nodes([("node-a", True), ("node-b", True)])
+    router, network = seat.make_router("one"), seat.make_network("one")
+    for host in ("node-a", "node-b", "node-b"):
+        seat.api.place((("router", router, host), ("network", network, host)), NOTHING_SAID)
+        assert seat.api.routers(ids=[router]).routers[0].host == host
+        assert seat.api.networks(ids=[network]).networks[0].host == host
+    with pytest.raises(Retry, match="nowhere"):
+        seat.api.place((("router", router, "node-a"), ("router", router, "nowhere")), NOTHING_SAID)
+    assert seat.api.routers(ids=[router]).routers[0].host == "node-b", "all of it or nothing"
+    seat.api.announce_nodes([("node-a", True)])
+
+
 def test_a_dhcp_port_is_made_once_and_is_part_of_the_network(seat):
     seat.api.announce_nodes([("node-a", True), ("node-b", True)])
     one = seat.make_network("one")
@@ -252,6 +265,8 @@ def test_what_was_decided_under_an_older_term_than_somebody_asked_under_is_refus
         seat.api.report_status(down, 8)
     with pytest.raises(Stale, match="older than 9"):
         seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=network, host="node-a"), 8)
+    with pytest.raises(Stale, match="older than 9"):
+        seat.api.place((("router", one, "node-a"),), 8)
     assert seat.api.routers(ids=[one]).routers[0].status == "ERROR"
     seat.ask_under(3)  # an older one that only asks is answered, and takes nothing back
     with pytest.raises(Stale):

@@ -65,6 +65,23 @@ def test_a_half_moves_but_never_to_the_other_one(cloud: Cloud) -> None:
     cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "ab"]})
 
 
+def test_the_second_half_moves_too_and_never_to_the_first_one(cloud: Cloud) -> None:
+    router, single = cloud.router(ha=True), cloud.router()
+    before = {member["slot"]: member["host"] for member in seen(cloud, router)["members"]}
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "abc"]})
+
+    for host, wanted in ((before["0"], before["1"]), ("node-c", "node-c")):
+        items = [{"kind": "router/1", "id": one["id"], "host": host} for one in (router, single)]
+        cloud.call("PUT", "/astara/placements", {"placements": items})
+
+        snapshot = seen(cloud, router)
+        assert {member["slot"]: member["host"] for member in snapshot["members"]} == before | {"1": wanted}
+        assert [member["port"]["host"] for member in snapshot["members"]] == [before["0"], wanted]
+        assert snapshot["host"] == before["0"]
+    assert seen(cloud, single)["members"] == []
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "ab"]})
+
+
 def test_a_router_becomes_a_pair_and_stops_being_one(cloud: Cloud) -> None:
     router = cloud.router(admin_state_up=False)
     assert seen(cloud, router)["members"] == []

@@ -26,6 +26,8 @@ from astara.contract.snapshot import (
     NetworkPage,
     NodeItem,
     NodeReport,
+    PlacementItem,
+    PlacementReport,
     PortSnapshot,
     RouterPage,
     StatusReport,
@@ -153,6 +155,12 @@ class NeutronClient:
     def ensure_dhcp_port(self, request: DhcpPortRequest, term: int) -> PortSnapshot:
         """Make or mend the DHCP port of a network."""
         return self._read("dhcp_ports", DhcpPortReply, method="PUT", body=request, term=term).port
+
+    def place(self, placements: Sequence[tuple[str, str, str]], term: int) -> None:
+        """Have resources served from other hosts."""
+        items = tuple(PlacementItem(kind=kind, id=identifier, host=host) for kind, identifier, host in placements)
+        report = PlacementReport(placements=items)
+        self._observed("placements", lambda: self._answer("placements", "PUT", (), report, term))
 
     def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
         """Tell which nodes there are, and whether each can take instances; returns those this made unavailable."""

@@ -241,9 +241,9 @@ class NodeReport(Wire, frozen=True):
 
 
 class PlacementItem(Wire, frozen=True):
-    """From now on this router or network is served by this node."""
+    """From now on this router or network is served by this node. "router/1" is the second half of a pair."""
 
-    kind: str  # "router" | "network"
+    kind: str  # "router" | "router/1" | "network"
     id: str
     host: str
 

@@ -217,6 +217,13 @@ class NeutronApi(Protocol):
         """Raises Stale like `report_status`."""
         ...
 
+    def place(self, placements: Sequence[tuple[str, str, str]], term: int) -> None:
+        """Have resources served from other hosts: (kind, id, host), kind "router", "network" or "router/1".
+
+        All of them or none; "router/1" is the second half of a pair. Raises Stale like `report_status`.
+        """
+        ...
+
     def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
         """Tell all nodes, each with whether it may get new work.
 

@@ -168,6 +168,23 @@ class FakeNeutron:
             self.put_network(structs.replace(network, ports=(*others, port)))
             return port
 
+    def place(self, placements: Sequence[tuple[str, str, str]], term: int | None = None) -> None:
+        with self._call("place", write=True):
+            self._fence(term)
+            for _, _, host in placements:
+                if host not in self.hosts:
+                    raise Retry(f"{host} is not an announced node")
+            for kind, identifier, host in placements:
+                reads, _, position = kind.partition("/")
+                if reads == "network":
+                    network = self.networks_by_id[identifier]
+                    self.put_network(structs.replace(network, host=host))
+                    continue
+                router = self.routers_by_id[identifier]
+                hosts = (router.host or "").split(",")
+                hosts[int(position or 0)] = host
+                self.put_router(structs.replace(router, host=",".join(hosts)))
+
     def announce_nodes(self, hosts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
         with self._call("announce_nodes", write=True):
             before, self.hosts = self.hosts, dict(hosts)
