@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from astara.contract.agent import SPARE
 from astara.model.boundaries import Event, InstanceProvider
 from astara.model.resource import ResourceKey
+from astara.planning.housing import NodeStand
+from astara.planning.rollout import Budget
 from astara.pool.boundaries import NoPoolMetrics
 from astara.pool.keeper import Keeper
 from astara.pool.options import PoolOptions
@@ -16,8 +18,11 @@ from astara.pool.stock import Stock
 from astara.providers.memory.cloud import MemoryCloud, Simulated
 from astara.providers.memory.provider import MemoryProvider
 from astara.reconcile.engine import Engine
+from astara.reconcile.evacuation import Evacuation, HealingOptions
 from astara.reconcile.options import EngineOptions
 from astara.reconcile.share import SoleOwner
+from astara.reconcile.upgrading import Upgrading
+from astara.records.upgrades import StoredUpgrades
 from support.clock import VirtualClock
 from support.fakes.drivers import PortedNetworks, SlottedRouters
 from support.fakes.neutron import FakeNeutron
@@ -37,10 +42,28 @@ class World:
     clock: VirtualClock = field(default_factory=VirtualClock)
     #: What every orchestrator here keeps warm.
     pool: PoolOptions | None = None
+    #: Where upgrades are recorded, and what they may have in work; None: nothing is ever upgraded.
+    upgrades: StoredUpgrades | None = None
+    budget: Budget = field(default_factory=Budget)
+    #: Nodes that are watched: what is on one that dies or is drained is placed elsewhere.
+    nodes: tuple[str, ...] = ()
+    healing: HealingOptions = field(default_factory=HealingOptions)
+    silent_since: dict[str, float] = field(default_factory=dict)
 
     def orchestrator(self, options: EngineOptions | None = None) -> Orchestrator:
         """Start one with empty memory and a new term."""
         return Orchestrator(self, options or EngineOptions())
+
+    def silence(self, *nodes: str) -> None:
+        """These do not answer from now on; their instances are what they were."""
+        self.cloud.unreachable |= set(nodes)
+        self.silent_since |= dict.fromkeys(nodes, self.clock.now())
+
+    def answers(self, *nodes: str) -> None:
+        """These answer again."""
+        self.cloud.unreachable -= set(nodes)
+        for node in nodes:
+            del self.silent_since[node]
 
     def instances(self) -> dict[str, list[Simulated]]:
         found: dict[str, list[Simulated]] = {}
@@ -94,9 +117,14 @@ class Orchestrator:
             clock=world.clock,
             ownership=SoleOwner(world.records.next_term()),
             options=options,
+            upgrades=world.upgrades,
             random_value=lambda: 0.5,
         )
         self.engine.load()
+        self.upgrading = Upgrading(self.engine, world.clock, world.budget, "orchestrator")
+        self.evacuation = Evacuation(self.engine, world.neutron, world.clock, world.healing, self._nodes)
+        self._evacuate_at = world.clock.now() if world.nodes else math.inf
+        self._upgrade_at = world.clock.now() if world.upgrades is not None else math.inf
 
     def event(self, identifier: str = "r1", kind: str = "router", name: str = "router.update.end") -> None:
         self.engine.notify(Event(name, {kind: (identifier,)}))
@@ -113,7 +141,7 @@ class Orchestrator:
         """Let time pass: every look happens when it is due."""
         until = self.world.clock.now() + for_s
         while True:
-            next_look_s = min(self.engine.schedule.run_due(), self._tend_pool())
+            next_look_s = min(self.engine.schedule.run_due(), self._tend_pool(), self._upgrade(), self._evacuate())
             self.work()
             now = self.world.clock.now()
             due = self.engine.inbox.next_due()
@@ -138,6 +166,28 @@ class Orchestrator:
             self._tend_at = math.inf
             self._tend_at = min(now + self.keeper.look(), self._tend_at)
         return self._tend_at - now
+
+    def _upgrade(self) -> float:
+        """Look at the upgrade when that is due; returns seconds until the next time."""
+        now = self.world.clock.now()
+        if self._upgrade_at <= now:
+            self._upgrade_at = now + self.upgrading.look()
+        return self._upgrade_at - now
+
+    def _nodes(self) -> list[NodeStand]:
+        now, since = self.world.clock.now(), self.world.silent_since
+        drained = self.evacuation.drained()
+        return [
+            NodeStand(name, max(0.001, now - since[name]) if name in since else 0.0, name in drained)
+            for name in self.world.nodes
+        ]
+
+    def _evacuate(self) -> float:
+        """Leave what is to be left when that is due; returns seconds until the next time."""
+        now = self.world.clock.now()
+        if self._evacuate_at <= now:
+            self._evacuate_at = now + self.evacuation.look()
+        return self._evacuate_at - now
 
     def phase(self, identifier: str = "r1", driver: str = "router") -> str:
         [line] = self.engine.ledger.lines([ResourceKey(driver, identifier)]) or [None]

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from astara.model.errors import Terminal
 from astara.model.resource import DesiredState, ResourceKey
 from astara.planning.bodies import Offers, housed, objection
-from astara.reconcile.boundaries import Records
+from astara.reconcile.boundaries import NoUpgrades, Records
+from astara.reconcile.editions import Editions
 from astara.reconcile.said import Said
 
 
 class Bodies:
     """Thread-safe. `reread` reads the durable choices, like `Holds`; `offers` is asked at every look."""
 
-    def __init__(self, records: Records, offers: Callable[[], Offers]) -> None:
+    def __init__(self, records: Records, offers: Callable[[], Offers], editions: Editions | None = None) -> None:
         self._records = records
         self._offers = offers
+        self.editions = editions or Editions(NoUpgrades())
         self._said = Said()
 
     def choose(self, key: ResourceKey, body: str | None) -> None:
@@ -52,7 +54,11 @@ class Bodies:
         return self._said.word(key)
 
     def housed(self, key: ResourceKey, desired: DesiredState) -> DesiredState:
-        """Return the wish with the body it shall have; see planning.bodies."""
+        """Return the wish with the body and the edition it shall have; see planning.bodies, planning.editions."""
+        return self.editions.edited(key, self.as_said(key, desired))
+
+    def as_said(self, key: ResourceKey, desired: DesiredState) -> DesiredState:
+        """Return the wish with the body it shall have, as if nothing had ever been upgraded."""
         return housed(desired, self.chosen(key), self._offers())
 
     def _write(self, key: ResourceKey, body: str | None) -> None:

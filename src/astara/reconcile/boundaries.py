@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from astara.model.errors import Gone, Terminal
 from astara.model.operator import AuditLine, AuditQuery, HistoryLine
 from astara.model.resource import ResourceKey
+from astara.model.upgrade import Edition, Item, State, Upgrade, UpgradeWish
+from astara.planning.rollout import Decision
 
 
 class Records(Protocol):
@@ -66,6 +69,70 @@ class Records(Protocol):
     def audit(self, query: AuditQuery) -> Sequence[AuditLine]:
         """Return the newest lines asked for, oldest first; raises Retry when they cannot be read."""
         ...
+
+
+class Upgrades(Protocol):
+    """Upgrades in the records. Every method raises Retry while they cannot be read or written."""
+
+    def newest(self) -> Upgrade | None:
+        """Return the last one asked for, also when it is over; one row."""
+        ...
+
+    def items(self, number: int) -> Sequence[Item]:
+        """Return its resources in the order in which they are begun."""
+        ...
+
+    def editions(self) -> dict[ResourceKey, Edition]:
+        """Return what upgrades wish of resources; `Records.revision` changes whenever this does."""
+        ...
+
+    def begin(self, wish: UpgradeWish, by: str) -> Upgrade:
+        """Record a new one, or return the one under way for the same wish; raises Terminal when another one is."""
+        ...
+
+    def say(self, state: State, why: str) -> Upgrade:
+        """Pause, resume or abort what is under way; twice is once. Raises Gone when nothing is."""
+        ...
+
+    def abort(self, by: str, *, back: bool) -> Upgrade:
+        """End it; `back`: what was begun goes back, as an upgrade of its own (returned). Raises Gone, Terminal."""
+        ...
+
+    def collect(self, number: int, term: int, items: Sequence[Item], baseline: float) -> None:
+        """Record, once, which resources it concerns; raises Stale when a greater term has decided."""
+        ...
+
+    def advance(self, upgrade: Upgrade, term: int, decision: Decision) -> None:
+        """Carry a decision out in one transaction; nothing is begun once it is paused. Raises Stale like `collect`."""
+        ...
+
+
+class NoUpgrades:
+    """Where nothing is ever upgraded: engines in tests and benchmarks."""
+
+    def newest(self) -> Upgrade | None:
+        return None
+
+    def items(self, number: int) -> Sequence[Item]:
+        return ()
+
+    def editions(self) -> dict[ResourceKey, Edition]:
+        return {}
+
+    def begin(self, wish: UpgradeWish, by: str) -> Upgrade:
+        raise Terminal("upgrades are not recorded here", "give the engine records that keep them")
+
+    def say(self, state: State, why: str) -> Upgrade:
+        raise Gone("no upgrade is under way")
+
+    def abort(self, by: str, *, back: bool) -> Upgrade:
+        raise Gone("no upgrade is under way")
+
+    def collect(self, number: int, term: int, items: Sequence[Item], baseline: float) -> None:
+        """Nothing to record."""
+
+    def advance(self, upgrade: Upgrade, term: int, decision: Decision) -> None:
+        """Nothing to record."""
 
 
 class Ownership(Protocol):

@@ -18,15 +18,16 @@ from astara.planning.brake import Brake
 from astara.planning.classify import Phase
 from astara.planning.steps import words
 from astara.reconcile.bodies import Bodies
-from astara.reconcile.boundaries import Metrics, NoMetrics, Ownership, Records
+from astara.reconcile.boundaries import Metrics, NoMetrics, NoUpgrades, Ownership, Records, Upgrades
 from astara.reconcile.brakes import BrakeKeeper
+from astara.reconcile.editions import Editions
 from astara.reconcile.executor import Executor
 from astara.reconcile.holds import Holds
 from astara.reconcile.inbox import Inbox, Lane
 from astara.reconcile.ledger import Ledger
 from astara.reconcile.observer import Observer
 from astara.reconcile.options import EngineOptions
-from astara.reconcile.reconciler import Planner, Reconciler
+from astara.reconcile.reconciler import Planner, Reconciler, Seen
 from astara.reconcile.rereading import Rereading
 from astara.reconcile.resync import Looks
 from astara.reconcile.schedule import Schedule
@@ -70,6 +71,7 @@ class Engine:
         options: EngineOptions | None = None,
         metrics: Metrics | None = None,
         offers: Callable[[], Offers] | None = None,
+        upgrades: Upgrades | None = None,
         who: str = ORCHESTRATOR,
         random_value: Callable[[], float] = random.random,
     ) -> None:
@@ -86,13 +88,18 @@ class Engine:
         self.inbox = Inbox(clock, self.share.takes, self.ledger.tenant)
         self.holds = Holds(records)
         everything = frozenset(providers)
-        self.bodies = Bodies(records, offers or (lambda: Offers(installed=everything, enabled=everything)))
+        self.upgrades = upgrades or NoUpgrades()
+        self.bodies = Bodies(
+            records,
+            offers or (lambda: Offers(installed=everything, enabled=everything)),
+            Editions(self.upgrades),
+        )
         self._rereading = Rereading(records, self.holds, self.bodies, self.metrics, self._said_elsewhere)
         self._brake = BrakeKeeper(self.ledger, clock, policy.brake)
         planner = Planner(self.ledger, self._brake, clock, policy, providers)
         observer = Observer(neutron, drivers, providers, self.bodies, clock, self.options, self.metrics)
         statuses = StatusWriter(neutron, clock, self.options, self.metrics)
-        looks = Looks(
+        self.looks = looks = Looks(
             neutron,
             drivers,
             providers,
@@ -239,6 +246,10 @@ class Engine:
             unreachable_hosts=seen.observed.unreachable_hosts,
             steps=() if held else tuple(words(step) for step in seen.plan.steps),
         )
+
+    def glance(self, key: ResourceKey) -> Seen:
+        """Observe one resource now, whosever it is, and plan for it; touches nothing. Raises Retry, Terminal."""
+        return self._reconciler.look(key)
 
     def history(self, key: ResourceKey) -> tuple[HistoryLine, ...]:
         """What was done about this resource, oldest first; from the records, or from memory when they fail."""

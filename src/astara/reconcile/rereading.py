@@ -1,4 +1,4 @@
-"""Hears of holds and bodies that operators said to another orchestrator, and writes late what could not be written."""
+"""Hears of holds, bodies and editions said at another orchestrator, and writes late what could not be written."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ class Rereading:
             seen = None  # the first look reads once more
         self._holds.reread()
         self._bodies.reread()
+        try:
+            self._bodies.editions.reread()
+        except Retry:
+            seen = None
         self._seen = seen
 
     def look(self) -> None:
@@ -60,11 +64,12 @@ class Rereading:
                 self._say_again()
                 return
             held, housed = self._holds.reread(), self._bodies.reread()
+            edited = self._bodies.editions.reread()
         except (Retry, BadConfiguration):
             return  # the records have said so in the log
         if held is not None and housed is not None:
             self._seen = revision
-        if keys := (held or frozenset()) | (housed or frozenset()):
+        if keys := (held or frozenset()) | (housed or frozenset()) | edited:
             _log.info("said-elsewhere", keys=sorted(map(str, keys)))
             self._changed(keys)
 

@@ -54,6 +54,16 @@ class Listing:
         return ObservedState(self.instances.get(key, ()), self.unreachable_hosts)
 
 
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """One resource in a survey. `reads`: its kind in Neutron, "router" or "network"."""
+
+    key: ResourceKey
+    reads: str
+    desired: DesiredState
+    observed: ObservedState
+
+
 class Looks:
     """The looks. Each raises Retry when Neutron or a provider is away, having queued what it could."""
 
@@ -118,6 +128,21 @@ class Looks:
         self._metrics.resynced("full", len(known), queued, self._clock.now() - began)
         _log.info("resync-full", resources=len(known), queued=queued, strangers=listing.strangers)
         return queued
+
+    def survey(self) -> Iterator[Surveyed]:
+        """Yield every resource, whosever it is, as it is wished for without upgrades, beside what is seen of it.
+
+        As costly as a full look. Raises Retry when Neutron or a provider is away.
+        """
+        listing = self._list()
+        for _, worlds in self._pages():
+            for key, world in worlds:
+                desired = self._bodies.as_said(key, self._drivers[key.driver].desired(key, world))
+                yield Surveyed(key, self._drivers[key.driver].reads, desired, listing.of(key))
+
+    def listing(self) -> Listing:
+        """Return every instance there is; raises Retry."""
+        return self._list()
 
     def changes(self) -> int:
         """Queue what Neutron's journal names; raises JournalTruncated when a full look is needed instead.

@@ -1,0 +1,210 @@
+"""The upgrade under way, carried on by whoever owns it in the ring: look at its resources, decide, record.
+
+All that matters is in the records; who takes over looks and goes on. The resources themselves are upgraded by their
+owners, who read in the records what is wished of them (docs/design/upgrade.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from astara.contract.agent import Health, StateView
+from astara.model.boundaries import Clock
+from astara.model.errors import AstaraError, Retry, Stale
+from astara.model.operator import HistoryLine
+from astara.model.resource import ObservedInstance, ObservedState, Present, ResourceKey
+from astara.model.upgrade import Item, Stage, State, Upgrade, UpgradeWish
+from astara.planning.classify import Phase
+from astara.planning.rollout import Budget, Decision, Probe, decide
+from astara.reconcile.engine import Engine
+from astara.reconcile.resync import Surveyed
+
+_log = structlog.get_logger(__name__)
+#: Whoever owns this decides about upgrades.
+UPGRADE = ResourceKey("cluster", "upgrade")
+#: Seconds: between looks while nothing is under way, and while something is.
+IDLE_S, BUSY_S = 2.0, 0.5
+#: What is ill for less is what node agents mend by themselves.
+ILL_AFTER_S = 10.0
+
+
+class Upgrading:
+    """One thread calls `look`. `wall` of the clock is compared with what others wrote: their clocks should agree."""
+
+    def __init__(self, engine: Engine, clock: Clock, budget: Budget, who: str) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._budget = budget
+        self._who = who
+        self._ill_since: dict[ResourceKey, float] = {}
+
+    def look(self) -> float:
+        """Carry the upgrade on by one step, if it is ours to decide; returns the seconds until the next look."""
+        term = self._engine.share.ownership.term(UPGRADE)
+        if term is None:
+            self._ill_since.clear()
+            return IDLE_S
+        try:
+            return self._step(term)
+        except Stale as error:
+            self._engine.share.ownership.refused()
+            _log.info("upgrade.not-ours", reason=str(error))
+        except Retry as error:
+            _log.warning("upgrade.waits", reason=str(error), remedy=error.remedy)
+        return IDLE_S
+
+    def _step(self, term: int) -> float:
+        upgrade = self._engine.upgrades.newest()
+        if upgrade is None or upgrade.state is State.DONE:
+            return IDLE_S
+        if not upgrade.collected:
+            if upgrade.state is State.ABORTED:
+                return IDLE_S
+            self._collect(upgrade, term)
+            return 0.0
+        items = self._engine.upgrades.items(upgrade.number)
+        if upgrade.state.over and not any(item.stage is Stage.WORK for item in items):
+            return IDLE_S
+        self._engine.reread()
+        probes = self._probes(upgrade, items)
+        decision = decide(upgrade, items, probes, self._clock.wall(), self._budget, self._waits())
+        if not decision.empty:
+            self._engine.upgrades.advance(upgrade, term, decision)
+            self._tell(upgrade, decision)
+            self._engine.reread()
+        working = any(item.stage is Stage.WORK for item in items)
+        return BUSY_S if working or upgrade.state is State.RUNNING else IDLE_S
+
+    def _waits(self) -> str:
+        return "the brake is on" if self._engine.brake().engaged else ""
+
+    # Which resources
+
+    def _collect(self, upgrade: Upgrade, term: int) -> None:
+        wish, engine = upgrade.wish, self._engine
+        if wish.back_of is not None:
+            now = self._clock.wall()
+            begun = [one for one in engine.upgrades.items(wish.back_of) if one.stage is not Stage.WAITING]
+            back = [Item(one.key, Stage.WAITING, one.hosts, now, one.before, one.image) for one in begun]
+            engine.upgrades.collect(upgrade.number, term, back, baseline=1.0)
+            return
+        found: list[Item] = []
+        ill = 0
+        for one in engine.looks.survey():
+            if engine.holds.reason(one.key) is None and (item := _concerned(wish, one, self._clock.wall())) is not None:
+                found.append(item)
+                ill += not _well(one.observed)
+        found.sort(key=lambda item: str(item.key))
+        baseline = ill / len(found) if found else 0.0
+        engine.upgrades.collect(upgrade.number, term, found, baseline)
+        _log.info("upgrade.collected", number=upgrade.number, resources=len(found), ill=ill)
+
+    # How they do
+
+    def _probes(self, upgrade: Upgrade, items: Sequence[Item]) -> Mapping[ResourceKey, Probe]:
+        probes = {item.key: self._of_work(upgrade, item.key) for item in items if item.stage is Stage.WORK}
+        done = [item for item in items if item.stage is Stage.DONE]
+        if done and upgrade.state is State.RUNNING:
+            listing = self._engine.looks.listing()
+            probes |= {item.key: self._of_done(item.key, listing.of(item.key), item.hosts) for item in done}
+        return probes
+
+    def _of_work(self, upgrade: Upgrade, key: ResourceKey) -> Probe:
+        try:
+            seen = self._engine.glance(key)
+        except AstaraError as error:
+            return Probe(because=f"cannot look: {error}")
+        plan = seen.plan
+        if plan.phase is Phase.GONE:
+            return Probe(verified=True, because="gone")
+        kind, edition = upgrade.wish.kind, upgrade.edition
+        others = [one for one in seen.observed.instances if one.provider == kind and one.edition not in (None, edition)]
+        configured = plan.phase is Phase.CONFIGURED and not plan.acts
+        if configured and not others and isinstance(seen.desired, Present) and seen.desired.instances:
+            self._ill_since.pop(key, None)
+            return Probe(verified=True)
+        failed = [one for one in seen.observed.instances if _failed(one) and one.edition in (None, edition)]
+        hopeless = self._engine.ledger.attempts(key).tries >= self._engine.options.policy.failure_budget
+        [line] = self._engine.ledger.lines([key]) or [None]
+        because = (line.because if line is not None else "") or plan.because
+        return Probe(ill=hopeless or self._stays(key, bool(failed)), because=because)
+
+    def _of_done(self, key: ResourceKey, observed: ObservedState, hosts: frozenset[str]) -> Probe:
+        if hosts <= observed.unreachable_hosts:
+            return Probe()  # nothing is known of it
+        if not self._stays(key, not _well(observed)):
+            return Probe()
+        return Probe(ill=True, because=_ailment(observed))
+
+    def _stays(self, key: ResourceKey, ill: bool) -> bool:
+        if not ill:
+            self._ill_since.pop(key, None)
+            return False
+        now = self._clock.now()
+        return now - self._ill_since.setdefault(key, now) >= ILL_AFTER_S
+
+    def _tell(self, upgrade: Upgrade, decision: Decision) -> None:
+        steps = [(key, "begun") for key in decision.begin] + [(key, "verified") for key in decision.done]
+        for key, what in steps:
+            self._witness(upgrade, key, f"upgrade {upgrade.number}: {what}", "done")
+        if decision.state is not None:
+            _log.warning("upgrade.ends", number=upgrade.number, state=decision.state, why=decision.why)
+            outcome = "done" if decision.state is State.DONE else "refused"
+            self._witness(upgrade, None, f"upgrade {upgrade.number} {decision.state}", outcome, decision.why)
+
+    def _witness(self, upgrade: Upgrade, key: ResourceKey | None, step: str, outcome: str, detail: str = "") -> None:
+        line = HistoryLine(
+            at=self._clock.wall(),
+            reason="upgrade",
+            phase="",
+            steps=(step,),
+            outcome=outcome,
+            detail=detail,
+            who=self._who,
+        )
+        self._engine.witness(key, line)
+
+
+def _concerned(wish: UpgradeWish, one: Surveyed, now: float) -> Item | None:
+    """Return the item of a resource that runs something else than is asked for; None when it does not."""
+    if not isinstance(one.desired, Present):
+        return None
+    wanted = [instance for instance in one.desired.instances if instance.provider == wish.kind]
+    if not wanted or (wish.image is not None and any(instance.image is not None for instance in wanted)):
+        return None  # a flavor that names an image says what its routers are made from
+    seen = [instance for instance in one.observed.instances if instance.provider == wish.kind]
+    if wish.image is not None and seen and all(_runs(wish, instance) for instance in seen):
+        return None
+    hosts = frozenset(instance.host for instance in wanted)
+    before = next((instance.image for instance in seen if instance.image is not None), None)
+    return Item(one.key, Stage.WAITING, hosts, now, wish.image, before)
+
+
+def _runs(wish: UpgradeWish, instance: ObservedInstance) -> bool:
+    if None not in (wish.digest, instance.image_digest):
+        return wish.digest == instance.image_digest
+    return wish.image == instance.image
+
+
+def _failed(instance: ObservedInstance) -> bool:
+    return isinstance(instance.state, StateView) and instance.state.health is Health.FAILED
+
+
+def _well(observed: ObservedState) -> bool:
+    states = [instance.state for instance in observed.instances]
+    return bool(states) and all(isinstance(state, StateView) and state.health is Health.HEALTHY for state in states)
+
+
+def _ailment(observed: ObservedState) -> str:
+    if not observed.instances:
+        return "its instances are gone"
+    for instance in observed.instances:
+        state = instance.state
+        if not isinstance(state, StateView):
+            return f"{instance.id[:8]} on {instance.host} does not answer"
+        if state.health is not Health.HEALTHY:
+            details = "; ".join(f"{deviation.subsystem}: {deviation.detail}" for deviation in state.deviations)
+            return f"{instance.id[:8]} on {instance.host} is {state.health}: {state.last_error or details}"
+    return "unknown"

@@ -1,0 +1,350 @@
+"""A rolling upgrade, the whole orchestrator simulated: budgets, canary, pause, restart, stops by itself, back."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from astara.contract.agent import Health, Role
+from astara.model.errors import Gone, Retry, Terminal
+from astara.model.resource import ResourceKey
+from astara.model.upgrade import Stage, State, UpgradeWish
+from astara.planning.rollout import Budget
+from astara.providers.memory.cloud import MemoryCloud, Simulated
+from astara.records.database import locate
+from astara.records.store import StoredRecords
+from support.builders.resources import router
+from support.simulation import Orchestrator, World
+
+NEXT = UpgradeWish(kind="memory", image="next", digest="sha256:2", canary="1", soak_s=20.0, deadline_s=60.0)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with all tables: making them is most of what a test would take."""
+    home = tmp_path_factory.mktemp("empty")
+    records = StoredRecords(locate(None, home), lambda: 0.0)
+    records.open()
+    records.close()
+    return home / "records.sqlite"
+
+
+@pytest.fixture
+def world(tmp_path: Path, empty: Path) -> Iterator[World]:
+    world = World(budget=Budget(per_node=2, in_total=3), cloud=MemoryCloud(image="sha256:1"))
+    shutil.copy(empty, tmp_path)
+    records = StoredRecords(locate(None, tmp_path), world.clock.wall)
+    records.open()
+    world.upgrades = records.upgrades
+    world.records = records  # type: ignore[assignment]
+    yield world
+    records.close()
+
+
+def furnished(world: World, singles: int = 4, pairs: int = 2) -> Orchestrator:
+    for number in range(singles):
+        world.neutron.put_router(router(f"s{number}", host=f"h{number % 2 + 1}", ports=("p",)))
+    for number in range(pairs):
+        world.neutron.put_router(router(f"t{number}", host="h1,h2", ports=("p",), slots="a,b"))
+    orchestrator = world.orchestrator()
+    orchestrator.run(60)
+    assert {line.phase for line in orchestrator.engine.resources()} == {"configured"}
+    return orchestrator
+
+
+def upgraded(world: World) -> set[str]:
+    """Return the ids of the resources that are plugged in in the newest edition alone."""
+    newest = world.upgrades.newest()
+    assert newest is not None
+    return {name for name, found in world.instances().items() if {one.edition for one in found} == {newest.edition}}
+
+
+def state(world: World) -> tuple[State, str]:
+    newest = world.upgrades.newest()
+    assert newest is not None
+    return newest.state, newest.why
+
+
+def test_every_resource_ends_in_the_new_edition_and_no_other_instance_is_left(world):
+    orchestrator = furnished(world)
+    world.cloud.image = "sha256:2"
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(200)
+    assert state(world) == (State.DONE, "6 upgraded")
+    instances = [one for found in world.instances().values() for one in found]
+    assert len(instances) == 8
+    assert {(one.edition, one.image_name, one.image, one.standby) for one in instances} == {
+        ("1", "next", "sha256:2", False)
+    }
+    assert {line.phase for line in orchestrator.engine.resources()} == {"configured"}
+
+
+class Watch:
+    """Told before and after every change: what holds at every moment of an upgrade."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.most = 0
+        self.most_on_a_node = 0
+        world.cloud.watch = self
+
+    def __call__(self, when: str, operation: str) -> None:
+        if operation.startswith("list"):
+            return
+        by_router = self.world.instances()
+        for name, found in by_router.items():
+            serving = [one for one in found if one.health is Health.HEALTHY and not one.standby]
+            assert serving, f"{when} {operation}: nobody serves {name}"
+            assert len({(one.slot, one.host) for one in serving}) == len(serving), f"two are plugged in for {name}"
+        busy = self._in_work()
+        self.most = max(self.most, len(busy))
+        nodes = Counter(host for name in busy for host in {one.host for one in by_router[name]})
+        self.most_on_a_node = max(self.most_on_a_node, *nodes.values(), 0)
+
+    def _in_work(self) -> set[str]:
+        """Return the resources that are neither wholly as before nor wholly new."""
+        return {
+            name
+            for name, found in self.world.instances().items()
+            if len({one.edition for one in found}) > 1 or len({(one.slot, one.standby) for one in found}) != len(found)
+        }
+
+
+def test_somebody_serves_every_router_at_every_moment_and_the_budget_holds(world):
+    orchestrator = furnished(world)
+    watch = Watch(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(200)
+    assert state(world)[0] is State.DONE
+    assert 1 <= watch.most <= 3
+    assert 1 <= watch.most_on_a_node <= 2
+
+
+def test_of_a_pair_the_half_that_stands_by_is_first(world, monkeypatch):
+    active = {"h1"}
+    real = MemoryCloud.observed
+
+    def with_roles(cloud: MemoryCloud, one: Simulated):
+        seen = real(cloud, one)
+        if one.health is not Health.HEALTHY:
+            return seen
+        role = Role.ACTIVE if one.host in active else Role.STANDBY
+        from dataclasses import replace
+
+        from msgspec import structs
+
+        return replace(seen, state=structs.replace(seen.state, role=role))
+
+    monkeypatch.setattr(MemoryCloud, "observed", with_roles)
+    orchestrator = furnished(world, singles=0, pairs=1)
+    gone: list[str] = []
+    before = {one.id: one.host for one in world.cloud.instances.values()}
+
+    def note(when: str, operation: str) -> None:
+        left = set(before) - set(world.cloud.instances)
+        gone.extend(before[one] for one in left if before[one] not in gone)
+
+    world.cloud.watch = note
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(100)
+    assert gone == ["h2", "h1"]
+
+
+def test_the_canary_is_first_and_watched_before_the_others(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(15)
+    assert upgraded(world) == {"s0"}
+    orchestrator.run(60)
+    assert len(upgraded(world)) == 6
+
+
+def test_while_paused_nothing_is_begun_and_it_goes_on_afterwards(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(5)
+    world.upgrades.say(State.PAUSED, "by ann")
+    orchestrator.run(300)
+    assert len(upgraded(world)) == 1
+    world.upgrades.say(State.RUNNING, "by ann")
+    orchestrator.run(100)
+    assert (len(upgraded(world)), state(world)[0]) == (6, State.DONE)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.6, 1.2, 22.0, 23.0])
+def test_after_a_restart_in_any_state_it_goes_on_where_it_was(world, seconds):
+    orchestrator = furnished(world)
+    Watch(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(seconds)
+    begun = {one.key for one in world.upgrades.items(1) if one.stage is not Stage.WAITING}
+    world.orchestrator().run(200)
+    assert begun <= {one.key for one in world.upgrades.items(1) if one.stage is Stage.DONE}
+    assert (len(upgraded(world)), state(world)[0]) == (6, State.DONE)
+
+
+def test_the_plug_may_be_pulled_between_any_two_steps(world):
+    class Pulled(BaseException):
+        pass
+
+    orchestrator = furnished(world, singles=2, pairs=1)
+    world.upgrades.begin(NEXT, "ann")
+    for moment in range(1, 200):
+        left = iter(range(moment % 7 + 1))
+
+        def pull(when: str, operation: str, left: Iterator[int] = left) -> None:
+            if not operation.startswith("list") and next(left, None) is None:
+                raise Pulled
+
+        world.cloud.watch = pull
+        try:
+            orchestrator.run(30)
+            if state(world)[0] is State.DONE:
+                break
+        except Pulled:
+            world.cloud.watch = None
+            orchestrator = world.orchestrator()
+    assert (len(upgraded(world)), state(world)[0]) == (3, State.DONE)
+    assert sum(len(found) for found in world.instances().values()) == 4
+
+
+def test_it_stops_by_itself_when_what_was_upgraded_gets_worse_and_says_why(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    [first] = world.instances()["s0"]
+    world.cloud.degrade(first.id, "SNAT lost", stuck=True)
+    orchestrator.run(100)
+    stopped, why = state(world)
+    assert stopped is State.STOPPED
+    assert "router/s0" in why
+    assert "SNAT lost" in why
+    assert len(upgraded(world)) == 1
+
+
+def test_one_that_never_gets_well_stops_it_and_what_serves_goes_on_serving(world):
+    orchestrator = furnished(world)
+    for _ in range(1000):
+        world.cloud.inject("create", Terminal("the image does not boot", "build another"))
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(120)
+    stopped, why = state(world)
+    assert stopped is State.STOPPED
+    assert "the image does not boot" in why
+    assert len(world.instances()) == 6
+    assert all(one.health is Health.HEALTHY for found in world.instances().values() for one in found)
+
+
+def test_what_was_ill_before_does_not_stop_it(world):
+    orchestrator = furnished(world, singles=4, pairs=0)
+    for name in ("s0", "s1"):
+        world.cloud.degrade(world.instances()[name][0].id, "ill for long", stuck=True)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(300)
+    assert state(world)[0] is State.DONE
+
+
+def test_what_was_upgraded_goes_back_when_it_is_aborted_so(world):
+    for number in range(4):
+        world.neutron.put_router(router(f"s{number}", ports=("p",)))
+    orchestrator = world.orchestrator()
+    orchestrator.run(60)
+    world.upgrades.begin(UpgradeWish(kind="memory", image="first", soak_s=0.0), "ann")
+    orchestrator.run(120)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    assert {one.image_name for found in world.instances().values() for one in found} == {"first", "next"}
+    assert world.upgrades.abort("ann", back=True).wish.back_of == 2
+    assert world.upgrades.abort("ann", back=True).number == 3
+    orchestrator.run(120)
+    assert {one.image_name for found in world.instances().values() for one in found} == {"first"}
+    assert state(world)[0] is State.DONE
+
+
+def test_aborted_means_that_no_new_ones_are_begun_and_another_one_may_follow(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    with pytest.raises(Terminal, match="upgrade 1 to next is running"):
+        world.upgrades.begin(UpgradeWish(kind="memory"), "bob")
+    assert world.upgrades.begin(NEXT, "bob").number == 1
+    world.upgrades.abort("ann", back=False)
+    world.upgrades.abort("ann", back=False)
+    orchestrator.run(200)
+    assert len(upgraded(world)) == 1
+    with pytest.raises(Gone):
+        world.upgrades.say(State.PAUSED, "by ann")
+    world.upgrades.begin(UpgradeWish(kind="memory"), "bob")
+    with pytest.raises(Terminal, match="has no images"):
+        world.upgrades.abort("bob", back=True)
+
+
+def test_without_an_image_everything_of_that_kind_is_made_anew_once(world):
+    orchestrator = furnished(world)
+    before = set(world.cloud.instances)
+    world.upgrades.begin(UpgradeWish(kind="memory", soak_s=0.0), "ann")
+    orchestrator.run(200)
+    assert not before & set(world.cloud.instances)
+    after = set(world.cloud.instances)
+    orchestrator.run(600)
+    assert set(world.cloud.instances) == after
+
+
+def test_what_is_held_and_what_names_its_image_is_left_alone(world):
+    orchestrator = furnished(world, singles=2, pairs=0)
+    world.neutron.put_router(router("flavored", ports=("p",), image="frr"))
+    orchestrator.event("flavored")
+    orchestrator.run(10)
+    orchestrator.engine.hold(ResourceKey("router", "s0"), "by hand")
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(200)
+    assert upgraded(world) == {"s1"}
+    assert state(world) == (State.DONE, "1 upgraded")
+
+
+def test_one_that_was_frozen_while_another_one_decided_can_do_no_harm(world):
+    frozen = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    frozen.run(1)
+    other = world.orchestrator()
+    other.run(5)
+    before = [(item.key, item.stage) for item in world.upgrades.items(1)]
+    world.cloud.watch = lambda when, operation: None
+    for _ in range(3):
+        frozen.upgrading.look()
+    assert [(item.key, item.stage) for item in world.upgrades.items(1)] == before
+    other.run(200)
+    assert (len(upgraded(world)), state(world)[0]) == (6, State.DONE)
+
+
+def test_while_the_records_are_away_nothing_is_begun_and_it_goes_on_afterwards(world, monkeypatch):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+
+    def away(*_: object) -> None:
+        raise Retry("the database does not answer")
+
+    with monkeypatch.context() as outage:
+        for name in ("newest", "items", "editions", "advance"):
+            outage.setattr(world.upgrades, name, away)
+        orchestrator.run(100)
+    assert len(upgraded(world)) == 1
+    orchestrator.run(100)
+    assert (len(upgraded(world)), state(world)[0]) == (6, State.DONE)
+
+
+def test_while_the_brake_is_on_nothing_is_begun(world):
+    orchestrator = furnished(world, singles=8)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    world.cloud.unreachable.add("h2")
+    orchestrator.run(60)
+    assert orchestrator.engine.brake().engaged
+    begun = {item.key for item in world.upgrades.items(1) if item.stage is not Stage.WAITING}
+    orchestrator.run(60)
+    assert {item.key for item in world.upgrades.items(1) if item.stage is not Stage.WAITING} == begun
