@@ -33,6 +33,7 @@ from astara.model.operator import (
     ResourceDetail,
     ResourceLine,
     StatusSummary,
+    UpgradeView,
 )
 from astara.model.resource import ResourceKey
 from support.fakes.operator import BLUE, GREEN, INSTANCE, FakeOperator
@@ -386,3 +387,50 @@ def test_show_says_body_and_image(path: Path) -> None:
     shown = ask(path, "resource", "show", "blue").output
     assert "container, image frr (an operator's choice)" in shown
     assert "frr 0123456789ab" in shown
+
+
+def test_a_node_is_drained_by_name_and_the_list_says_what_is_left(path: Path, operator: FakeOperator) -> None:
+    assert ask(path, "node", "drain", "node-2", "--reason", "new disks").exit_code == 0
+    assert operator.drained == {"node-2": "new disks"}
+    listed = ask(path, "node", "list").output
+    assert "drained: new disks" in listed
+    assert "2, no room elsewhere for 1" in listed
+    assert json.loads(ask(path, "node", "undrain", "node-2", "--json").output) == {"node": "node-2", "done": "undrain"}
+    assert operator.drained == {}
+    refused = ask(path, "node", "drain", "node-9")
+    assert refused.exit_code == 1
+    assert "there are: node-1, node-2" in refused.output
+
+
+def test_an_upgrade_is_asked_for_shown_paused_resumed_and_aborted(path: Path) -> None:
+    begun = ask(path, "upgrade", "--image", "astara", "--canary", "5%")
+    assert begun.exit_code == 0, begun.output
+    assert "microvm to astara" in begun.output
+    assert "0 of 2, 1 in work, 1 waiting" in begun.output
+    assert str(BLUE) in ask(path, "upgrade", "status").output
+    for word, state in (("pause", "paused"), ("resume", "running"), ("abort", "aborted")):
+        view = convert(json.loads(ask(path, "upgrade", word, "--json").output), UpgradeView)
+        assert (view.state, view.canary) == (state, "5%")
+
+
+def test_watching_an_upgrade_that_is_not_done_in_the_end_exits_1(path: Path, operator: FakeOperator) -> None:
+    ask(path, "upgrade", "--body", "microvm")
+    operator.pause_upgrade()
+    watched = ask(path, "upgrade", "status", "--watch", "--json")
+    assert watched.exit_code == 1
+    assert convert(json.loads(watched.output), UpgradeView).state == "paused"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("upgrade",), "write --image IMAGE, or --body BODY"),
+        (("upgrade", "--image", "nobodys"), "they have: node-1: microvm astara"),
+        (("upgrade", "status"), "nothing was ever upgraded"),
+        (("upgrade", "pause"), "nothing was ever upgraded"),
+    ],
+)
+def test_what_cannot_be_upgraded_is_refused_in_words(path: Path, words: Sequence[str], said: str) -> None:
+    refused = ask(path, *words)
+    assert refused.exit_code in (1, 2)
+    assert said in refused.output

@@ -13,17 +13,19 @@ import structlog
 from astara.admin.client import OperatorClient
 from astara.admin.server import AdminServer
 from astara.model.cluster import Member
-from astara.model.errors import Gone
-from astara.model.operator import CheckLine, Operator
+from astara.model.errors import Gone, Terminal
+from astara.model.operator import CheckLine, NodeLine, Operator, UpgradeRequest
 from astara.model.resource import ResourceKey
 from astara.pool.deficit import Size
 from astara.pool.keeper import Keeper
 from astara.pool.options import Kind, PoolOptions
 from astara.pool.stock import Stock
 from astara.providers.memory.provider import MemoryProvider
-from astara.records.store import RecordsStanding
+from astara.records.database import locate
+from astara.records.store import RecordsStanding, StoredRecords
 from astara.runtime import cluster
 from astara.runtime.operator import Parts, RunningOperator
+from astara.runtime.rolling import Rolling
 from support.builders.resources import router
 from support.fakes.cluster import FakeRings
 from support.fakes.operator import BLUE, FakeOperator
@@ -46,8 +48,10 @@ def fake_office() -> Office:
     return Office(FakeOperator(), BLUE, lambda: None)
 
 
-def running_office() -> Office:
-    world = World()
+def running_office(home: Path) -> Office:
+    records = StoredRecords(locate(None, home), lambda: 1000.0)
+    records.open()
+    world = World(upgrades=records.upgrades)
     for number in (1, 2):
         world.neutron.put_router(router(f"r{number}"))
     orchestrator = world.orchestrator()
@@ -59,6 +63,8 @@ def running_office() -> Office:
         keeper.look()
     alone = cluster.Alone(Member(name="a", incarnation="1"), 7)
     keys = [ResourceKey("router", "r1"), ResourceKey("router", "r2")]
+    has = {"microvm": ("astara",)}
+    nodes = [NodeLine(name=name, url="", reachable=True, bodies=has) for name in ("node-1", "node-2")]
     parts = Parts(
         engine=orchestrator.engine,
         feeds=(),
@@ -71,6 +77,9 @@ def running_office() -> Office:
         records=lambda: RecordsStanding("memory", shared=False, trouble=None, remedy="", waiting=0, lost=0),
         started_at=0.0,
         cluster=lambda without, of: cluster.view(alone, FakeRings(), keys, without, of),
+        rolling=Rolling(
+            orchestrator.engine, orchestrator.evacuation, lambda: nodes, lambda key: cluster.owner_of(alone, key), "a"
+        ),
     )
     return Office(RunningOperator(parts), ResourceKey("router", "r1"), lambda: orchestrator.run(120))
 
@@ -96,10 +105,9 @@ def office(request: pytest.FixtureRequest, kind: Callable[[], Office]) -> Iterat
         server.stop()
 
 
-@pytest.fixture(params=[fake_office, running_office], ids=["fake", "running"])
-def kind(request: pytest.FixtureRequest) -> Callable[[], Office]:
-    chosen: Callable[[], Office] = request.param
-    return chosen
+@pytest.fixture(params=["fake", "running"])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Office]:
+    return fake_office if request.param == "fake" else lambda: running_office(tmp_path)
 
 
 def test_every_listed_resource_can_be_shown_by_its_key(office: Office) -> None:
@@ -195,3 +203,49 @@ def test_who_shares_the_work_is_said_and_what_would_move_and_whose_a_resource_is
     assert office.operator.cluster(of=office.known).owner in {one.name for one in view.members}
     with pytest.raises(Gone, match="nobody is no member"):
         office.operator.cluster(without="nobody")
+
+
+def test_a_node_is_drained_until_it_is_not_and_twice_is_once(office: Office) -> None:
+    def drained() -> dict[str, str | None]:
+        return {line.name: line.drained for line in office.operator.nodes()}
+
+    for _ in range(2):
+        office.operator.drain("node-2", "new disks")
+    assert drained() == {"node-1": None, "node-2": "new disks"}
+    for _ in range(2):
+        office.operator.undrain("node-2")
+    assert drained() == {"node-1": None, "node-2": None}
+    for act in (lambda: office.operator.drain("node-9", "x"), lambda: office.operator.undrain("node-9")):
+        with pytest.raises(Gone, match="node-9") as refused:
+            act()
+        assert "node-1, node-2" in refused.value.remedy
+
+
+def test_an_upgrade_is_begun_paused_resumed_and_aborted_and_twice_is_once(office: Office) -> None:
+    asked = office.operator
+    with pytest.raises(Gone):
+        asked.upgrade()
+    with pytest.raises(Gone):
+        asked.pause_upgrade()
+    wish = UpgradeRequest(image="astara")
+    assert asked.begin_upgrade(wish).number == asked.begin_upgrade(wish).number == 1
+    assert (asked.upgrade().kind, asked.upgrade().image) == ("microvm", "astara")
+    for _ in range(2):
+        assert asked.pause_upgrade().state == "paused"
+    for _ in range(2):
+        assert asked.resume_upgrade().state == "running"
+    for _ in range(2):
+        assert asked.abort_upgrade(back=False).state == "aborted"
+    assert asked.upgrade().state == "aborted"
+
+
+def test_an_image_nobody_has_is_refused_with_what_there_is(office: Office) -> None:
+    with pytest.raises(Terminal, match="no node that answers has an image 'sha256:0000000'") as refused:
+        office.operator.begin_upgrade(UpgradeRequest(image="sha256:0000000"))
+    assert "node-1: microvm astara" in refused.value.remedy
+
+
+def test_without_images_there_is_no_way_back(office: Office) -> None:
+    office.operator.begin_upgrade(UpgradeRequest(body="microvm"))
+    with pytest.raises(Terminal, match="cannot be taken back"):
+        office.operator.abort_upgrade(back=True)

@@ -16,6 +16,13 @@
     GET  /v1/pool                              [PoolLine]
     GET  /v1/doctor                            [CheckLine]
     POST /v1/brake/release                     -> 204
+    GET  /v1/nodes                             [NodeDetail]
+    POST /v1/nodes/{name}/drain                HoldRequest -> 204
+    POST /v1/nodes/{name}/undrain              -> 204
+    GET  /v1/upgrade                           UpgradeView of the newest one
+    POST /v1/upgrade                           UpgradeRequest -> UpgradeView
+    POST /v1/upgrade/pause, /v1/upgrade/resume -> UpgradeView
+    POST /v1/upgrade/abort                     AbortRequest -> UpgradeView
 
 Refusals are a contract.agent.Problem with 400, 404, 409, 422, 500 or 503.
 """
@@ -35,6 +42,12 @@ class MoveRequest(Wire, frozen=True):
     """`to` names a body; None: the one the flavor or the configuration says."""
 
     to: str | None
+
+
+class AbortRequest(Wire, frozen=True):
+    """`back`: what was upgraded goes back."""
+
+    back: bool = False
 
 
 class ResyncRequest(Wire, frozen=True):

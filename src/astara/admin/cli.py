@@ -29,6 +29,8 @@ _COMMANDS = {
     "providers": "astara.admin.commands.plugins:providers",
     "pool": "astara.admin.commands.pool:pool",
     "cluster": "astara.admin.commands.cluster:cluster",
+    "node": "astara.admin.commands.node:node",
+    "upgrade": "astara.admin.commands.upgrade:upgrade",
     "doctor": "astara.admin.commands.doctor:doctor",
     "brake": "astara.admin.commands.brake:brake",
     "audit": "astara.admin.commands.audit:audit",

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from msgspec import structs
 
-from astara.admin.api import ROOT, HoldRequest, MoveRequest, ResyncReply, ResyncRequest
+from astara.admin.api import ROOT, AbortRequest, HoldRequest, MoveRequest, ResyncReply, ResyncRequest
 from astara.contract.agent import Problem
 from astara.contract.codec import ContractError, Wire, decode, encode
 from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
@@ -22,11 +22,14 @@ from astara.model.operator import (
     ClusterView,
     HistoryLine,
     InstanceLine,
+    NodeDetail,
     PluginLine,
     PoolLine,
     ResourceDetail,
     ResourceLine,
     StatusSummary,
+    UpgradeRequest,
+    UpgradeView,
 )
 from astara.model.resource import ResourceKey
 
@@ -100,6 +103,30 @@ class OperatorClient:
         if of is not None:
             path = f"/cluster/of/{quote(of.driver, safe='')}/{quote(of.id, safe='')}"
         return self._get(path, ClusterView)
+
+    def nodes(self) -> Sequence[NodeDetail]:
+        return self._get("/nodes", tuple[NodeDetail, ...])
+
+    def drain(self, host: str, reason: str) -> None:
+        self._request("POST", f"/nodes/{quote(host, safe='')}/drain", HoldRequest(reason=reason))
+
+    def undrain(self, host: str) -> None:
+        self._request("POST", f"/nodes/{quote(host, safe='')}/undrain")
+
+    def upgrade(self) -> UpgradeView:
+        return self._get("/upgrade", UpgradeView)
+
+    def begin_upgrade(self, request: UpgradeRequest) -> UpgradeView:
+        return self._decode(self._request("POST", "/upgrade", request), UpgradeView)
+
+    def pause_upgrade(self) -> UpgradeView:
+        return self._decode(self._request("POST", "/upgrade/pause"), UpgradeView)
+
+    def resume_upgrade(self) -> UpgradeView:
+        return self._decode(self._request("POST", "/upgrade/resume"), UpgradeView)
+
+    def abort_upgrade(self, *, back: bool) -> UpgradeView:
+        return self._decode(self._request("POST", "/upgrade/abort", AbortRequest(back=back)), UpgradeView)
 
     def doctor(self) -> Sequence[CheckLine]:
         return self._get("/doctor", tuple[CheckLine, ...])

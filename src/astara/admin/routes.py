@@ -9,11 +9,11 @@ from urllib.parse import unquote
 
 import structlog
 
-from astara.admin.api import ROOT, HoldRequest, MoveRequest, ResyncReply, ResyncRequest
+from astara.admin.api import ROOT, AbortRequest, HoldRequest, MoveRequest, ResyncReply, ResyncRequest
 from astara.contract.agent import Problem
 from astara.contract.codec import ContractError, convert, decode, encode
 from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
-from astara.model.operator import AuditQuery, Operator
+from astara.model.operator import AuditQuery, Operator, UpgradeRequest
 from astara.model.resource import ResourceKey
 
 _log = structlog.get_logger(__name__)
@@ -58,12 +58,34 @@ def _rebuild(call: _Call) -> Reply:
     return _DONE
 
 
-def _hold(call: _Call) -> Reply:
+def _reason(call: _Call) -> str:
     reason = decode(call.body, HoldRequest).reason.strip()
     if not reason:
         raise ContractError("$.reason", "is empty", "say why: the next operator reads it")
-    call.operator.hold(call.key, reason)
+    return reason
+
+
+def _hold(call: _Call) -> Reply:
+    call.operator.hold(call.key, _reason(call))
     return _DONE
+
+
+def _drain(call: _Call) -> Reply:
+    call.operator.drain(call.word("name"), _reason(call))
+    return _DONE
+
+
+def _undrain(call: _Call) -> Reply:
+    call.operator.undrain(call.word("name"))
+    return _DONE
+
+
+def _upgrade(call: _Call) -> Reply:
+    return _json(call.operator.begin_upgrade(decode(call.body, UpgradeRequest)))
+
+
+def _abort(call: _Call) -> Reply:
+    return _json(call.operator.abort_upgrade(back=decode(call.body or b"{}", AbortRequest).back))
 
 
 def _release(call: _Call) -> Reply:
@@ -137,6 +159,14 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ),
         ("GET", r"/doctor", lambda call: _json(list(call.operator.doctor()))),
         ("POST", r"/brake/release", _release_brake),
+        ("GET", r"/nodes", lambda call: _json(list(call.operator.nodes()))),
+        ("POST", r"/nodes/(?P<name>[^/]+)/drain", _drain),
+        ("POST", r"/nodes/(?P<name>[^/]+)/undrain", _undrain),
+        ("GET", r"/upgrade", lambda call: _json(call.operator.upgrade())),
+        ("POST", r"/upgrade", _upgrade),
+        ("POST", r"/upgrade/pause", lambda call: _json(call.operator.pause_upgrade())),
+        ("POST", r"/upgrade/resume", lambda call: _json(call.operator.resume_upgrade())),
+        ("POST", r"/upgrade/abort", _abort),
     )
 )
 

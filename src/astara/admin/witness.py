@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from astara.admin.api import ROOT, HoldRequest, MoveRequest
+from astara.admin.api import ROOT, AbortRequest, HoldRequest, MoveRequest
 from astara.admin.routes import Reply
 from astara.contract.agent import Problem
 from astara.contract.codec import ContractError, decode
-from astara.model.operator import HistoryLine
+from astara.model.operator import HistoryLine, UpgradeRequest
 from astara.model.resource import ResourceKey
 
 #: Told of every act; None: it concerned no single resource.
@@ -38,7 +38,7 @@ def witnessed(act: Act, reply: Reply) -> tuple[ResourceKey | None, HistoryLine]:
     key = None if found is None else ResourceKey(found["driver"], found["id"])
     name = found["act"] if found is not None else act.path.removeprefix(ROOT).strip("/")
     done = reply.status < 400
-    words = name.replace("/", " ") + _details(name, act.body)
+    words = name.replace("/", " ") + _details(name.rpartition("/")[2], act.body)
     return key, HistoryLine(
         at=act.at,
         reason="operator",
@@ -55,10 +55,15 @@ def witnessed(act: Act, reply: Reply) -> tuple[ResourceKey | None, HistoryLine]:
 def _details(name: str, body: bytes) -> str:
     try:
         match name:
-            case "hold":
+            case "hold" | "drain":
                 return f": {decode(body, HoldRequest).reason}"
             case "move":
                 return f" to {decode(body, MoveRequest).to or 'the body its flavor or the configuration says'}"
+            case "upgrade":
+                asked = decode(body, UpgradeRequest)
+                return f" to {asked.image}" if asked.image is not None else f" of every {asked.body}"
+            case "abort":
+                return ", and back" if body and decode(body, AbortRequest).back else ""
             case _:
                 return ""
     except ContractError:

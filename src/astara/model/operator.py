@@ -120,6 +120,59 @@ class NodeLine(Wire, frozen=True):
     certificate_expires_at: float | None = None
     #: Bodies it can make, with the images it has for each; None: not said.
     bodies: dict[str, tuple[str, ...]] | None = None
+    #: Digests of those images, by kind and name, where they are known.
+    digests: dict[str, dict[str, str]] = {}
+
+
+class NodeDetail(Wire, frozen=True):
+    """A node, and what is on its way from it. `left` and `homeless` are known to the orchestrator `kept_by` alone."""
+
+    name: str
+    reachable: bool
+    silent_for_s: float = 0.0
+    drained: str | None = None  # why an operator wants it empty
+    given_up: bool = False  # silent for too long: what is there is placed elsewhere
+    kept_by: str | None = None
+    left: int | None = None  # instances to be placed elsewhere
+    homeless: int | None = None  # of these, those for which there is no room
+    images: tuple[str, ...] = ()  # "microvm astara sha256:ab12…"
+
+
+class UpgradeRequest(Wire, frozen=True):
+    """Make everything of a kind anew: from `image`, a name or digest, or, of `body`, from what its node has."""
+
+    image: str | None = None
+    body: str | None = None
+    canary: str = "1"
+    soak_s: float = 60.0
+    deadline_s: float = 300.0
+
+
+class UpgradeItemLine(Wire, frozen=True):
+    resource: str
+    hosts: tuple[str, ...]
+    since: float
+
+
+class UpgradeView(Wire, frozen=True):
+    """How far an upgrade has come. `state`: running, paused, stopped (by itself, see `why`), aborted, done."""
+
+    number: int
+    kind: str
+    image: str | None
+    digest: str | None
+    state: str
+    why: str
+    at: float
+    collected: bool
+    total: int
+    waiting: int
+    done: int
+    in_work: tuple[UpgradeItemLine, ...] = ()
+    canary: str = "1"
+    watched_until: float | None = None  # the canary's probes
+    back_of: int | None = None
+    decided_by: str | None = None  # the orchestrator; None: nobody for the moment
 
 
 class StatusSummary(Wire, frozen=True):
@@ -260,6 +313,32 @@ class Operator(Protocol):
 
     def cluster(self, without: str | None = None, of: ResourceKey | None = None) -> ClusterView:
         """Who shares the work; what would move without a member (Gone: it is none); whose a resource is."""
+        ...
+
+    def nodes(self) -> Sequence[NodeDetail]: ...
+
+    def drain(self, host: str, reason: str) -> None:
+        """Place nothing new on a node and move away what is there, in turns; survives a restart. Raises Gone."""
+        ...
+
+    def undrain(self, host: str) -> None:
+        """Let it have new work again; nothing moves back by itself. Raises Gone."""
+        ...
+
+    def upgrade(self) -> UpgradeView:
+        """Return the newest upgrade; raises Gone when there never was one."""
+        ...
+
+    def begin_upgrade(self, request: UpgradeRequest) -> UpgradeView:
+        """Begin one, or return the one under way for the same; raises Terminal: unknown image, another is under way."""
+        ...
+
+    def pause_upgrade(self) -> UpgradeView: ...
+
+    def resume_upgrade(self) -> UpgradeView: ...
+
+    def abort_upgrade(self, *, back: bool) -> UpgradeView:
+        """Begin no more; `back`: what was upgraded goes back, as an upgrade that is returned."""
         ...
 
     def doctor(self) -> Sequence[CheckLine]: ...

@@ -24,8 +24,13 @@ from astara.runtime.metrics import gauge
 
 #: The group is kept in the records' database.
 DATABASE = "database"
-#: Whoever owns this announces the nodes to Neutron; whoever owns the other keeps a host's spares.
-NODES = ResourceKey("cluster", "nodes")
+
+
+def owner_of(member: Membership | Alone, key: ResourceKey) -> str | None:
+    """Return the name of the member whose a key is; None while there is no ring."""
+    ring = member.standing().ring
+    found = None if ring is None else owner(ring, str(key))
+    return None if found is None else found.name
 
 
 def spares_of(host: str) -> ResourceKey:

@@ -22,6 +22,8 @@ from astara.model.resource import ResourceKey
 from astara.pool.service import Pool
 from astara.reconcile.clock import SystemClock
 from astara.reconcile.engine import Engine
+from astara.reconcile.evacuation import NODES, Evacuation
+from astara.reconcile.upgrading import Upgrading
 from astara.records import database
 from astara.records.store import StoredRecords
 from astara.runtime import cluster, doctor, logs, wiring
@@ -29,6 +31,8 @@ from astara.runtime.metrics import MetricsServer, OrchestratorMetrics
 from astara.runtime.nodes import NodeDirectory, NodeWatch, NodeWatchOptions
 from astara.runtime.operator import Parts, RunningOperator
 from astara.runtime.options import Options, load
+from astara.runtime.rolling import Rolling
+from astara.runtime.turns import Turns
 from astara.runtime.version import astara_version
 
 _log = structlog.get_logger(__name__)
@@ -87,6 +91,7 @@ class Orchestrator:
             options=options.engine,
             metrics=self._metrics,
             who=f"{ORCHESTRATOR} {options.name}",
+            upgrades=self._records.upgrades,
             offers=lambda: wiring.offers(options, made, self._watch.bodies()),
         )
         self._feeds = wiring.feeds(options, clock, self._metrics)
@@ -99,8 +104,31 @@ class Orchestrator:
             NodeWatchOptions(),
             self._metrics,
             self._offer_changed,
-            announces=lambda: self._member.owns(cluster.NODES),
+            announces=lambda: self._member.owns(NODES),
             tell=lambda what: self._tell("nodes", what),
+            drained=lambda: self._evacuation.drained(),
+        )
+        self._evacuation = Evacuation(
+            self.engine,
+            self._neutron,
+            clock,
+            options.healing,
+            self._watch.stands,
+            lambda key, what: self._tell("nodes", what, key),
+        )
+        who = f"{ORCHESTRATOR} {options.name}"
+        upgrading = Upgrading(self.engine, clock, options.upgrade_budget, who)
+        self._turns = (
+            Turns("evacuation", self._evacuation.look, self._metrics.crashed),
+            Turns("upgrade", upgrading.look, self._metrics.crashed),
+        )
+        rolling = Rolling(
+            self.engine,
+            self._evacuation,
+            self._watch.lines,
+            self._owner_of,
+            f"an operator at {options.name}",
+            self._said,
         )
         self.operator = RunningOperator(
             Parts(
@@ -115,6 +143,7 @@ class Orchestrator:
                 records=self._records.standing,
                 started_at=clock.wall(),
                 cluster=self._cluster_view,
+                rolling=rolling,
                 membership=lambda: cluster.in_words(self._member),
             )
         )
@@ -153,6 +182,8 @@ class Orchestrator:
         if self._agents is not None:
             self._changes = self._agents.watch(self._node_changed, self._metrics.crashed)
         wiring.follow(self._made.values(), self._instance_changed)
+        for turns in self._turns:
+            turns.start()
         # Last: whoever finds the socket finds a running orchestrator behind it.
         self._admin.start()
         self._tell("start", f"started with term {self.engine.term}, version {astara_version()}")
@@ -168,6 +199,8 @@ class Orchestrator:
         if self._changes is not None:
             self._changes.stop()
         self._watch.stop()
+        for turns in self._turns:
+            turns.stop()
         drained = self.engine.stop(DRAIN_S)
         self._pool.stop()
         self._admin.stop()  # before the records: an operator's last word is kept too
@@ -202,6 +235,15 @@ class Orchestrator:
         if (ring := self._member.standing().ring) is not None:
             names = ", ".join(sorted(member.name for member in ring.members)) or "nobody"
             self._tell("ring", f"follow ring {ring.epoch} of {names}")
+
+    def _owner_of(self, key: ResourceKey) -> str | None:
+        return cluster.owner_of(self._member, key)
+
+    def _said(self) -> None:
+        """An operator said something of nodes or upgrades: see to it now."""
+        self._watch.wake()
+        for turns in self._turns:
+            turns.wake()
 
     def _cluster_view(self, without: str | None, of: ResourceKey | None) -> ClusterView:
         keys = {*self.engine.ledger.known(), *self.engine.share.elsewhere()}

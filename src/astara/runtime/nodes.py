@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +15,7 @@ from astara.contract.codec import SUPPORTED_VERSIONS
 from astara.model.boundaries import Clock, NeutronApi
 from astara.model.errors import AstaraError
 from astara.model.operator import NodeLine
+from astara.planning.housing import NodeStand
 from astara.reconcile.boundaries import Metrics, NoMetrics
 
 _log = structlog.get_logger(__name__)
@@ -77,6 +78,7 @@ class NodeDirectory:
             clock_ahead_s=sight.clock_ahead_s,
             certificate_expires_at=sight.certificate_expires_at,
             bodies=view.bodies,
+            digests=view.digests,
         )
 
 
@@ -100,11 +102,19 @@ class Announcement:
 
 
 def judged(
-    lines: Sequence[NodeLine], last_seen: dict[str, float], now: float, grace_s: float
+    lines: Sequence[NodeLine],
+    last_seen: dict[str, float],
+    now: float,
+    grace_s: float,
+    drained: Collection[str] = (),
 ) -> tuple[tuple[str, bool], ...]:
     """Return each node with whether it may get new work; `last_seen` maps names to when they last answered."""
+    never = float("-inf")
     return tuple(
-        (line.name, line.reachable or now - last_seen.get(line.name, float("-inf")) < grace_s)
+        (
+            line.name,
+            line.name not in drained and (line.reachable or now - last_seen.get(line.name, never) < grace_s),
+        )
         for line in sorted(lines, key=lambda line: line.name)
     )
 
@@ -125,8 +135,9 @@ class NodeWatch:
         on_bodies: Callable[[str], None] = lambda host: None,
         announces: Callable[[], bool] = lambda: True,
         tell: Callable[[str], None] = lambda what: None,
+        drained: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """`announces`: whether this is the orchestrator that tells Neutron, of those that share the work."""
+        """`announces`: whether this is the orchestrator that tells Neutron; `drained`: nodes that get nothing new."""
         self._announces = announces
         self._metrics = metrics or NoMetrics()
         self._on_bodies = on_bodies
@@ -141,6 +152,9 @@ class NodeWatch:
         self._changed_at = 0.0  # when a node last came or went (monotonic)
         self._told: Announcement | None = None
         self._disputed: tuple[str, ...] = ()
+        self._drained = drained
+        self._began_at = clock.now()
+        self._woken = threading.Event()
         self._looked = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
@@ -148,6 +162,19 @@ class NodeWatch:
     def lines(self) -> tuple[NodeLine, ...]:
         """Return what the nodes said last."""
         return self._lines
+
+    def stands(self) -> tuple[NodeStand, ...]:
+        """Return how each node stands, from memory."""
+        now, drained = self._clock.now(), self._drained()
+        return tuple(
+            NodeStand(
+                line.name,
+                0.0 if line.reachable else max(0.001, now - self._last_seen.get(line.name, self._began_at)),
+                line.name in drained,
+                self._bodies.get(line.name),
+            )
+            for line in self._lines
+        )
 
     @property
     def disputed(self) -> tuple[str, ...]:
@@ -169,15 +196,24 @@ class NodeWatch:
         """Wait until the nodes were asked and Neutron was told, or did not answer; False when that takes longer."""
         return self._looked.wait(within_s)
 
+    def wake(self) -> None:
+        """Ask and announce now."""
+        self._woken.set()
+
     def stop(self) -> None:
         """Ask no more; nothing when it never began."""
         self._stopping.set()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
         wait_s = 0.0
-        while not self._stopping.wait(wait_s):
+        while not self._stopping.is_set():
+            self._woken.wait(wait_s)
+            self._woken.clear()
+            if self._stopping.is_set():
+                return
             try:
                 wait_s = self.look()
             except Exception:  # noqa: BLE001 - without this thread no node is ever announced again; logged with its traceback
@@ -196,7 +232,8 @@ class NodeWatch:
             self._note(line, before.get(line.name), now)
         self._learn_bodies()
         try:
-            self._announce(judged(self._lines, self._last_seen, now, self._options.grace_s), now)
+            told = judged(self._lines, self._last_seen, now, self._options.grace_s, self._drained())
+            self._announce(told, now)
         except AstaraError as error:
             _log.warning("nodes.not-announced", error=str(error), remedy=error.remedy)
             return self._options.retry_s

@@ -17,12 +17,15 @@ from astara.model.operator import (
     FeedLine,
     HistoryLine,
     InstanceLine,
+    NodeDetail,
     NodeLine,
     PluginLine,
     PoolLine,
     ResourceDetail,
     ResourceLine,
     StatusSummary,
+    UpgradeRequest,
+    UpgradeView,
 )
 from astara.model.resource import ObservedInstance, Present, ResourceKey, Unknown
 from astara.reconcile.engine import Engine
@@ -30,6 +33,7 @@ from astara.reconcile.sources import sources
 from astara.records.store import RecordsStanding
 from astara.runtime import plugins
 from astara.runtime.pairs import of_pairs
+from astara.runtime.rolling import Rolling
 from astara.runtime.version import astara_version
 
 
@@ -56,6 +60,7 @@ class Parts:
     records: Callable[[], RecordsStanding]
     started_at: float
     cluster: Callable[[str | None, ResourceKey | None], ClusterView]
+    rolling: Rolling
     #: In words, from memory: alone, or one of how many.
     membership: Callable[[], str] = lambda: "alone"
 
@@ -84,8 +89,8 @@ class RunningOperator:
             instances=sum(line.instances or 0 for line in lines),
             queue=engine.inbox.depth,
             working=engine.inbox.working,
-            braked=brake.engaged,
-            brake_reason=brake.reason,
+            braked=brake.engaged or bool(self._parts.rolling.node_brake),
+            brake_reason="; ".join(filter(None, (brake.reason, self._parts.rolling.node_brake))),
             last_resync_at=engine.schedule.full_at,
             cluster=self._parts.membership(),
         )
@@ -153,6 +158,7 @@ class RunningOperator:
     def release_brake(self) -> None:
         """Let go of the brake."""
         self._engine.release_brake()
+        self._parts.rolling.release_brake()
 
     def resync(self, key: ResourceKey | None) -> int:
         """Look again at one resource or at all; returns how many were queued."""
@@ -169,6 +175,38 @@ class RunningOperator:
     def cluster(self, without: str | None = None, of: ResourceKey | None = None) -> ClusterView:
         """Say who shares the work; raises Gone."""
         return self._parts.cluster(without, of)
+
+    def nodes(self) -> Sequence[NodeDetail]:
+        """Say of each node how it stands, and what is on its way from it."""
+        return self._parts.rolling.nodes()
+
+    def drain(self, host: str, reason: str) -> None:
+        """Have a node left."""
+        self._parts.rolling.drain(host, reason)
+
+    def undrain(self, host: str) -> None:
+        """Let a node have new work again."""
+        self._parts.rolling.undrain(host)
+
+    def upgrade(self) -> UpgradeView:
+        """Say how far the newest upgrade has come."""
+        return self._parts.rolling.upgrade()
+
+    def begin_upgrade(self, request: UpgradeRequest) -> UpgradeView:
+        """Begin an upgrade."""
+        return self._parts.rolling.begin_upgrade(request)
+
+    def pause_upgrade(self) -> UpgradeView:
+        """Begin nothing more for now."""
+        return self._parts.rolling.pause_upgrade()
+
+    def resume_upgrade(self) -> UpgradeView:
+        """Go on."""
+        return self._parts.rolling.resume_upgrade()
+
+    def abort_upgrade(self, *, back: bool) -> UpgradeView:
+        """End it for good."""
+        return self._parts.rolling.abort_upgrade(back=back)
 
     def doctor(self) -> Sequence[CheckLine]:
         """Check the installation."""

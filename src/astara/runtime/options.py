@@ -19,7 +19,9 @@ from astara.model.boundaries import DriverOptions
 from astara.model.errors import BadConfiguration
 from astara.peers.identity import Identity
 from astara.planning.policy import Policy
+from astara.planning.rollout import Budget
 from astara.pool.options import PoolOptions, sizes
+from astara.reconcile.evacuation import HealingOptions
 from astara.reconcile.options import EngineOptions
 from astara.records.lines import Keep
 from astara.runtime.cluster import ClusterSettings
@@ -65,6 +67,8 @@ class Options:
     ca_dir: Path | None = None
     credential_days: int = 7
     cluster: ClusterSettings = field(default_factory=ClusterSettings, repr=False)
+    healing: HealingOptions = field(default_factory=HealingOptions)
+    upgrade_budget: Budget = field(default_factory=Budget)
     #: Section [provider:NAME] of the file, by name: options of providers that this version does not know.
     provider_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
@@ -154,6 +158,25 @@ _GROUPS = {
         ),
         *POLICY_OPTIONS,
     ],
+    "healing": [
+        cfg.FloatOpt(
+            "node_patience_s",
+            default=HealingOptions().node_patience_s,
+            min=5.0,
+            help="A node silent for so long is given up: what is on it is placed elsewhere, while most nodes answer",
+        ),
+        *(
+            cfg.IntOpt(name, default=getattr(HealingOptions().budget, name), min=1, help=words)
+            for name, words in (
+                ("per_node", "So many resources are moved to or from one node at once"),
+                ("in_total", "So many are moved at once in all"),
+            )
+        ),
+    ],
+    "upgrade": [
+        cfg.IntOpt("per_node", default=Budget().per_node, min=1, help="So many resources of a node in work at once"),
+        cfg.IntOpt("in_total", default=Budget().in_total, min=1, help="So many resources in work at once in all"),
+    ],
     "cluster": [
         cfg.StrOpt(
             "coordination_url",
@@ -215,6 +238,11 @@ def _options(conf: Any) -> Options:
             weight=conf.cluster.weight,
             lease_s=conf.cluster.lease_s,
         ),
+        healing=HealingOptions(
+            node_patience_s=conf.healing.node_patience_s,
+            budget=Budget(per_node=conf.healing.per_node, in_total=conf.healing.in_total),
+        ),
+        upgrade_budget=Budget(per_node=conf.upgrade.per_node, in_total=conf.upgrade.in_total),
         admin_socket=Path(conf.admin.socket),
         metrics_listen=address("[metrics] listen", conf.metrics.listen) if conf.metrics.listen else None,
         pool=_pool(free.get("pool", {})),

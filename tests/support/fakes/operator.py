@@ -19,17 +19,22 @@ from astara.model.operator import (
     InstanceLine,
     MemberLine,
     MoveLine,
+    NodeDetail,
     NodeLine,
     PluginLine,
     PoolLine,
     ResourceDetail,
     ResourceLine,
     StatusSummary,
+    UpgradeItemLine,
+    UpgradeRequest,
+    UpgradeView,
 )
 from astara.model.resource import ResourceKey
 
 BLUE = ResourceKey("router", "11111111-aaaa-4000-8000-000000000001")
 GREEN = ResourceKey("router", "22222222-bbbb-4000-8000-000000000002")
+NODES = ("node-1", "node-2")
 INSTANCE = "99999999-cccc-4000-8000-000000000009"
 
 
@@ -53,6 +58,8 @@ class FakeOperator:
     asked: list[AuditQuery] = field(default_factory=list)
     braked: bool = True
     checks: list[CheckLine] = field(default_factory=lambda: [CheckLine(check="neutron", ok=True, detail="answers")])
+    drained: dict[str, str] = field(default_factory=dict)
+    upgraded: UpgradeView | None = None
     fails: Exception | None = None
 
     def status(self) -> StatusSummary:
@@ -187,6 +194,76 @@ class FakeOperator:
     def providers(self) -> Sequence[PluginLine]:
         self._fail()
         return [PluginLine(name="namespace", enabled=True, description="network namespaces")]
+
+    def nodes(self) -> Sequence[NodeDetail]:
+        self._fail()
+        return [
+            NodeDetail(
+                name=name,
+                reachable=True,
+                drained=self.drained.get(name),
+                kept_by="a",
+                left=2 if name in self.drained else 0,
+                homeless=1 if name in self.drained else 0,
+                images=("microvm astara sha256:0123456789abcdef",),
+            )
+            for name in NODES
+        ]
+
+    def drain(self, host: str, reason: str) -> None:
+        self._known(host)
+        self.drained[host] = reason
+
+    def undrain(self, host: str) -> None:
+        self._known(host)
+        self.drained.pop(host, None)
+
+    def _known(self, host: str) -> None:
+        self._fail()
+        if host not in NODES:
+            raise Gone(f"no node {host!r}", f"there are: {', '.join(NODES)}")
+
+    def upgrade(self) -> UpgradeView:
+        self._fail()
+        if self.upgraded is None:
+            raise Gone("nothing was ever upgraded here", "see `astara upgrade --help`")
+        return self.upgraded
+
+    def begin_upgrade(self, request: UpgradeRequest) -> UpgradeView:
+        self._fail()
+        if request.image not in (None, "astara"):
+            raise Terminal(f"no node that answers has an image {request.image!r}", "they have: node-1: microvm astara")
+        self.upgraded = UpgradeView(
+            number=1,
+            kind=request.body or "microvm",
+            image=request.image,
+            digest=None,
+            state="running",
+            why="",
+            at=1000.0,
+            collected=True,
+            total=2,
+            waiting=1,
+            done=0,
+            in_work=(UpgradeItemLine(resource=str(BLUE), hosts=("node-1",), since=1001.0),),
+            canary=request.canary,
+        )
+        return self.upgraded
+
+    def pause_upgrade(self) -> UpgradeView:
+        return self._say("paused")
+
+    def resume_upgrade(self) -> UpgradeView:
+        return self._say("running")
+
+    def abort_upgrade(self, *, back: bool) -> UpgradeView:
+        if back and self.upgrade().image is None:
+            raise Terminal("upgrade 1 cannot be taken back: microvm has no images")
+        return self._say("aborted")
+
+    def _say(self, state: str) -> UpgradeView:
+        self.upgraded = msgspec.structs.replace(self.upgrade(), state=state)
+        return self.upgraded
 
     def doctor(self) -> Sequence[CheckLine]:
         self._fail()

@@ -212,3 +212,26 @@ def test_of_several_orchestrators_one_announces_and_its_successor_does_at_once()
     mine[0] = False
     nodes.look()
     assert len(neutron.announced) == 1
+
+
+def test_a_drained_node_is_announced_unavailable_and_its_stand_says_so() -> None:
+    agents, neutron, clock, drained = Agents(), Neutron(), Clock(), {"n2"}
+    directory = NodeDirectory(agents, {})
+    nodes = NodeWatch(directory, neutron, clock, NodeWatchOptions(), drained=lambda: drained)  # type: ignore[arg-type]
+    nodes.look()
+    assert neutron.announced == [(("n1", True), ("n2", False))]
+    assert [(one.name, one.drained, one.silent_s) for one in nodes.stands()] == [("n1", False, 0.0), ("n2", True, 0.0)]
+    drained.clear()
+    nodes.look()
+    assert neutron.announced[-1] == (("n1", True), ("n2", True))
+
+
+def test_how_long_a_node_has_been_silent_counts_from_its_last_word_or_from_the_start() -> None:
+    agents, clock = Agents(away={"n2"}), Clock()
+    nodes = watch(agents, Neutron(), clock)
+    nodes.look()
+    clock.time += 20
+    agents.away.add("n1")
+    nodes.look()
+    clock.time += 5
+    assert {one.name: one.silent_s for one in nodes.stands()} == {"n1": 25.0, "n2": 25.0}
