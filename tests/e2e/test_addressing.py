@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -174,6 +175,24 @@ def test_metadata_over_ipv4_through_a_router_and_over_ipv6_link_local(cloud: Any
     assert host.fetch("http://169.254.169.254/latest/meta-data/instance-id").text == host.instance_id
     v6 = host.fetch("http://[fe80::a9fe:a9fe%eth0]/latest/meta-data/instance-id")
     assert v6.text == host.instance_id
+
+
+def test_metadata_for_machines_configured_by_hand_that_know_their_router_only(cloud: Any, hosts: Make) -> None:
+    router = cloud.router("r")
+    for name, prefix in (("one", "10.4.10"), ("two", "10.4.11")):
+        host = hosts(name, cloud.routed(name, f"{prefix}.0/24", router=router), configure=False)
+        address = cloud.network.get_port(host.port_id).fixed_ips[0]["ip_address"]
+        assert host.run(["ip", "address", "add", f"{address}/24", "dev", "eth0"]).ok
+        assert host.run(["ip", "route", "add", "default", "via", f"{prefix}.1"]).ok
+
+        until("its own metadata", partial(_is_told_who_it_is, host), 10.0)
+
+
+def _is_told_who_it_is(host: Host) -> bool:
+    try:
+        return host.fetch("http://169.254.169.254/latest/meta-data/instance-id", 1.0).text == host.instance_id
+    except OSError:  # neither router nor instance need be there yet
+        return False
 
 
 def test_metadata_believes_the_port_and_no_header(cloud: Any, hosts: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,8 +19,9 @@ from astara.contract.generation import Generation
 from astara.drivers.router.schema import RouterSection
 from astara_lab.conversation import Conversation, conversation
 from support.node_agent import Deployment, isolated, port, running, spec
-from support.pair import GATEWAY, HEARTS, INSIDE_MAC, WEB, WORLD, Half, TwoNodes, section, two_nodes
+from support.pair import GATEWAY, HEARTS, INSIDE_MAC, METADATA, WEB, WORLD, Half, TwoNodes, section, two_nodes
 from support.segment import Machine, eventually, ip
+from support.terrain import PATIENT_S, Connection, Server
 
 pytestmark = [
     pytest.mark.kernel,
@@ -123,6 +125,18 @@ def test_the_half_that_stands_by_is_dark(world: TwoNodes) -> None:
 
     assert " 0% packet loss" in _ping(active, WEB)
     assert "100% packet loss" in _ping(standby, WEB)
+
+
+def test_metadata_is_asked_for_through_the_active_half(world: TwoNodes) -> None:
+    """The guest has a default route only; both halves would turn its question round, and one is dark."""
+    world.settled()
+    for link in ("all", "eth0"):
+        world.web.sysctl(f"net.ipv4.conf.{link}.accept_redirects", "0")
+    guest, service = (Path("/run/netns") / machine.netns for machine in (world.web, world.service))
+
+    with contextlib.closing(Server(service, METADATA, 80)), Connection(guest, METADATA, 80, None, PATIENT_S) as asked:
+        assert asked.seen_as == WEB
+        assert asked.echo("who am I?")
 
 
 def _ping(half: Half, address: str) -> str:

@@ -2,7 +2,7 @@
 
 A node is a namespace with a bridge per network; links between the nodes join the bridges. Machines are on node 1.
 
-    inside   10.0.0.0/24   machine .5, router .1          heart   169.254.192.0/18: the halves alone
+    inside   10.0.0.0/24   machine .5, router .1, metadata .2    heart   169.254.192.0/18: the halves alone
     outside  192.0.2.0/24  machine .9, router .1 (SNAT)
 """
 
@@ -37,6 +37,7 @@ INSIDE_MAC, OUTSIDE_MAC = "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"
 HEART_MACS = ("fa:16:3e:00:01:01", "fa:16:3e:00:01:02")
 HEARTS = ("169.254.192.1", "169.254.192.2")
 GATEWAY, ROUTER_OUTSIDE, WEB, WORLD = "10.0.0.1", "192.0.2.1", "10.0.0.5", "192.0.2.9"
+SERVICE, METADATA = "10.0.0.2", "169.254.169.254"
 NETWORKS = ("in", "out", "heart")
 
 
@@ -150,6 +151,8 @@ class TwoNodes:
         self.web = self._machine(f"astara-w{tag}", first, "in", WEB)
         self.world = self._machine(f"astara-o{tag}", first, "out", WORLD)
         self.web.run("ip", "route", "add", "default", "via", GATEWAY)
+        self.service = self._machine(f"astara-s{tag}", first, "in", SERVICE)
+        self.service.run("ip", "addr", "add", f"{METADATA}/32", "dev", "eth0")
         for half in self.halves:
             half.plug()
 
@@ -186,7 +189,7 @@ class TwoNodes:
 
     def _machine(self, name: str, node: str, network: str, address: str) -> Machine:
         self._namespace(name)
-        outer = f"m-{network}"
+        outer = f"m-{address}"
         ip("-n", node, "link", "add", "name", outer, "type", "veth", "peer", "name", "eth0", "netns", name)
         ip("-n", node, "link", "set", outer, "master", f"br-{network}", "up")
         ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")

@@ -84,7 +84,7 @@ class Segment:
             ip("netns", "add", name)
         ip("-n", self.switch, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
         ip("-n", self.switch, "link", "set", "br0", "up")
-        self._plug(self.server, "tap0", SERVER_MAC)
+        self.plug(self.server, "tap0", SERVER_MAC)
 
     def address(self, *addresses: str) -> None:
         """Give the instance's link addresses."""
@@ -111,7 +111,7 @@ class Segment:
         ip("netns", "add", name)
         self._namespaces.append(name)
         Machine(name, mac).sysctl("net.ipv6.conf.default.accept_dad", "0")  # no second of silence
-        self._plug(name, "eth0", mac)
+        self.plug(name, "eth0", mac)
         return Machine(name, mac)
 
     def close(self) -> None:
@@ -122,7 +122,8 @@ class Segment:
                     os.kill(int(pid), signal.SIGKILL)
             ip("netns", "del", name)
 
-    def _plug(self, netns: str, link: str, mac: str) -> None:
+    def plug(self, netns: str, link: str, mac: str) -> None:
+        """Wire a link of a namespace, known to this segment or not, into the switch."""
         self._links += 1
         port = f"p{self._links}"
         ip("-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", link, "netns", netns)

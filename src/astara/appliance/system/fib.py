@@ -19,7 +19,7 @@ MAIN_TABLE = 254
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 1, 4, 5, 6, 9, 15, 18
-_FRA_SRC, _FRA_PRIORITY, _FRA_FWMARK, _FRA_SUPPRESS_PREFIXLEN, _FRA_TABLE = 2, 6, 10, 14, 15
+_FRA_SRC, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_SUPPRESS_PREFIXLEN, _FRA_TABLE = 2, 3, 6, 10, 14, 15
 _FRA_FWMASK, _FRA_PROTOCOL = 16, 21
 _ONLINK = 4
 _UNICAST = 1
@@ -48,7 +48,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`from source fwmark mark/mask lookup table`; `suppress_below`: ignore answers with that prefix length or less."""
+    """`from source iif link fwmark mark/mask lookup table`; `link`: name of the one packets come in by, "" for any.
+
+    `suppress_up_to`: ignore answers with that prefix length or less.
+    """
 
     version: int
     priority: int
@@ -57,6 +60,7 @@ class Rule:
     mark: int = 0
     mask: int = 0
     suppress_up_to: int | None = None
+    link: str = ""
 
 
 def routes(kernel: Netlink) -> list[Route]:
@@ -155,6 +159,8 @@ def _rule_body(rule: Rule) -> bytes:
     body += netlink.attribute(_FRA_PROTOCOL, bytes([OURS]))
     if rule.source is not None and length:
         body += netlink.attribute(_FRA_SRC, rule.source.network_address.packed)
+    if rule.link:
+        body += netlink.text(_FRA_IIFNAME, rule.link)
     if rule.mask:
         body += netlink.u32(_FRA_FWMARK, rule.mark) + netlink.u32(_FRA_FWMASK, rule.mask)
     if rule.suppress_up_to is not None:
@@ -175,6 +181,7 @@ def _rule(family: int, body: bytes, said: dict[int, bytes]) -> Rule:
         mark=mark,
         mask=_number(said.get(_FRA_FWMASK)) if mark else 0,
         suppress_up_to=up_to if up_to >= 0 else None,
+        link=said.get(_FRA_IIFNAME, b"").rstrip(b"\0").decode(errors="replace"),
     )
 
 

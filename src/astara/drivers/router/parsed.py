@@ -58,6 +58,10 @@ class Side:
         """Return the address scope of an IP version."""
         return self.scope_v4 if version == 4 else self.scope_v6
 
+    def speaks(self, version: int) -> bool:
+        """Say whether it has an address of that IP version."""
+        return any(address.version == version for address in self.addresses)
+
 
 @dataclass(frozen=True, slots=True)
 class Gateway:

@@ -2,13 +2,16 @@
 
 With one gateway: a default route per IP version. With several: connections go back where they came in (their mark
 names the gateway), the router's own addresses speak through their own gateway, everything else leaves by the first.
+
+What asks for metadata by an internal link is turned round (docs/design/router-driver.md, "Metadata").
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
 
+from astara.appliance.subsystems.metadata.config import METADATA_V4
 from astara.appliance.subsystems.routes.config import (
     MAIN_TABLE,
     HopConfig,
@@ -17,24 +20,37 @@ from astara.appliance.subsystems.routes.config import (
     RoutesConfig,
     RuleConfig,
 )
-from astara.drivers.router.parsed import Gateway, IPAddress, Router
+from astara.drivers.router.parsed import Gateway, IPAddress, Router, Side
 
 #: A tenant's extra route to 0.0.0.0/0 wins over the gateway's default.
 STATIC_METRIC = 10
 DEFAULT_METRIC = 100
 #: The table of gateway n is this plus n.
 TABLES = 1000
+#: The table of what comes in by internal link n and asks for metadata is this plus n; marks of gateways stay below.
+LINK_TABLES = 2000
 MARK_MASK = 0xFF
-_KNOWN, _BY_MARK, _BY_SOURCE = 100, 101, 102
+_BY_LINK, _KNOWN, _BY_MARK, _BY_SOURCE = 99, 100, 101, 102
 
 
 def routing(router: Router) -> RoutesConfig:
     """Return the routes and rules of the whole router."""
     routes = [*_static(router), *(_default(gateway, hop, MAIN_TABLE) for gateway, hop in _hops(router))]
-    if len(router.gateways) < 2:
-        return RoutesConfig(tuple(routes))
-    routes += [_default(gateway, hop, TABLES + gateway.mark) for gateway, hop in _hops(router)]
-    return RoutesConfig(tuple(routes), tuple(_rules(router)))
+    routes += [_on_link(side, table) for side, table in _turning(router)]
+    rules = [RuleConfig(4, _BY_LINK, table, mac=side.mac) for side, table in _turning(router)]
+    if len(router.gateways) > 1:
+        routes += [_default(gateway, hop, TABLES + gateway.mark) for gateway, hop in _hops(router)]
+        rules += _rules(router)
+    return RoutesConfig(tuple(routes), tuple(rules))
+
+
+def _turning(router: Router) -> list[tuple[Side, int]]:
+    """Return the links on which metadata is asked for, each with a table of its own."""
+    return [(side, LINK_TABLES + number) for number, side in enumerate(router.internal) if side.speaks(4)]
+
+
+def _on_link(side: Side, table: int) -> RouteConfig:
+    return RouteConfig(IPv4Network(METADATA_V4), (HopConfig(None, side.mac),), DEFAULT_METRIC, table)
 
 
 def _hops(router: Router) -> list[tuple[Gateway, IPAddress]]:

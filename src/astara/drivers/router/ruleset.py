@@ -55,11 +55,13 @@ _SETS = """
 """
 
 # A source that belongs inside cannot come from outside.
-_SPOOF = """
-  chain spoofed {
+# Questions for metadata are turned round, and answered past us: tracked, their second packet would be invalid.
+_EARLY = """
+  chain early {
     type filter hook prerouting priority -300; policy accept;
     iifname @external ip saddr @inside_v4 drop
     iifname @external ip6 saddr @inside_v6 drop
+    ip daddr 169.254.169.254 tcp dport 80 iifname @internal notrack
   }
 """
 
@@ -106,6 +108,8 @@ _TRANSLATE = """
 # What is established was allowed when it began; what is allowed no more is ended by the conntrack subsystem.
 # Link-local destinations do not leave (RFC 3927 7): behind the gateway 169.254.169.254 is the metadata service of
 # whatever this cloud runs on, and our translated packets would be answered with that machine's credentials.
+# Questions for metadata are let through where a route says that the address is on link: those of routing.py say so,
+# each for the link a question came in by. What a tenant's extra routes lead to is behind a next hop.
 # Neighbour discovery (RFC 4890 4.4.1) and echo; everything else addressed to the router itself is refused silently.
 _FILTER = """
   chain input {
@@ -136,6 +140,8 @@ _FILTER = """
     iifname @external oifname @internal jump inward
   }
   chain inside {
+    ip daddr 169.254.169.254 tcp dport 80 rt ip nexthop 169.254.169.254 oifname @internal accept
+    ip daddr 169.254.169.254 drop
     ct state invalid drop
     oifname @external ip daddr 169.254.0.0/16 drop
     ct state { established, related } accept
@@ -177,7 +183,7 @@ def structure(helpers: tuple[tuple[str, str, int], ...] = ()) -> str:
     return (
         _SETS
         + objects
-        + _SPOOF
+        + _EARLY
         + _MARK.replace("{helpers}", rules)
         + _TRANSLATE
         + _FILTER.replace("{closed}", hex(CLOSED_MARK)).replace("{sync}", str(SYNC_PORT))

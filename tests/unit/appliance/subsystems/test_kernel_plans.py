@@ -8,10 +8,11 @@ from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from astara.appliance.subsystems.links import plan as links_plan
 from astara.appliance.subsystems.links.config import LinkConfig, LinksConfig
 from astara.appliance.subsystems.routes import plan as routes_plan
-from astara.appliance.subsystems.routes.config import HopConfig, RouteConfig, RoutesConfig
+from astara.appliance.subsystems.routes.config import HopConfig, RouteConfig, RoutesConfig, RuleConfig
 from astara.appliance.subsystems.traffic import plan as traffic_plan
 from astara.appliance.subsystems.traffic.config import HostLimit, LinkLimit, Rate, TrafficConfig
-from astara.appliance.system.fib import Hop, Route
+from astara.appliance.system import fib
+from astara.appliance.system.fib import Hop, Route, Rule
 from astara.appliance.system.rtnetlink import Address, Link
 
 MAC = "fa:16:3e:00:00:01"
@@ -58,6 +59,22 @@ def test_a_route_is_the_same_whatever_link_the_kernel_chose_unless_one_was_named
     elsewhere = RoutesConfig((RouteConfig(network, (HopConfig(gateway, MAC),), 10),))
     assert routes_plan.changes(anywhere, {MAC: LINK}, found, ()).requests == []
     assert routes_plan.changes(elsewhere, {MAC: replace(LINK, index=4)}, found, ()).details
+
+
+def test_a_rule_by_link_leaves_before_its_table_becomes_another_links() -> None:
+    """In between, what came in by one link must not be sent where the other one's packets go."""
+    there, other = "fa:16:3e:00:00:07", replace(LINK, index=7, name="whatever1")
+    metadata = ip_network("169.254.169.254/32")
+    found = Route(metadata, (Hop(None, LINK.index),), 100, 2000), Rule(4, 99, 2000, link=LINK.name)
+    wish = RoutesConfig(
+        (RouteConfig(metadata, (HopConfig(None, there),), 100, 2000),), (RuleConfig(4, 99, 2000, mac=there),)
+    )
+    links = {MAC: LINK, there: other}
+    assert routes_plan.changes(wish, links, found[:1], found[1:]).requests == [
+        fib.delete_rule(found[1]),
+        fib.add_route(replace(found[0], hops=(Hop(None, 7),))),
+        fib.add_rule(replace(found[1], link="whatever1")),
+    ]
 
 
 def test_one_more_limited_host_does_not_renumber_the_others() -> None:

@@ -11,9 +11,11 @@ from msgspec.structs import replace
 from astara.appliance.subsystems.conntrack.config import ForwardBinding
 from astara.appliance.subsystems.gate.config import GateConfig
 from astara.appliance.subsystems.nftables.config import Element, LinkOf, Span
+from astara.appliance.subsystems.routes.config import HopConfig
 from astara.contract.codec import ContractError
 from astara.drivers.router.appliance import RouterAppliance
 from astara.drivers.router.firewall import MOVED_PORTS
+from astara.drivers.router.routing import LINK_TABLES
 from astara.drivers.router.schema import (
     AdvertisedPrefix,
     ConntrackHelper,
@@ -179,12 +181,22 @@ def test_hairpins_without_a_floating_address_use_the_gateways_even_when_snat_is_
     assert "translating" not in elements
 
 
-def test_one_gateway_needs_no_policy_rules_and_two_have_a_table_each() -> None:
+def test_metadata_is_asked_for_on_the_link_a_question_came_in_by_and_on_no_other() -> None:
+    wish = section(internal=(internal(IN, "10.0.0.1/24"), internal(OUT2, "10.0.1.1/24"), internal(OUT3, "fd00::1/64")))
+    found = configs(wish)["routes"]
+    metadata = ip_network("169.254.169.254/32")
+    routes = {route.table: route.hops for route in found.routes if route.destination == metadata}
+    rules = {rule.mac: rule.table for rule in found.rules}
+    assert set(rules) == {IN, OUT2}  # what speaks no IPv4 is asked for nothing
+    assert {mac: routes[table] for mac, table in rules.items()} == {mac: (HopConfig(None, mac),) for mac in rules}
+
+
+def test_one_gateway_needs_no_policy_rules_of_its_own_and_two_have_a_table_each() -> None:
     second = external(OUT2, "192.0.2.2/24", nexthops=("192.0.2.1",))
-    assert configs(section())["routes"].rules == ()
+    assert {rule.mac for rule in configs(section())["routes"].rules} == {IN}
     routes = configs(section(external=(*section().external, second)))["routes"]
-    assert {rule.table for rule in routes.rules} == {254, 1001, 1002}
-    assert {(route.table, route.hops[0].mac) for route in routes.routes} == {
+    assert {rule.table for rule in routes.rules if rule.mac is None} == {254, 1001, 1002}
+    assert {(route.table, route.hops[0].mac) for route in routes.routes if route.table < LINK_TABLES} == {
         (254, OUT),
         (254, OUT2),
         (1001, OUT),

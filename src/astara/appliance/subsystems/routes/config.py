@@ -13,9 +13,12 @@ MAIN_TABLE = 254
 
 @dataclass(frozen=True, slots=True)
 class HopConfig:
-    """`mac` names the link; None: the one whose subnet the gateway is in. `onlink`: outside of every subnet of it."""
+    """`mac` names the link; None: the one whose subnet the gateway is in. `onlink`: outside of every subnet of it.
 
-    gateway: IPAddress
+    `gateway` None: the destination itself is on the link.
+    """
+
+    gateway: IPAddress | None
     mac: str | None = None
     onlink: bool = False
 
@@ -32,7 +35,10 @@ class RouteConfig:
 
 @dataclass(frozen=True, slots=True)
 class RuleConfig:
-    """Lower `priority` is asked first. `suppress_up_to`: ignore answers of that prefix length or shorter."""
+    """Lower `priority` is asked first. `suppress_up_to`: ignore answers of that prefix length or shorter.
+
+    `mac`: of the link packets come in by; None: any.
+    """
 
     version: int
     priority: int
@@ -41,6 +47,7 @@ class RuleConfig:
     mark: int = 0
     mask: int = 0
     suppress_up_to: int | None = None
+    mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,11 @@ class Changes:
 def changes(config: RoutesConfig, links: Mapping[str, Link], routes: Sequence[Route], rules: Sequence[Rule]) -> Changes:
     """Compare what is wanted with what carries our protocol number; nothing else is looked at.
 
-    Rules that say where to look are added after the routes they lead to, and removed before them.
+    Rules that say where to look are added after the routes they lead to, and removed before them. So a table that
+    becomes another link's is never asked for the one it belonged to.
     """
     plan = Changes()
-    wanted_rules = {_rule(rule) for rule in config.rules}
+    wanted_rules = {_rule(rule, links) for rule in config.rules}
     for rule in sorted(set(rules) - wanted_rules, key=_rule_order):
         plan.add(f"rule {rule.priority} (IPv{rule.version}) is not wanted", fib.delete_rule(rule))
     _routes(plan, [_route(route, links) for route in config.routes], routes)
@@ -68,9 +69,10 @@ def _route(route: RouteConfig, links: Mapping[str, Link]) -> Route:
     return Route(route.destination, hops, route.metric, route.table)
 
 
-def _rule(rule: RuleConfig) -> Rule:
-    return Rule(rule.version, rule.priority, rule.table, rule.source, rule.mark, rule.mask, rule.suppress_up_to)
+def _rule(rule: RuleConfig, links: Mapping[str, Link]) -> Rule:
+    name = links[rule.mac].name if rule.mac is not None else ""
+    return Rule(rule.version, rule.priority, rule.table, rule.source, rule.mark, rule.mask, rule.suppress_up_to, name)
 
 
-def _rule_order(rule: Rule) -> tuple[int, int, int, str]:
-    return rule.version, rule.priority, rule.table, str(rule.source)
+def _rule_order(rule: Rule) -> tuple[int, int, int, str, str]:
+    return rule.version, rule.priority, rule.table, str(rule.source), rule.link

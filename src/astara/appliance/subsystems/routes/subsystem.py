@@ -48,6 +48,7 @@ class RoutesSubsystem:
 def _changes(kernel: Netlink, config: RoutesConfig, phase: str) -> Changes:
     links = rtnetlink.by_mac(rtnetlink.seen_links(kernel))
     named = {hop.mac for route in config.routes for hop in route.hops if hop.mac is not None}
+    named |= {rule.mac for rule in config.rules if rule.mac is not None}
     absent = sorted(named - set(links))
     if absent:
         raise NotPlugged("routes", phase, absent)
