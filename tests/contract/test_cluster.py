@@ -206,6 +206,7 @@ def test_on_zookeeper_a_process_that_stands_still_is_gone_when_the_lease_is_over
         assert eventually(lambda: beat(one) == {A, B}, within_s=30)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # redis-py tries a dead server for a minute
 @pytest.mark.parametrize(
     "group",
     [

@@ -23,7 +23,7 @@ from astara.reconcile.clock import SystemClock
 from astara.reconcile.engine import Engine
 from astara.reconcile.options import EngineOptions
 from astara.reconcile.share import SoleOwner
-from astara.records import migrating
+from astara.records import migrating, terms
 from astara.records.database import Database, locate
 from astara.records.schema import HISTORY, METADATA
 from astara.records.store import StoredRecords
@@ -235,3 +235,30 @@ def test_a_wrong_password_is_said_and_not_shown(url: str) -> None:
     with pytest.raises(BadConfiguration, match="Access denied") as refusal:
         StoredRecords(locate(wrong, NOWHERE), lambda: 1.0).open()
     assert "wr0ng" not in f"{refusal.value} {refusal.value.remedy}"
+
+
+def test_a_dump_that_is_loaded_again_takes_back_what_was_said_and_no_term(
+    database: MariaDB, empty: str, url: str
+) -> None:
+    """As docs/howto/operate.md says it: dump, later load, upgrade, raise the term above what was there."""
+    name, ahead_s = locate(empty, NOWHERE).database, 5_000_000_000
+    assert name
+    records = StoredRecords(locate(url, NOWHERE), lambda: 1000.0)
+    records.open()
+    records.hold(R1, "before")
+    records.next_term()
+    dump = database.dump(name)
+    records.hold(R2, "after")
+    made = Database(locate(url, NOWHERE))
+    terms.raise_to(made, ahead_s)
+    greatest = terms.greatest(made)
+    records.close()
+    database.load(name, dump)
+    migrating.upgrade(made)
+    terms.raise_to(made, greatest)
+    made.close()
+    again = StoredRecords(locate(url, NOWHERE), lambda: 1000.0)
+    again.open()
+    assert again.holds() == {R1: "before"}
+    assert again.next_term() > ahead_s
+    again.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import secrets
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,7 +117,8 @@ def _names(role: str, addresses: Sequence[str]) -> x509.SubjectAlternativeName:
 
 def _make_authority(paths: tuple[Path, Path], name: str, now: datetime.datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    itself = subject(f"{name} CA")
+    # A name of its own: where a CA is replaced peers know both for a while, and lists are found by their issuer's name.
+    itself = subject(f"{name} CA {secrets.token_hex(4)}")
     certificate = (
         builder(itself, itself, key, now, _CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)

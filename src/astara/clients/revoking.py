@@ -51,12 +51,14 @@ def _entry(serial: int, now: datetime.datetime) -> x509.RevokedCertificate:
 
 
 def _write(authority: Authority, entries: list[x509.RevokedCertificate], now: datetime.datetime) -> None:
+    signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
     made = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(authority.certificate.subject)
         .last_update(now - _BACKDATE)
         # A list that ends would have everybody refused on that day.
         .next_update(authority.certificate.not_valid_after_utc)
+        .add_extension(signer, critical=False)
     )
     for entry in sorted(entries, key=lambda one: one.serial_number):
         made = made.add_revoked_certificate(entry)

@@ -11,6 +11,20 @@ from astara.records.schema import RINGS, TERM
 _TRIES = 3
 
 
+def greatest(database: Database) -> int:
+    """Return the greatest term that is written down, 0 where none is; raises SQLAlchemyError."""
+    with database.engine.connect() as connection:
+        terms = connection.execute(sa.select(sa.func.max(TERM.c.value))).scalar() or 0
+        epochs = connection.execute(sa.select(sa.func.max(RINGS.c.epoch))).scalar() or 0
+    return max(terms, epochs)
+
+
+def raise_to(database: Database, term: int) -> int:
+    """Have every term from now on be greater than `term`; returns what is written now. Raises SQLAlchemyError."""
+    grown = sa.case((TERM.c.value >= term, TERM.c.value), else_=term)
+    return _taken(database, database.upsert(TERM, {"id": 1, "value": term}, {"value": grown}))
+
+
 def next_term(database: Database, wall_s: int) -> int:
     """Return a greater term than every stored one, at least `wall_s`, and store it; raises SQLAlchemyError.
 

@@ -15,6 +15,7 @@ from cryptography import x509
 from astara.model.boundaries import NeutronApi
 from astara.model.errors import AstaraError
 from astara.model.operator import CheckLine, NodeLine, PoolLine
+from astara.peers.identity import Identity
 from astara.records.store import RecordsStanding
 from astara.runtime.nodes import SAME_NODES
 from astara.runtime.operator import CountingFeed
@@ -161,23 +162,35 @@ def _expiry(check: str, what: str, expires_at: float, remedy: str) -> CheckLine:
     return _bad(check, detail, remedy) if expires_at - time.time() < CERTIFICATE_WARNING_S else _ok(check, detail)
 
 
+def own_certificates(identity: Identity | None) -> dict[str, float]:
+    """Return when ours and the authority's end, in wall seconds; 0 for one that cannot be read."""
+    found = {}
+    for name, path in _files(identity):
+        try:
+            found[name] = _ends_at(path)
+        except (OSError, ValueError):
+            found[name] = 0.0
+    return found
+
+
 def _certificate(options: Options) -> Iterator[CheckLine]:
-    identity = options.identity
-    if identity is None:
-        return
-    for name, path in (("orchestrator", identity.cert_file), ("authority", identity.ca_file)):
+    for name, path in _files(options.identity):
         check = f"certificate {name}"
         try:
-            expires = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+            expires = _ends_at(path)
         except (OSError, ValueError) as error:
             yield _bad(check, f"{path}: {type(error).__name__}", "make it anew with `astara ca issue`")
             continue
-        yield _expiry(
-            check,
-            f"{path} is",
-            expires.timestamp(),
-            "make a new one with `astara ca issue`; it is used without a restart",
-        )
+        remedy = "make a new one with `astara ca issue`; it is used without a restart"
+        yield _expiry(check, f"{path} is", expires, remedy)
+
+
+def _files(identity: Identity | None) -> tuple[tuple[str, Path], ...]:
+    return () if identity is None else (("orchestrator", identity.cert_file), ("authority", identity.ca_file))
+
+
+def _ends_at(path: Path) -> float:
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
 
 
 def _writable(state_dir: Path) -> CheckLine:

@@ -148,7 +148,15 @@ class Orchestrator:
             )
         )
         self._metrics.observe_state(
-            wiring.state(self.engine, self._feeds, self._watch, self._pool.lines, self._member, self._records.standing)
+            wiring.state(
+                self.engine,
+                self._feeds,
+                self._watch,
+                self._pool.lines,
+                self._member,
+                self._records.standing,
+                lambda: doctor.own_certificates(options.identity),
+            )
         )
         self._admin = AdminServer(self.operator, options.admin_socket, self.engine.witness)
         self._metrics_server = MetricsServer(self._metrics, options.metrics_listen) if options.metrics_listen else None

@@ -16,7 +16,7 @@ from astara.intake.http_feed import HttpFeed, HttpFeedOptions
 from astara.intake.rabbit_feed import RabbitFeed, RabbitFeedOptions
 from astara.model.boundaries import Clock, Driver, InstanceProvider
 from astara.model.errors import BadConfiguration
-from astara.model.operator import CheckLine, PoolLine
+from astara.model.operator import CheckLine, NodeLine, PoolLine
 from astara.model.resource import ResourceKey
 from astara.planning.bodies import Offers
 from astara.reconcile.engine import Engine
@@ -161,6 +161,7 @@ def state(
     pool: Callable[[], Iterable[PoolLine]],
     member: Membership | Alone,
     records: Callable[[], RecordsStanding],
+    certificates: Callable[[], Mapping[str, float]],
 ) -> Callable[[], Iterable[Metric]]:
     """Return what a scrape reads: counts from memory, nobody is asked."""
 
@@ -169,8 +170,7 @@ def state(
         yield gauge("astara_queue_depth", "Resources waiting for a look", {(): float(engine.inbox.depth)})
         yield gauge("astara_working", "Resources being looked at", {(): float(engine.inbox.working)})
         yield gauge("astara_brake_engaged", "1 while mass rebuilds are held back", {(): float(engine.brake().engaged)})
-        reachable = {line.name: float(line.reachable) for line in watch.lines()}
-        yield gauge("astara_node_reachable", "1 while the node agent answers", _by_label(reachable), "node")
+        yield from _of_nodes(watch.lines(), certificates())
         disputed = float(len(watch.disputed))
         yield gauge("astara_nodes_disputed", "Nodes announced by another orchestrator only", {(): disputed})
         connected = {feed.name: float(feed.connected()) for feed in feeds}
@@ -183,6 +183,18 @@ def state(
         yield gauge("astara_pool_spares", "Warm instances, and how many are wanted", _spares(pool()), "kind", "is")
 
     return read
+
+
+def _of_nodes(nodes: Iterable[NodeLine], own: Mapping[str, float]) -> Iterable[Metric]:
+    """`own`: when certificates end that are not a node's."""
+    nodes = tuple(nodes)
+    reachable = {line.name: float(line.reachable) for line in nodes}
+    yield gauge("astara_node_reachable", "1 while the node agent answers", _by_label(reachable), "node")
+    ahead = {line.name: line.clock_ahead_s for line in nodes if line.clock_ahead_s is not None}
+    yield gauge("astara_node_clock_ahead_seconds", "A node's clock against ours", _by_label(ahead), "node")
+    ends = {line.name: line.certificate_expires_at for line in nodes if line.certificate_expires_at is not None}
+    text = "Wall seconds at which a certificate ends: orchestrator, authority, or a node's"
+    yield gauge("astara_certificate_ends_at_seconds", text, _by_label({**ends, **own}), "of")
 
 
 def _spares(lines: Iterable[PoolLine]) -> dict[tuple[str, ...], float]:

@@ -68,6 +68,15 @@ class MariaDB:
         """Return the URL of a database by the unix socket, as root."""
         return f"mysql+pymysql://root@localhost/{database}?unix_socket={self._socket}"
 
+    def dump(self, database: str) -> bytes:
+        """Return what `mariadb-dump --single-transaction` makes of a database."""
+        command = ["mariadb-dump", "--no-defaults", f"--socket={self._socket}", "--single-transaction", database]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+
+    def load(self, database: str, dump: bytes) -> None:
+        """Play a dump into a database."""
+        subprocess.run(["mariadb", "--no-defaults", f"--socket={self._socket}", database], input=dump, check=True)
+
     def run(self, *statements: str) -> None:
         """Run statements as root."""
         client = ["mariadb", "--no-defaults", f"--socket={self._socket}", "-e", "; ".join(statements)]
