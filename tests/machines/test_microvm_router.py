@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -189,15 +190,28 @@ def test_nothing_is_left_after_rounds_of_making_killing_and_deleting(node: Deplo
 
 
 def _everything(node: Deployment) -> set[str]:
-    """Namespaces, links, machines, and files of instances."""
+    """Namespaces, links, machines, processes of ours that nobody buried, files of instances and open ones."""
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     return {
         *(path.name for path in namespaces.RUN.iterdir()),
         *(line.split(":")[1] for line in links.splitlines()),
         *machine.marked(NODE),
+        *(f"zombie {pid}" for pid in _zombies()),
+        f"{len(list(Path('/proc/self/fd').iterdir()))} descriptors",
         *(str(path) for path in (node.options.state_dir / "instances").rglob("*")),
         *(str(path) for path in Path("/run/astara").rglob("*")),
     }
+
+
+def _zombies() -> list[int]:
+    """Children of this process, which the agent is part of, that have ended and were not buried."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = file.read_text().rsplit(")", 1)[1].split()[:2]
+            if state == "Z" and int(parent) == os.getpid():
+                found.append(int(file.parent.name))
+    return found
 
 
 def test_an_image_that_does_not_boot_is_told_with_its_last_words(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ starting it and writing that file has left `<name>.starting` with the command li
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -20,6 +19,8 @@ from pathlib import Path
 from astara.appliance.system import files, netns
 
 _STOP_DEADLINE_S = 5.0
+#: Children seen to have ended that could not be buried at that moment.
+_ended: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ def start(
     Raises:
         OSError: the program does not exist or cannot be executed; NetnsGone: no such namespace.
     """
+    _reap_ended()
+    if (before := remembered(pid_file)) is not None:
+        alive(before)  # nobody will speak of it any more
     files.replace(_intention(pid_file), "\0".join(argv))
     output = _open_log(log_file)
     try:
@@ -105,9 +109,22 @@ def alive(process: Process) -> bool:
         return False
     if seen[0] not in "ZX":
         return True
-    with contextlib.suppress(ChildProcessError):  # started by an earlier agent: init reaps it
-        os.waitpid(process.pid, os.WNOHANG)
+    if not _reaped(process.pid):
+        _ended.add(process.pid)
     return False
+
+
+def _reaped(pid: int) -> bool:
+    """Bury a child; False when it cannot be yet: its first thread has ended, others of it have not."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True  # started by an earlier agent: init reaps it
+
+
+def _reap_ended() -> None:
+    """Bury those that could not be when they were seen to have ended, and whose pid file speaks of others by now."""
+    _ended.difference_update([pid for pid in tuple(_ended) if _reaped(pid)])
 
 
 def send(process: Process, signum: signal.Signals) -> bool:
@@ -151,11 +168,12 @@ def stop(pid_file: Path, deadline_s: float = _STOP_DEADLINE_S) -> None:
             wait(process, deadline_s)
     files.remove(pid_file)
     files.remove(_intention(pid_file))
+    _reap_ended()
 
 
 def watch(process: Process) -> int | None:
     """Return a pidfd that becomes readable when the process ends (caller closes it); None when it is gone."""
-    return _pidfd(process)
+    return _pidfd(process) if alive(process) else None
 
 
 def run(
@@ -243,11 +261,13 @@ def _command_line(pid: int) -> list[str]:
 
 
 def _pidfd(process: Process) -> int | None:
+    """Return one of this very process, running or not buried yet; None when it is gone."""
     try:
         pidfd = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return None
-    if alive(process):
+    seen = _seen(process.pid)
+    if seen is not None and seen[1] == process.started:
         return pidfd
     os.close(pidfd)
     return None

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from astara.appliance.system import files, processes
+from support.segment import eventually
 
 SLEEP = ("/usr/bin/sleep", "1000")
 
@@ -93,3 +94,52 @@ def test_a_checker_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError):
         processes.run(None, SLEEP, timeout_s=0.2)
     assert processes.run(None, ("/bin/sh", "-c", "cat; exit 3"), stdin=b"words") == (3, "words")
+
+
+#: Its first thread ends before the others do, as when a process with many threads is killed (SYS_exit ends one thread).
+FIRST_THREAD_ENDS = """
+import ctypes, os, pathlib, sys, threading
+def last():
+    while not pathlib.Path(sys.argv[1]).exists():
+        threading.Event().wait(0.01)
+    os._exit(0)
+threading.Thread(target=last).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+def ends_in_two_parts(pid_file: Path, may_end: Path) -> processes.Process:
+    started = processes.start(None, pid_file, (sys.executable, "-c", FIRST_THREAD_ENDS, str(may_end)))
+    assert eventually(lambda: state_of(started.pid) == "Z")
+    return started
+
+
+def state_of(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return None
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of a system call")
+def test_who_was_seen_to_end_before_all_of_its_threads_had_is_buried_with_the_next_start(
+    pid_file: Path, tmp_path: Path
+) -> None:
+    """A node agent starts and ends daemons for months: what nobody buries fills the table of processes."""
+    started = ends_in_two_parts(pid_file, tmp_path / "may end")
+    assert not processes.alive(started)
+    pid_file.unlink()  # so nobody speaks of it any more
+    (tmp_path / "may end").touch()
+
+    def next_one() -> str | None:
+        processes.start(None, tmp_path / "other.pid", ("/bin/true",))
+        return state_of(started.pid)
+
+    assert eventually(lambda: next_one() is None)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of a system call")
+def test_to_stop_one_is_to_wait_for_its_last_thread_and_to_bury_it(pid_file: Path, tmp_path: Path) -> None:
+    started = ends_in_two_parts(pid_file, tmp_path / "may end")
+    processes.stop(pid_file)
+    assert state_of(started.pid) is None
