@@ -114,22 +114,21 @@ def log(lab: Any) -> Callable[[str], None]:
     return write
 
 
-def test_a_live_router_moves_between_bodies_and_keeps_its_connections(
-    cloud: Any, hosts: Callable[..., Host], outside: OutsideHost, body: str, others: Sequence[str], log: Any
+def moved_through(
+    others: Sequence[str], router_id: str, host: Host, outside: OutsideHost, log: Callable[[str], None]
 ) -> None:
-    router = cloud.router("r")
-    host = hosts("a", cloud.routed("n", "10.8.1.0/24", router=router))
+    """Move a router from body to body under echoes and a TCP connection; each move is logged with what it cost."""
     until("the way out", lambda: host.ping(OUTSIDE) is not None, 20.0)
     with tcp_echo(outside, 7), closing(Talk(host)) as talk:
         for target in others:
             before, talk.longest_s = talk.answers, 0.0
-            source = bodies_of(router.id)
+            source = bodies_of(router_id)
             with echoes(host) as heard:
                 moved = CliRunner().invoke(
-                    cli, ["--socket", str(ADMIN_SOCKET), "move", router.id, "--to", target], prog_name="astara"
+                    cli, ["--socket", str(ADMIN_SOCKET), "move", router_id, "--to", target], prog_name="astara"
                 )
                 assert moved.exit_code == 0, moved.output
-                until(f"only a {target}", lambda target=target: bodies_of(router.id) == [target], 200.0)
+                until(f"only a {target}", lambda target=target: bodies_of(router_id) == [target], 200.0)
                 until("answers after it", lambda after=talk.answers: talk.answers > after + 20 or talk.broken, 30.0)
             lost, gap_s = longest_gap_s(heard.said)
             assert talk.broken is None, f"{source} to {target}: {talk.broken} after {talk.answers} answers"
@@ -138,3 +137,11 @@ def test_a_live_router_moves_between_bodies_and_keeps_its_connections(
                 f"{source[0]} to {target}: {lost} echoes lost of one every {EVERY_S * 1000:.0f} ms, longest time "
                 f"between two answers {gap_s * 1000:.0f} ms; longest answer over TCP {talk.longest_s * 1000:.0f} ms"
             )
+
+
+def test_a_live_router_moves_between_bodies_and_keeps_its_connections(
+    cloud: Any, hosts: Callable[..., Host], outside: OutsideHost, others: Sequence[str], log: Any
+) -> None:
+    router = cloud.router("r")
+    host = hosts("a", cloud.routed("n", "10.8.1.0/24", router=router))
+    moved_through(others, router.id, host, outside, log)

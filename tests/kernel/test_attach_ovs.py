@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +16,7 @@ from astara.host import links, namespaces
 from astara.host.options import OvsOptions
 from astara.model.errors import Terminal
 from support.node_agent import Deployment, isolated, port, running, spec
+from support.open_vswitch import Switch
 from support.segment import eventually, ip
 
 pytestmark = [
@@ -27,61 +25,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("ovs-vswitchd") is None, reason="needs openvswitch-switch"),
 ]
 NOW = Generation(1, 1)
-SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
-
-
-class Switch:
-    """ovsdb-server and ovs-vswitchd of this test only."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.remote = f"unix:{directory}/db.sock"
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self) -> None:
-        self.directory.mkdir()
-        database = self.directory / "conf.db"
-        subprocess.run(["ovsdb-tool", "create", str(database), str(SCHEMA)], check=True)
-        self._start("ovsdb-server", str(database), f"--remote=p{self.remote}")
-        assert eventually(lambda: (self.directory / "db.sock").exists())
-        self.vsctl("--no-wait", "init")
-        self._start("ovs-vswitchd", self.remote)
-
-    def stop(self) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
-            process.wait(timeout=20)
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """ovs-vswitchd sees nothing for a while; the database answers."""
-        vswitchd = self._processes[-1]
-        vswitchd.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            vswitchd.send_signal(signal.SIGCONT)
-
-    def vsctl(self, *words: str) -> str:
-        done = subprocess.run(
-            ["ovs-vsctl", f"--db={self.remote}", "--timeout=10", *words], check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
-
-    def ports(self) -> set[str]:
-        return set(self.vsctl("list-ports", "br-int").split())
-
-    def _start(self, *argv: str) -> None:
-        with (self.directory / f"{argv[0]}.log").open("wb") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [*argv, "--pidfile=" + str(self.directory / f"{argv[0]}.pid"), f"--unixctl={argv[0]}.ctl"],
-                    cwd=self.directory,
-                    env={"OVS_RUNDIR": str(self.directory), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-                    stdout=log,
-                    stderr=log,
-                )
-            )
 
 
 @pytest.fixture(scope="module")

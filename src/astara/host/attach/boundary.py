@@ -83,6 +83,18 @@ class Sharing(Protocol):
         ...
 
 
+@runtime_checkable
+class Replacing(Protocol):
+    """An Attachment whose ports are wired by somebody else, who shall not have to do it again for another link."""
+
+    def replace(self, port: PortAttachment, exchange: Callable[[], Link], inside: Path) -> None:
+        """Connect what `exchange` returns, which has the name of the link that is there by then, as that one was.
+
+        Cut off in between, `plug` connects it as a new one. Raises LinkError.
+        """
+        ...
+
+
 class Attachment(Protocol):
     """One kind of layer-2 plug. Called from many threads; calls for one port take turns."""
 

@@ -9,6 +9,8 @@ it one. So it begins in VLAN 4095, as with Neutron's own agents (ovs_lib._set_po
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,19 @@ _MARK = "astara-port"
 _LINK_MARK = "astara-ifindex"
 _READY_MS = 5000
 _DEAD_VLAN = {"tag": 4095, "vlan_mode": "trunk", "trunks": 4095}
+
+
+#: What layer-2 agents give a port: Neutron's its VLAN and how it came to it, its limits; ovn-controller nothing.
+_PORT_COLUMNS = ("tag", "vlan_mode", "trunks", "other_config", "qos")
+_INTERFACE_COLUMNS = ("ingress_policing_rate", "ingress_policing_burst")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wiring:
+    """Columns of the rows of one port and its interface, as the database gives them."""
+
+    port: dict[str, Any]
+    interface: dict[str, Any]
 
 
 class OvsAttachment:
@@ -59,6 +74,16 @@ class OvsAttachment:
         elif found != wanted:
             self._correct(host_link.name, wanted)
 
+    def replace(self, port: PortAttachment, exchange: Callable[[], Link], inside: Path) -> None:
+        """What the layer-2 agent gave the port goes over to the other link: it would be deaf until the agent comes."""
+        name = links.host_name(port.port_id)
+        wiring = self._wiring(name)
+        self._remove(name)
+        link = exchange()
+        self._complete_checksums(port, link, inside)
+        links.set_up(link, port.port_id)
+        self._add(name, _identifiers(port, link), wiring)
+
     def unplug(self, port: PortAttachment) -> None:
         self._remove(links.host_name(port.port_id))
 
@@ -72,6 +97,21 @@ class OvsAttachment:
         """Return the external ids of the interface of that name, None when there is none."""
         rows = self._ask(ovsdb.select("Interface", [["name", "==", name]], ["external_ids"]))[0]["rows"]
         return ovsdb.from_map(rows[0]["external_ids"]) if rows else None
+
+    def _wiring(self, name: str) -> _Wiring | None:
+        """Return what the port of that name has been given, None when there is none."""
+        where = [["name", "==", name]]
+        ports, interfaces = self._ask(
+            ovsdb.select("Port", where, _PORT_COLUMNS),
+            ovsdb.select("Interface", where, [*_INTERFACE_COLUMNS, "ofport"]),
+        )
+        if not ports["rows"] or not interfaces["rows"]:
+            return None
+        interface = dict(interfaces["rows"][0])
+        number = interface.pop("ofport")
+        if isinstance(number, int) and number > 0:
+            interface["ofport_request"] = number  # flows of the agent's may say it
+        return _Wiring(ports["rows"][0], interface)
 
     def _datapath(self) -> str:
         where = [["name", "==", self._bridge]]
@@ -96,8 +136,10 @@ class OvsAttachment:
         with netns.entered(inside):
             checksums.complete(links.inner_name(port.port_id))
 
-    def _add(self, name: str, external_ids: dict[str, str]) -> None:
+    def _add(self, name: str, external_ids: dict[str, str], wiring: _Wiring | None = None) -> None:
         """Put the link on the bridge, once the switch has let go of an earlier one of that name.
+
+        With `wiring` it is connected as that one was; without, it waits for the layer-2 agent.
 
         Were both changes one to ovs-vswitchd, it would keep the socket it has: that of a device which is gone.
         """
@@ -107,11 +149,13 @@ class OvsAttachment:
             ovsdb.select("Open_vSwitch", [], ["external_ids", "next_cfg"]),
         )
         switch = switches["rows"][0]
-        begin = _DEAD_VLAN if _awaits_tag(self._only(bridges), switch["external_ids"]) else {}
+        if wiring is None:
+            wiring = _Wiring(_DEAD_VLAN if _awaits_tag(self._only(bridges), switch["external_ids"]) else {}, {})
+        interface = {"name": name, "external_ids": ovsdb.as_map(external_ids), **wiring.interface}
         self._ask(
             ovsdb.wait_until_some("Open_vSwitch", [["cur_cfg", ">=", switch["next_cfg"]]], "cur_cfg", _READY_MS),
-            ovsdb.insert("Interface", {"name": name, "external_ids": ovsdb.as_map(external_ids)}, "interface"),
-            ovsdb.insert("Port", {"name": name, "interfaces": ["named-uuid", "interface"], **begin}, "port"),
+            ovsdb.insert("Interface", interface, "interface"),
+            ovsdb.insert("Port", {"name": name, "interfaces": ["named-uuid", "interface"], **wiring.port}, "port"),
             ovsdb.mutate("Bridge", [["name", "==", self._bridge]], "ports", "insert", ["named-uuid", "port"]),
             ovsdb.mutate("Open_vSwitch", [], "next_cfg", "+=", 1),
         )

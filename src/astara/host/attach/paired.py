@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from astara.contract.agent import PortAttachment
 from astara.host import links
-from astara.host.attach.boundary import Attachment, Sharing
-from astara.host.links import LinkError
+from astara.host.attach.boundary import Attachment, Replacing, Sharing
+from astara.host.links import Link, LinkError
 
 #: The name of a link for the moment between two others.
 _LEAVING = links.HOST_PREFIX + "o"
@@ -62,16 +63,25 @@ class Paired:
             return
         if new is None or new.index != ours:
             raise LinkError(f"port {port.port_id}: no link of this instance stands by")
+        if isinstance(self._kind, Replacing):
+            self._kind.replace(port, partial(_exchange, port, old, new), inside)
+            return
         if not isinstance(self._kind, Sharing):
             self._kind.unplug(port)
         elif old is not None:
             links.release(old)
-        if old is not None:
-            links.rename(old, _LEAVING + port.port_id[:11])
-        links.rename(new, own)
-        if old is not None:
-            links.rename(old, links.standby_name(port.port_id))
-        self._kind.plug(port, replace(new, name=own), inside)
+        self._kind.plug(port, _exchange(port, old, new), inside)
 
     def in_place(self, port: PortAttachment) -> bool:
         return self._kind.in_place(port)
+
+
+def _exchange(port: PortAttachment, old: Link | None, new: Link) -> Link:
+    """Have the links exchange their names; returns the one that has the port's own by then. Raises LinkError."""
+    own = links.host_name(port.port_id)
+    if old is not None:
+        links.rename(old, _LEAVING + port.port_id[:11])
+    links.rename(new, own)
+    if old is not None:
+        links.rename(old, links.standby_name(port.port_id))
+    return replace(new, name=own)
