@@ -56,7 +56,7 @@ class Instance:
         """Create the instance, or make its ports those of `spec`. Idempotent; refused as a whole or done."""
         with self._working():
             self._refuse_other(spec)
-            self._fence(spec.generation, spare=spec.key.driver == SPARE)
+            self._fence(spec.generation, "put", spare=spec.key.driver == SPARE)
             self._plugs.check_kinds(spec.ports)
             before = self.record
             body = chosen(self._around.bodies, spec.body, before.body if before is not None else None)
@@ -74,7 +74,7 @@ class Instance:
             spare = self.record
             if spare is None or not spare.spare:
                 raise refusals.not_found(f"spare {self.id}", "take another, or create the instance")
-            self._fence(spec.generation, spare=False)
+            self._fence(spec.generation, "adopt", spare=False)
             self._plugs.check_kinds(spec.ports)
             body = chosen(self._around.bodies, spec.body, spare.body)
             if not self._whole(spare) or self._read_back().health is not Health.UNCONFIGURED:
@@ -87,7 +87,7 @@ class Instance:
     def attach(self, port: PortAttachment, generation: Generation) -> InstanceView:
         with self._working():
             record = self._existing()
-            self._fence(generation)
+            self._fence(generation, "attach")
             self._plugs.check_kinds((port,))
             ports = record.ports
             if port not in ports:
@@ -98,7 +98,7 @@ class Instance:
     def detach(self, port_id: str, generation: Generation) -> InstanceView:
         with self._working():
             record = self._existing()
-            self._fence(generation)
+            self._fence(generation, "detach")
             remaining = tuple(port for port in record.ports if port.port_id != port_id)
             self._become(replace(record, ports=remaining, generation=generation))
             return self.view()
@@ -106,7 +106,7 @@ class Instance:
     def configure(self, document: Document) -> ApplyReport:
         with self._working():
             record = self._existing()
-            self._fence(document.generation)
+            self._fence(document.generation, "configure")
             if not self._whole(record):
                 self._build(record)
             self._look.doubt()
@@ -124,7 +124,7 @@ class Instance:
         """Have the ports' networks lead here; `rivals` stand by then. The caller holds everybody's turn."""
         with self._working():
             record = self._existing()
-            self._fence(generation)
+            self._fence(generation, "cut-over")
             for rival in rivals:
                 rival.refuse_older(generation)
             if not self._whole(record):
@@ -151,7 +151,7 @@ class Instance:
     def delete(self, generation: Generation) -> None:
         """Absence is success; the tombstone keeps a late create of an older owner out."""
         with self._working():
-            self._fence(generation)
+            self._fence(generation, "delete")
             tombstone = Tombstone(generation=generation, at=self._around.wall())
             if self.record is not None and self.record.known_as is not None:
                 self._around.records.bury(self.record.known_as, tombstone)
@@ -244,7 +244,7 @@ class Instance:
 
     def refuse_older(self, generation: Generation) -> None:
         """Raises Refusal (409) when somebody newer was here, also when they deleted it."""
-        self._fence(generation)
+        self._fence(generation, "look")
 
     @property
     def last_seen(self) -> StateView | None:
@@ -331,15 +331,24 @@ class Instance:
             owner = f"{record.key.driver}/{record.key.id} slot {record.slot}"
             raise refusals.invalid("$.key", f"the instance exists and belongs to {owner}", "use another id")
 
-    def _fence(self, generation: Generation, *, spare: bool | None = None) -> None:
-        """Refuse what is older than what is recorded here, or than the node has heard of. A spare is nobody's yet."""
+    def _fence(self, generation: Generation, act: str, *, spare: bool | None = None) -> None:
+        """Refuse what is older than what is recorded here, or than the node has heard of. A spare is nobody's yet.
+
+        Either is logged, under the instance's turn: the lines of one instance stand in the order in which it happened.
+        """
         if spare is None:
             spare = self.record is not None and self.record.spare
-        if not spare:
-            self._around.floor.refuse_older(generation)
-        newest = self._newest()
-        if newest is not None and generation < newest:
-            raise refusals.stale(generation, newest)
+        said = _log.bind(instance=self.id, act=act, generation=str(generation), spare=spare)
+        try:
+            if not spare:
+                self._around.floor.refuse_older(generation)
+            newest = self._newest()
+            if newest is not None and generation < newest:
+                raise refusals.stale(generation, newest)
+        except refusals.Refusal:
+            said.info("act.refused")
+            raise
+        said.info("act.let-in")
 
     def _newest(self) -> Generation | None:
         known = []
