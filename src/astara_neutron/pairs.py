@@ -5,6 +5,7 @@ The HA network is Neutron's own kind: one per project, made with its first such 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from typing import Any
 
@@ -14,6 +15,7 @@ from neutron.db.models import flavor, l3, l3_attrs
 from neutron.plugins.ml2 import models as ml2
 from neutron_lib import constants
 from neutron_lib import context as neutron_context
+from neutron_lib import exceptions as n_exc
 from neutron_lib.db import api as db_api
 from oslo_log import log as logging
 
@@ -69,6 +71,9 @@ def complete(context: Any, router_id: str) -> None:
         _make_ports(plugin, router_id, project, _SIZE - len(ports))
         with db_api.CONTEXT_READER.using(context):
             ports = _ports(context.session, router_id)
+    for port_id in _surplus(ports):
+        _delete_port(plugin, context, port_id)
+        del ports[port_id]
     for port_id, host in zip(sorted(ports), _place(context, router_id), strict=False):
         if host is not None and ports[port_id] != host:
             placement.bind(context, port_id, host)
@@ -90,8 +95,16 @@ def move_second(context: Any, router_id: str, host: str) -> None:
         complete(context, router_id)
 
 
+def _surplus(ports: dict[str, str]) -> list[str]:
+    """Return those beyond two: whoever made the pair and whoever completed it at the same time each made some.
+
+    All of them choose alike, whoever sees all: what is bound stays, and of what is not what has the smallest id.
+    """
+    return sorted(ports, key=lambda port_id: (not ports[port_id], port_id))[_SIZE:]
+
+
 def complete_what_waits(context: Any) -> None:
-    """Go on with pairs that lack a port, or a port that is bound: there was no second node when they were made."""
+    """Go on with pairs that lack a port, or a bound one: there was no second node. So with those that have three."""
     with db_api.CONTEXT_READER.using(context):
         every = wanted(context.session)
         bound = (
@@ -101,7 +114,9 @@ def complete_what_waits(context: Any) -> None:
             .where(_BINDING.c.vif_type.not_in(placement.NOT_BOUND))
             .group_by(_PORT.c.device_id)
         )
-        whole = {row[0] for row in context.session.execute(bound) if row[1] >= _SIZE}
+        have = sa.select(_PORT.c.device_id, sa.func.count()).where(_PORT.c.device_owner == OWNER)
+        exact = {row[0] for row in context.session.execute(have.group_by(_PORT.c.device_id)) if row[1] == _SIZE}
+        whole = {row[0] for row in context.session.execute(bound) if row[1] >= _SIZE} & exact
     for router_id in placement.portion(sorted(set(every) - whole)):
         complete(context, router_id)
 
@@ -153,4 +168,10 @@ def _dissolve(context: Any, router_id: str, port_ids: list[str]) -> None:
     plugin = ownership.l3_plugin()
     placement.forget(context, KIND_SECOND, router_id)
     for port_id in port_ids:
+        _delete_port(plugin, context, port_id)
+
+
+def _delete_port(plugin: Any, context: Any, port_id: str) -> None:
+    """Absence is success: another process may do the same."""
+    with contextlib.suppress(n_exc.PortNotFound):
         plugin._core_plugin.delete_port(context.elevated(), port_id, l3_port_check=False)

@@ -117,3 +117,17 @@ def test_a_flavor_asks_for_pairs(cloud: Cloud) -> None:
 
     assert seen(cloud, router)["ha"]
     assert {member["host"] for member in seen(cloud, router)["members"]} == {"node-a", "node-b"}
+
+
+def test_a_half_made_twice_at_the_same_time_goes_again_and_the_two_that_serve_stay(cloud: Cloud) -> None:
+    """Whoever makes a pair and whoever completes it may both find that a port lacks."""
+    router = cloud.router(ha=True)
+    before = halves(cloud, router)
+    third = {"network_id": before[0]["network_id"], "device_id": router["id"], "device_owner": HALF}
+    cloud.call("POST", "/ports", {"port": third})
+    assert len(halves(cloud, router)) == 3
+
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "ab"]})
+
+    assert {port["id"] for port in halves(cloud, router)} == {port["id"] for port in before}
+    assert [member["port"]["id"] for member in seen(cloud, router)["members"]] == sorted(port["id"] for port in before)
