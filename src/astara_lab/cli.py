@@ -116,7 +116,7 @@ def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
             default=1,
             show_default=True,
             envvar="ORCHESTRATORS",
-            help="Profile embedded: orchestrators that share the work.",
+            help="Profiles embedded and cluster: orchestrators that share the work.",
         ),
     )
 

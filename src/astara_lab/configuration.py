@@ -33,7 +33,7 @@ PRIVSEP_CONTEXTS = ("", "_dhcp_release", "_ovs_vsctl", "_namespace", "_conntrack
 
 ASTARA_PROVIDER = "L3_ROUTER_NAT:astara:astara_neutron.l3_provider.AstaraL3"
 
-_ROUTER_PLUGINS = "port_forwarding,qos,conntrack_helper,ndp_proxy,revisions,timestamp,tag"
+ROUTER_PLUGINS = "port_forwarding,qos,conntrack_helper,ndp_proxy,revisions,timestamp,tag"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def embedded_neutron(lab: Lab, seats: Sequence[Seat], *, nodes: int = 1) -> Neut
         notify_driver="astara_http",
         mechanism_drivers="astara_bridge",
         tenant_network_type="vxlan" if nodes > 1 else "local",
-        service_plugins=f"router,astara,{_ROUTER_PLUGINS}",
+        service_plugins=f"router,astara,{ROUTER_PLUGINS}",
         service_providers=(ASTARA_PROVIDER,),
         further={"DEFAULT": {"dhcp_agent_notification": False}},
         notify_urls=tuple(seat.notify_url for seat in seats),

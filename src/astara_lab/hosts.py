@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from astara_lab import second_node
 from astara_lab.dhcp import Client
 from astara_lab.machine import INTERFACE, Machine
 from astara_lab.neutron_api import NeutronApi, Record, neutron_of
@@ -40,6 +41,7 @@ class HostRecord(msgspec.Struct, frozen=True):
     project_id: str
     mac: str
     mtu: int
+    vni: int | None = None
 
 
 class Promised(msgspec.Struct, frozen=True):
@@ -120,16 +122,16 @@ class Hosts:
         if "fixed_ips" not in port and set(versions) != {4, 6}:
             body["fixed_ips"] = [{"subnet_id": s["id"]} for s in subnets if s["ip_version"] in versions]
         made = self.neutron.create("ports", body)
-        return self._bring_to_life(made, int(net["mtu"]), promised_to(made, subnets), configure, deadline_s)
+        return self._bring_to_life(made, net, promised_to(made, subnets), configure, deadline_s)
 
     def attach(self, port: str, *, configure: bool = True, deadline_s: float = 20.0) -> Host:
         """A machine for a port that exists already and is bound to the lab's node; its name is the port's."""
         found = self.neutron.find("ports", port)
         net = self.neutron.find("networks", found["network_id"])
         subnets = self.neutron.list("subnets", network_id=net["id"])
-        return self._bring_to_life(found, int(net["mtu"]), promised_to(found, subnets), configure, deadline_s)
+        return self._bring_to_life(found, net, promised_to(found, subnets), configure, deadline_s)
 
-    def _bring_to_life(self, port: Record, mtu: int, promised: Promised, configure: bool, deadline_s: float) -> Host:
+    def _bring_to_life(self, port: Record, net: Record, promised: Promised, configure: bool, deadline_s: float) -> Host:
         record = HostRecord(
             name=port["name"],
             port_id=port["id"],
@@ -137,7 +139,8 @@ class Hosts:
             network_id=port["network_id"],
             project_id=port["project_id"],
             mac=port["mac_address"],
-            mtu=mtu,
+            mtu=int(net["mtu"]),
+            vni=_vni(net),
         )
         host = self._host(record)
         self._file(record.name).write_bytes(msgspec.json.encode(record))
@@ -213,11 +216,17 @@ def promised_to(port: Record, subnets: Sequence[Record]) -> Promised:
 
 
 def _outlet(record: HostRecord) -> Outlet:
-    return Outlet(record.port_id, record.network_id, NETNS_PREFIX + record.name, record.mtu, record.mac)
+    return Outlet(record.port_id, record.network_id, NETNS_PREFIX + record.name, record.mtu, record.mac, record.vni)
+
+
+def _vni(network: Record) -> int | None:
+    """What a machine on the first node needs to be told where the network spans two; None: it does not."""
+    spans = second_node.is_there() and network.get("provider:network_type") == "vxlan"
+    return int(network["provider:segmentation_id"]) if spans else None
 
 
 def _plug_of(lab: Lab) -> Plug:
-    return BridgePlug() if lab.profile == "embedded" else OvsPlug()
+    return BridgePlug() if lab.bridged else OvsPlug()
 
 
 @dataclass(frozen=True)
@@ -238,7 +247,8 @@ class OutsideHost(Machine):
         net = api.find("networks", network)
         subnets = api.list("subnets", network_id=net["id"])
         identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{net['id']}/{name}")
-        outlet = Outlet(identity.hex, net["id"], f"astara-{name}", int(net["mtu"]), _own_mac(identity))
+        wire = second_node.WIRE if second_node.is_there() else None
+        outlet = Outlet(identity.hex, net["id"], f"astara-{name}", int(net["mtu"]), _own_mac(identity), wire=wire)
         host = cls(name, outlet.netns, lab.hosts / f"{name}.outside", outlet)
         _outside_plug_of(lab).plug(outlet)
         host.run(["sh", "-c", f"echo 0 >/proc/sys/net/ipv6/conf/{INTERFACE}/dad_transmits"])
@@ -273,4 +283,4 @@ def _own_mac(identity: uuid.UUID) -> str:
 
 
 def _outside_plug_of(lab: Lab) -> Plug:
-    return BridgePlug() if lab.profile == "embedded" else OvsPlug(EXTERNAL_BRIDGE)
+    return BridgePlug() if lab.bridged else OvsPlug(EXTERNAL_BRIDGE)

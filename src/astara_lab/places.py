@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PROFILES = ("embedded", "neutron", "cloud")
+PROFILES = ("embedded", "neutron", "cloud", "cluster")
 #: What routers of a lab may run in.
 BODIES = ("namespace", "container", "microvm")
 
@@ -102,6 +102,11 @@ class Lab:
 
     root: Path
     profile: str
+
+    @property
+    def bridged(self) -> bool:
+        """Whether networks are Linux bridges; else Open vSwitch carries them."""
+        return self.profile in ("embedded", "cluster")
 
     @property
     def run(self) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Protocol
 
 from astara_lab.machine import INTERFACE
 from astara_lab.namespaces import NETNS_DIRECTORY
-from astara_lab.places import OVSDB_SOCKET
+from astara_lab.places import FIRST_NODE_ADDRESS, OVSDB_SOCKET, SECOND_NODE_ADDRESS
 
 #: Host end of a machine's link; `av` is what the node agent's are called.
 LINK_PREFIX = "ah"
@@ -22,13 +23,18 @@ class PlugError(LookupError):
 
 @dataclass(frozen=True)
 class Outlet:
-    """What is plugged: `identifier` is the port id; `mac` None leaves the address to the kernel."""
+    """What is plugged: `identifier` is the port id; `mac` None leaves the address to the kernel.
+
+    `vni`: the network's VXLAN identifier, `wire`: the device that leads outside, where another node has its part of it.
+    """
 
     identifier: str
     network_id: str
     netns: str
     mtu: int
     mac: str | None = None
+    vni: int | None = None
+    wire: str | None = None
 
     @property
     def link(self) -> str:
@@ -55,7 +61,9 @@ class BridgePlug:
         links.quieten(outlet.link)
         for last in (*[False] * (_ATTEMPTS - 1), True):
             try:
-                _ip("link", "set", outlet.link, "master", self._bridge(outlet.network_id), "up")
+                bridge = self._bridge(outlet.network_id)
+                _ip("link", "set", outlet.link, "master", bridge, "up")
+                self._join(outlet, bridge)
                 return
             except (PlugError, links.LinkError):
                 # Whoever unplugs a network's last port removes its bridge: the node agent may do so right now.
@@ -77,14 +85,41 @@ class BridgePlug:
             links.set_up(bridge, network_id)
         return name
 
+    def _join(self, outlet: Outlet, bridge: str) -> None:
+        """Have the bridge reach the other node, as its agent does once it plugs something there itself."""
+        from astara.host import links, vxlan
+
+        if outlet.wire is not None:
+            _ip("link", "set", outlet.wire, "master", bridge, "up")
+        device = _tunnel(outlet)
+        if outlet.vni is None or device is None or links.find(device) is not None:
+            return
+        vxlan.create(device, outlet.vni, outlet.mtu, IPv4Address(FIRST_NODE_ADDRESS))
+        made = links.find(device)
+        if made is None:
+            raise PlugError(f"{device} vanished while it was made")
+        links.quieten(device)
+        vxlan.flood_to(device, made.index, (IPv4Address(SECOND_NODE_ADDRESS),))
+        _ip("link", "set", device, "master", bridge, "up")
+
     def unplug(self, outlet: Outlet) -> None:
         from astara.host import links
         from astara.host.attach.bridge import bridge_name
 
         _remove(outlet)
         bridge = links.find(bridge_name(outlet.network_id))
-        if bridge is not None and bridge.ours and not links.members(bridge.index):
+        if bridge is None or not bridge.ours:
+            return
+        tunnel = _tunnel(outlet)
+        if {link.name for link in links.members(bridge.index)} <= {tunnel, outlet.wire}:
             links.remove(bridge.name)
+            if tunnel is not None and links.find(tunnel) is not None:
+                links.remove(tunnel)
+
+
+def _tunnel(outlet: Outlet) -> str | None:
+    """The name the node agent gives to the device."""
+    return None if outlet.vni is None else f"avx{outlet.vni}"
 
 
 @dataclass(frozen=True)

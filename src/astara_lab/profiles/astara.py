@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +35,12 @@ class Variant:
     body: str = "namespace"  # of routers
     network_body: str | None = None  # of what serves DHCP, DNS and metadata; None: the same
     image: Path | None = None  # folder of the appliance's image; without one there are namespaces only
-    nodes: int = 1  # profile embedded only: 2 for routers that are pairs
+    nodes: int = 1  # profile embedded: 2 for routers that are pairs
     mech: str = "ovs"  # "ovs": Open vSwitch with Neutron's agent, "ovn": OVN
     l3_agent: bool = False  # Neutron's own L3 and DHCP agents in Astara's place
     privsep_threads: int | None = None  # of the agents' privileged helpers; None: as many as there are CPUs
     api_processes: int = 1  # of Neutron's API
-    orchestrators: int = 1  # that share the work, by a database file of theirs; profile embedded
+    orchestrators: int = 1  # that share the work, profiles embedded (a database file of theirs) and cluster
 
     @property
     def seats(self) -> tuple[Seat, ...]:
@@ -111,9 +112,16 @@ _READY = {
 
 
 def astara_tasks(
-    setting: Setting, *, node_after: tuple[str, ...] = (), orchestrator_after: tuple[str, ...] = ()
+    setting: Setting,
+    *,
+    node_after: tuple[str, ...] = (),
+    orchestrator_after: tuple[str, ...] = (),
+    before: Callable[[Seat], tuple[str | Path, ...]] = lambda seat: (),
 ) -> list[Task]:
-    """They need nothing of Neutron to start: each waits for its peers by itself."""
+    """They need nothing of Neutron to start: each waits for its peers by itself.
+
+    `before` is what an orchestrator is started by, if not by itself.
+    """
     lab, control = setting.lab, setting.control
     prepared = bodies.tasks_of(lab, setting.variant)
     python = (sys.executable, "-m")
@@ -121,7 +129,8 @@ def astara_tasks(
     node = setting.spec("node", BIN / "astara-node", "--config-file", lab.etc / "node.conf", whole_group=False)
 
     def orchestrator(seat: Seat) -> Task:
-        spec = setting.spec(seat.name, BIN / "astara-orchestrator", "--config-file", lab.etc / seat.config)
+        program = (*before(seat), BIN / "astara-orchestrator", "--config-file", lab.etc / seat.config)
+        spec = setting.spec(seat.name, *program)
         return Task(seat.name, tasks.service(lab, control, spec, _READY[seat.name]), orchestrator_after)
 
     return [

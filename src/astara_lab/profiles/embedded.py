@@ -28,17 +28,18 @@ def plan(setting: Setting) -> list[Task]:
     return [
         Task("database", database),
         Task("neutron", tasks.service(lab, setting.control, api, tasks.http_answers(NEUTRON_URL)), ("database",)),
-        *(_second_node(setting) if setting.variant.nodes > 1 else []),
+        *(node_2_tasks(setting) if setting.variant.nodes > 1 else []),
         *astara_tasks(setting, node_after=("wires",) if setting.variant.nodes > 1 else ()),
     ]
 
 
-def _second_node(setting: Setting) -> list[Task]:
+def node_2_tasks(setting: Setting, after: tuple[str, ...] = ()) -> list[Task]:
+    """The second node: its wires, and its agent."""
     agent = second_node.there(str(BIN / "astara-node"), "--config-file", str(setting.lab.etc / "node-2.conf"))
     spec = setting.spec("node-2", *agent, whole_group=False)
     ready = tasks.port_open(second_node.ADDRESS, NODE_PORT)
     return [
-        Task("wires", second_node.make),
+        Task("wires", second_node.make, after),
         Task("node-2", tasks.service(setting.lab, setting.control, spec, ready), ("wires",)),
     ]
 
@@ -65,7 +66,7 @@ def _write_files(setting: Setting) -> None:
         ini.write(lab.etc / seat.config, orchestrator)
     node = dict(configuration.node(lab, trust, ovs=False, image=variant.image))
     if variant.nodes > 1:
-        node["bridge"] = second_node.bridge_section(second_node.FIRST_ADDRESS, second_node.ADDRESS, "wire1")
+        node["bridge"] = second_node.bridge_section(second_node.FIRST_ADDRESS, second_node.ADDRESS, second_node.WIRE)
         ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust))
     ini.write(lab.etc / "node.conf", node)
     (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS))

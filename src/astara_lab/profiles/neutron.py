@@ -50,13 +50,13 @@ def planned(
         daemons.mariadb(setting, (*databases, RECORDS)),
         *daemons.openvswitch(setting, choice.physnets),
         *(daemons.ovn(setting) if ovn else ()),
-        Task("database", _migrate(setting), ("mariadb",)),
+        Task("database", migrate(setting), ("mariadb",)),
         *_servers(setting),
         *(_ovn_finish(setting) if ovn else _layer_two_agent(setting)),
     ]
     if setting.variant.l3_agent:
         return found + _reference_agents(setting)
-    found.append(Task("records", _records(setting), ("mariadb",)))
+    found.append(Task("records", records(setting), ("mariadb",)))
     return found + astara_tasks(setting, node_after=("openvswitch",), orchestrator_after=("records",))
 
 
@@ -77,7 +77,7 @@ def choose(setting: Setting) -> NeutronChoice:
         service_providers=() if setting.variant.l3_agent else (provider,),
         further={
             "oslo_messaging_rabbit": {"rabbit_quorum_queue": False, "heartbeat_in_pthread": True},
-            **(_REFERENCE_OPTIONS if setting.variant.l3_agent else _ASTARA_OPTIONS),
+            **(_REFERENCE_OPTIONS if setting.variant.l3_agent else ASTARA_OPTIONS),
             **_privsep(setting),
         },
     )
@@ -86,7 +86,7 @@ def choose(setting: Setting) -> NeutronChoice:
 _REFERENCE_OPTIONS: dict[str, dict[str, ini.Value]] = {"DEFAULT": {"dhcp_agents_per_network": 1}}
 # With the broker away Neutron would hold back its answers: for ever for a notification, which we can do without,
 # and for a message to DHCP agents, which there are none of.
-_ASTARA_OPTIONS: dict[str, dict[str, ini.Value]] = {
+ASTARA_OPTIONS: dict[str, dict[str, ini.Value]] = {
     "DEFAULT": {"dhcp_agent_notification": False},
     "oslo_messaging_notifications": {"retry": 0},
 }
@@ -162,12 +162,12 @@ def _agent(own: dict[str, ini.Value], extensions: str = "") -> dict[str, dict[st
     }
 
 
-def _migrate(setting: Setting) -> Callable[[], None]:
+def migrate(setting: Setting) -> Callable[[], None]:
     """Neutron's and the plug-in's migrations; what is there is kept."""
     return _upgrade(setting, "database", BIN / "neutron-db-manage", *_files(setting), "upgrade", "heads")
 
 
-def _records(setting: Setting) -> Callable[[], None]:
+def records(setting: Setting) -> Callable[[], None]:
     """The orchestrator's own; what is there is kept."""
     return _upgrade(
         setting, "records", BIN / "astara", "db", "upgrade", "--config-file", setting.lab.etc / "astara.conf"
