@@ -19,6 +19,7 @@ from typing import Any
 
 from astara_lab.places import EXTERNAL_PHYSNET, NEUTRON_URL, NODE_NAME
 from storm.timeline import Timeline
+from storm.wish import INTERFACES
 
 with warnings.catch_warnings():
     # Some of the SDK's dependencies import what Python has deprecated.
@@ -70,6 +71,7 @@ class Register:
     project: str
     external: str
     flavor: str | None = None
+    pairs: float = 0.0  # which part of the routers is highly available
     _things: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
@@ -107,11 +109,20 @@ class Register:
 class Actor:
     """One user: picks a change, makes it, notes how it went."""
 
-    def __init__(self, name: str, seed: str, register: Register, timeline: Timeline, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        name: str,
+        seed: str,
+        register: Register,
+        timeline: Timeline,
+        stop: threading.Event,
+        pause_s: float = _PAUSE_S,
+    ) -> None:
         self._random = Random(f"{seed}/{name}")
         self._register = register
         self._timeline = timeline
         self._stop = stop
+        self._pause_s = pause_s
         self._neutron = connect()
         self._table: list[tuple[int, Callable[[], str]]] = [
             (7, self._make_router),
@@ -150,7 +161,7 @@ class Actor:
         weights = [weight for weight, _ in self._table]
         while not self._stop.is_set():
             change = self._random.choices(self._table, weights)[0][1]
-            pause_s = self._random.uniform(0, 2 * _PAUSE_S)
+            pause_s = self._random.uniform(0, 2 * self._pause_s)
             self._stop.wait(pause_s if self._once(change) else _NOTHING_TO_DO_S)
 
     def _once(self, change: Callable[[], str]) -> bool:
@@ -185,6 +196,8 @@ class Actor:
         body: dict[str, Any] = {"name": f"{PREFIX}-r{number}", "project_id": self._register.project}
         if self._random.random() < 0.75:
             body["external_gateway_info"] = self._gateway(self._random.random() < 0.8)
+        if self._random.random() < self._register.pairs:
+            body["is_ha"] = True
         if self._register.flavor:
             body["flavor_id"] = self._register.flavor
         made = self._neutron.create_router(**body)
@@ -364,7 +377,8 @@ def empty_router(neutron: Any, router_id: str) -> None:
     for ip in list(neutron.ips(router_id=router_id)):
         _tolerant(lambda ip=ip: neutron.delete_ip(ip.id))
     _tolerant(lambda: neutron.update_router(router_id, routes=[]))
-    for port in list(neutron.ports(device_id=router_id, device_owner="network:router_interface")):
+    ports = [port for owner in INTERFACES for port in neutron.ports(device_id=router_id, device_owner=owner)]
+    for port in ports:
         _tolerant(lambda port=port: neutron.remove_interface_from_router(router_id, port=port.id))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from storm.sight import SeenLink, SeenNamespace, Sight
 from storm.wish import WantedDhcp, WantedLink, WantedRouter, Wish
 
 _HOST_END, _BRIDGE, _NAME_PART = "av", "abr", 11
+_METADATA, _MARKER = "169.254.169.254/", "169.254.0."
 
 
 def differences(wanted: Wish, seen: Sight, *, bridged: bool = True) -> tuple[str, ...]:
@@ -15,31 +17,69 @@ def differences(wanted: Wish, seen: Sight, *, bridged: bool = True) -> tuple[str
 
     `bridged`: links are plugged into a Linux bridge per network, else into br-int.
     """
-    return (
-        *wanted.strays,
-        *wanted.statuses,
-        *_routers(wanted, seen),
-        *_services(wanted, seen),
-        *_unwanted_namespaces(wanted, seen),
-        *_plugs(wanted, seen, bridged=bridged),
-        *(f"{daemon} runs outside every instance" for daemon in seen.stray_daemons),
+    return (*_world(wanted, seen), *_plugs(wanted, wanted.links, seen, bridged=bridged))
+
+
+def differences_on(wanted: Wish, nodes: Mapping[str, Sight]) -> tuple[str, ...]:
+    """As `differences`, where the world is several nodes of Linux bridges; by node what was seen there."""
+    strays = [set(seen.stray_daemons) for seen in nodes.values()]
+    world = Sight(
+        namespaces=tuple(namespace for seen in nodes.values() for namespace in seen.namespaces),
+        stray_daemons=tuple(sorted(set.intersection(*strays))) if strays else (),  # each node sees all processes
     )
+    found = list(_world(wanted, world))
+    for host, seen in nodes.items():
+        here = {mac for namespace in seen.namespaces for mac in namespace.macs}
+        links = [link for link in wanted.links if link.mac in here]  # one that is nowhere is missed by its router
+        found += [f"{host}: {words}" for words in _plugs(wanted, links, seen, bridged=True)]
+    return tuple(found)
+
+
+def _world(wanted: Wish, seen: Sight) -> Iterator[str]:
+    yield from wanted.strays
+    yield from wanted.statuses
+    yield from _routers(wanted, seen)
+    yield from _services(wanted, seen)
+    yield from _unwanted_namespaces(wanted, seen)
+    yield from (f"{daemon} runs outside every instance" for daemon in seen.stray_daemons)
 
 
 def _routers(wanted: Wish, seen: Sight) -> Iterator[str]:
     for router in wanted.routers:
+        who = f"router {router.id} ({router.name})"
+        if router.halves:
+            yield from (f"{who}: {words}" for words in _pair(router, seen))
+            continue
         if not router.links:
             continue  # nothing tells whose namespace an empty one is: see _unwanted_namespaces
-        who = f"router {router.id} ({router.name})"
         namespace, problem = _home(router.links, seen)
         if namespace is None:
             yield f"{who}: {problem}"
             continue
-        yield from (f"{who}: {words}" for words in _links(router.links, namespace))
-        yield from (f"{who}: {words}" for words in _routing(router, namespace))
-        yield from (f"{who}: {words}" for words in _translation(router, namespace))
-        if router.up and router.advertises != ("radvd" in namespace.daemons):
-            yield f"{who}: radvd {'does not run' if router.advertises else 'runs'}"
+        yield from (f"{who}: {words}" for words in _in_one(router, router.links, namespace))
+
+
+def _in_one(router: WantedRouter, links: Iterable[WantedLink], namespace: SeenNamespace) -> Iterator[str]:
+    yield from _links(links, namespace)
+    yield from _routing(router, namespace)
+    yield from _translation(router, namespace)
+    if router.up and router.advertises != ("radvd" in namespace.daemons):
+        yield f"radvd {'does not run' if router.advertises else 'runs'}"
+
+
+def _pair(router: WantedRouter, seen: Sight) -> Iterator[str]:
+    """Both halves have everything; what marks the active one (169.254.0.N) is nobody's wish."""
+    for host, half in router.halves.items():
+        homes = [namespace for namespace in seen.namespaces if half.mac in namespace.macs]
+        if len(homes) != 1 or homes[0].host != host:
+            yield f"its half of {host} is in {[f'{one.name} on {one.host}' for one in homes]}"
+            continue
+        bare = replace(homes[0], links=tuple(_without(_MARKER, one) for one in homes[0].links))
+        yield from (f"on {host}: {words}" for words in _in_one(router, router.links_on(host), bare))
+    macs = {link.mac for link in router.links}
+    homes = [namespace for namespace in seen.namespaces if namespace.macs & macs]
+    if len(homes) > len(router.halves):
+        yield f"its links are in {len(homes)} namespaces"
 
 
 def _home(links: Iterable[WantedLink], seen: Sight) -> tuple[SeenNamespace | None, str]:
@@ -114,23 +154,23 @@ def _services(wanted: Wish, seen: Sight) -> Iterator[str]:
 
 def _served(service: WantedDhcp, link: WantedLink, namespace: SeenNamespace) -> Iterator[str]:
     # The metadata address is no port's; where it is served it is there besides.
-    bare = SeenNamespace(namespace.name, tuple(_without_metadata(one) for one in namespace.links))
+    bare = SeenNamespace(namespace.name, tuple(_without(_METADATA, one) for one in namespace.links))
     yield from _links((link,), bare)
     running = namespace.daemons.count("dnsmasq")
     if service.leases_v4 and running != 1:
         yield f"{running} dnsmasq run"
 
 
-def _without_metadata(link: SeenLink) -> SeenLink:
-    kept = frozenset(address for address in link.addresses if not address.startswith("169.254.169.254/"))
-    return SeenLink(link.name, link.mac, link.mtu, link.up, kept, link.unusable)
+def _without(prefix: str, link: SeenLink) -> SeenLink:
+    kept = frozenset(address for address in link.addresses if not address.startswith(prefix))
+    return replace(link, addresses=kept)
 
 
 def _unwanted_namespaces(wanted: Wish, seen: Sight) -> Iterator[str]:
     """Namespaces without any wanted link can only be those of routers that have no ports yet."""
     macs = {link.mac for link in wanted.links}
     unexplained = [namespace for namespace in seen.namespaces if not namespace.macs & macs]
-    empty_routers = sum(not router.links for router in wanted.routers)
+    empty_routers = sum(not router.links and not router.halves for router in wanted.routers)
     with_links = [namespace for namespace in unexplained if namespace.links]
     yield from (f"namespace {namespace.name} has links of no port" for namespace in with_links)
     bare = len(unexplained) - len(with_links)
@@ -139,10 +179,10 @@ def _unwanted_namespaces(wanted: Wish, seen: Sight) -> Iterator[str]:
         yield f"{bare} namespaces without links for {empty_routers} routers without ports: {names}"
 
 
-def _plugs(wanted: Wish, seen: Sight, *, bridged: bool) -> Iterator[str]:
+def _plugs(wanted: Wish, links: Iterable[WantedLink], seen: Sight, *, bridged: bool) -> Iterator[str]:
     expected = {
         _HOST_END + link.port_id[:_NAME_PART]: _BRIDGE + link.network_id[:_NAME_PART] if bridged else "br-int"
-        for link in wanted.links
+        for link in links
     }
     for name in sorted(expected.keys() | seen.plugs.keys()):
         want, have = expected.get(name), seen.plugs.get(name)

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from astara_lab.namespaces import socket_within, within
 
 PATIENCE_S = 10.0
+#: A shorter time without an answer is no silence worth telling.
+SILENCE_S = 0.25
 PORT = 7007
 _BUFFER = 4 << 20
 _MESSAGE = struct.Struct("!Q")
@@ -39,7 +41,10 @@ class Question:
 
 @dataclass(slots=True)
 class Outcome:
-    """`lost_at`: monotonic seconds at which what was lost had been sent. `broken`: why a TCP connection ended."""
+    """`lost_at`: monotonic seconds at which what was lost had been sent. `broken`: why a TCP connection ended.
+
+    `silences`: from when (monotonic seconds) and for how long nothing was answered, of at least SILENCE_S.
+    """
 
     sent: int = 0
     answered: int = 0
@@ -47,14 +52,26 @@ class Outcome:
     lost_at: list[float] = field(default_factory=list)
     retransmitted: int = 0
     broken: str = ""
+    silences: list[tuple[float, float]] = field(default_factory=list)
+    heard_at: float = 0.0
+
+    def answer(self, sent_at: float) -> None:
+        """Count an answer to what was sent then."""
+        now = time.monotonic()
+        self.answered += 1
+        self.slowest_s = max(self.slowest_s, now - sent_at)
+        if self.heard_at and now - self.heard_at >= SILENCE_S:
+            self.silences.append((self.heard_at, now - self.heard_at))
+        self.heard_at = now
 
 
 class Probe:
     """Asks until `stop`."""
 
-    def __init__(self, question: Question, every_s: float) -> None:
+    def __init__(self, question: Question, every_s: float, stream_patience_s: float = 2 * PATIENCE_S) -> None:
         self.question = question
         self.outcome = Outcome()
+        self._patience_s = stream_patience_s
         self._every_s = every_s
         self._ending = threading.Event()
         body = self._stream if question.kind == "tcp" else self._datagrams
@@ -69,7 +86,7 @@ class Probe:
         self._ending.set()
 
     def join(self) -> None:
-        self._thread.join(2 * PATIENCE_S)
+        self._thread.join(max(2 * PATIENCE_S, self._patience_s))
 
     # -- datagrams
 
@@ -125,8 +142,7 @@ class Probe:
                     sent = open_until.pop(number, None)
                     if sent is None:
                         continue
-                    self.outcome.answered += 1
-                    self.outcome.slowest_s = max(self.outcome.slowest_s, time.monotonic() - sent[0])
+                    self.outcome.answer(sent[0])
                     if flow is not keep:
                         selector.unregister(flow)
                         flow.close()
@@ -153,7 +169,7 @@ class Probe:
     def _stream(self) -> None:
         outcome = self.outcome
         try:
-            with socket.create_connection((self.question.address, PORT), timeout=2 * PATIENCE_S) as connection:
+            with socket.create_connection((self.question.address, PORT), timeout=self._patience_s) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 while not self._ending.wait(self._every_s):
                     outcome.sent += 1
@@ -161,8 +177,7 @@ class Probe:
                     connection.sendall(_MESSAGE.pack(outcome.sent))
                     if _exactly(connection, _MESSAGE.size) != _MESSAGE.pack(outcome.sent):
                         raise ConnectionError("another answer than what was said")
-                    outcome.answered += 1
-                    outcome.slowest_s = max(outcome.slowest_s, time.monotonic() - began)
+                    outcome.answer(began)
                 info = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 104)
                 outcome.retransmitted = int.from_bytes(info[_RETRANSMITTED], "little")
         except OSError as error:

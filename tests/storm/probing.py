@@ -28,6 +28,7 @@ class Order(msgspec.Struct, frozen=True):
     questions: tuple[Question, ...]
     speakers: tuple[str, ...]
     every_s: float
+    stream_patience_s: float = 20.0
 
 
 @dataclass
@@ -73,7 +74,7 @@ def main() -> None:
     for speaker in order.speakers:
         echo.speak(speaker)
     echo.start()
-    probes = [Probe(question, order.every_s) for question in order.questions]
+    probes = [Probe(question, order.every_s, order.stream_patience_s) for question in order.questions]
     for probe in probes:
         probe.start()
     print("ready", flush=True)

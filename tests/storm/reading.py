@@ -34,9 +34,9 @@ def read_wish() -> Wish:
 
 def compared(lab: Lab) -> tuple[str, ...]:
     """Return what differs now."""
-    embedded = lab.profile == "embedded"
+    bridged = lab.bridged
     try:
-        return differences(read_wish(), look(None if embedded else OVSDB_SOCKET), bridged=embedded)
+        return differences(read_wish(), look(None if bridged else OVSDB_SOCKET), bridged=bridged)
     except (NeutronRefused, httpx.HTTPError) as away:
         return (f"Neutron does not answer: {away}",)
 

@@ -72,7 +72,7 @@ def _storm(
     lab: Lab, weather: Weather, console: Console, untouched: Untouched, outside: OutsideHost, register: Register
 ) -> Verdict:
     timeline, neutron = Timeline(), connect()
-    seen = look(None if lab.profile == "embedded" else OVSDB_SOCKET)
+    seen = look(None if lab.bridged else OVSDB_SOCKET)
     untouched.start(seen, weather.every_s)
     try:
         console.print(f"storm {weather.seed} for {weather.seconds:.0f} s")

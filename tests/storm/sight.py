@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 NETNS = Path("/run/netns")
 _INSTANCE = re.compile(r"astara-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_DAEMONS = ("dnsmasq", "radvd")
+_DAEMONS = ("dnsmasq", "radvd", "keepalived", "conntrackd")
 _PROTOCOL = "91"
 _TIMEOUT_S = 20.0
 
@@ -39,6 +42,8 @@ class SeenNamespace:
     forwards: frozenset[tuple[str, str, int, str, int]] = frozenset()
     forwarding: bool = False  # the ruleset lets anything through at all
     daemons: tuple[str, ...] = ()
+    inode: int = 0  # what tells it from a later one of its name
+    host: str = ""
 
     @property
     def macs(self) -> frozenset[str]:
@@ -60,15 +65,17 @@ def instances() -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in NETNS.iterdir() if _INSTANCE.fullmatch(entry.name)))
 
 
-def look(ovsdb: Path | None = None) -> Sight:
-    """Read everything now. A namespace that vanishes meanwhile is left out."""
+def look(ovsdb: Path | None = None, host: str = "") -> Sight:
+    """Read everything now, on the node called `host`. A namespace that vanishes meanwhile is left out."""
     names = instances()
     inodes = {name: (NETNS / name).stat().st_ino for name in names if (NETNS / name).exists()}
     daemons = _daemons()
-    found = [_namespace(name, [d for d, _, inode in daemons if inode == inodes.get(name)]) for name in names]
+    found = [
+        _namespace(name, host, inodes[name], [d for d, _, inode in daemons if inode == inodes[name]]) for name in inodes
+    ]
     homes = set(inodes.values())
     links = json.loads(_run("ip", "-json", "link") or "[]")
-    plugs = {link["ifname"]: link.get("master", "") for link in links if re.match(r"av(?!l)", link["ifname"])}
+    plugs = {link["ifname"]: link.get("master", "") for link in links if re.match(r"av(?![lx])", link["ifname"])}
     return Sight(
         namespaces=tuple(namespace for namespace in found if namespace is not None),
         plugs=plugs | _switched(ovsdb),
@@ -77,7 +84,7 @@ def look(ovsdb: Path | None = None) -> Sight:
     )
 
 
-def _namespace(name: str, daemons: Iterable[str]) -> SeenNamespace | None:
+def _namespace(name: str, host: str, inode: int, daemons: Iterable[str]) -> SeenNamespace | None:
     shown = _run("ip", "-json", "-n", name, "address")
     if shown is None:
         return None
@@ -95,6 +102,8 @@ def _namespace(name: str, daemons: Iterable[str]) -> SeenNamespace | None:
         ),
         forwarding=bool(contents.get("internal")),
         daemons=tuple(daemons),
+        inode=inode,
+        host=host,
     )
 
 
@@ -187,3 +196,12 @@ def _run(*argv: str) -> str | None:
     """Return what a command said, None when it failed."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     return done.stdout if done.returncode == 0 else None
+
+
+def main() -> None:
+    """`python -m storm.sight HOST`: what there is on the node this runs on, as JSON."""
+    print(msgspec.json.encode(look(host=sys.argv[1])).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ class Still:
     inner: Host
     server: Host
     floating: str
+    pair: bool = False
 
     def questions(self) -> tuple[Question, ...]:
         v6 = str(self.server.address(6))
@@ -51,18 +53,17 @@ class Untouched:
         self._probing: Probing | None = None
         self._namespaces: dict[str, int | None] = {}
 
-    def build(self, count: int) -> None:
-        """Raises NotInTime when one of them does not come to life."""
-        for number in range(1, count + 1):
-            self.stills.append(self._still(number))
+    def build(self, count: int, pairs: int = 0) -> None:
+        """Single routers, and then pairs. Raises NotInTime when one of them does not come to life."""
+        for number in range(1, count + pairs + 1):
+            self.stills.append(self._still(number, pair=number > count))
         self._questions = tuple(question for still in self.stills for question in still.questions())
 
-    def _still(self, number: int) -> Still:
-        name = f"still{number}"
-        flavor = {"flavor_id": self._flavor} if self._flavor else {}
-        router = self._neutron.create_router(
-            name=name, external_gateway_info={"network_id": self._external.id}, **flavor
-        )
+    def _still(self, number: int, *, pair: bool) -> Still:
+        name = f"{'pair' if pair else 'still'}{number}"
+        kind: dict[str, Any] = {"flavor_id": self._flavor} if self._flavor else {}
+        kind |= {"is_ha": True} if pair else {}
+        router = self._neutron.create_router(name=name, external_gateway_info={"network_id": self._external.id}, **kind)
         network = self._neutron.create_network(name=name)
         v6 = f"2001:db8:a0:{number:x}::/64"
         slaac = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"}
@@ -78,7 +79,7 @@ class Untouched:
         shown = self._neutron.get_router(router.id).external_gateway_info["external_fixed_ips"]
         gateway_v6 = next(f["ip_address"] for f in shown if ":" in f["ip_address"])
         self._outside.add_route(v6, gateway_v6)
-        return Still(name, router.id, network.id, inner, server, floating.floating_ip_address)
+        return Still(name, router.id, network.id, inner, server, floating.floating_ip_address, pair)
 
     def await_paths(self) -> None:
         """Raises NotInTime unless every path carries packets; only then is a lost packet a loss."""
@@ -91,10 +92,10 @@ class Untouched:
             for machine, address in paths:
                 until(f"{still.name}: echo from {address}", lambda m=machine, a=address: m.ping(a, 2.0), _PATIENCE_S)
 
-    def start(self, seen: Sight, every_s: float) -> None:
+    def start(self, seen: Sight, every_s: float, stream_patience_s: float = 20.0) -> None:
         self._namespaces = {name: identity(name) for name in self.spared(seen)}
         speakers = (self._outside.netns, *(still.server.netns for still in self.stills))
-        self._probing = Probing.start(Order(self._questions, speakers, every_s))
+        self._probing = Probing.start(Order(self._questions, speakers, every_s, stream_patience_s))
 
     def stop(self) -> tuple[tuple[Question, Outcome], ...]:
         """Return what every question met; empty when none was asked."""
@@ -104,13 +105,21 @@ class Untouched:
 
     def spared(self, seen: Sight) -> frozenset[str]:
         """Return the namespaces that hold a link of these routers or networks, found by the ports' MAC addresses."""
-        macs = {
+        macs = self._macs(self.stills)
+        return frozenset(namespace.name for namespace in seen.namespaces if namespace.macs & macs)
+
+    def spared_on(self, nodes: Iterable[Sight], *, pairs: bool) -> dict[str, int]:
+        """As `spared`, on several nodes and by what tells each from a later one; `pairs` or single routers."""
+        macs = self._macs([still for still in self.stills if still.pair == pairs])
+        return {one.name: one.inode for seen in nodes for one in seen.namespaces if one.macs & macs}
+
+    def _macs(self, stills: Iterable[Still]) -> set[str]:
+        return {
             port.mac_address
-            for still in self.stills
+            for still in stills
             for filters in ({"device_id": still.router_id}, {"network_id": still.network_id})
             for port in self._neutron.ports(**filters)
         }
-        return frozenset(namespace.name for namespace in seen.namespaces if namespace.macs & macs)
 
     def replaced(self) -> tuple[str, ...]:
         """Return namespaces that are not the same as at the start: nobody had a reason to touch them."""

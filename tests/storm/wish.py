@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -12,6 +12,10 @@ Record = Mapping[str, Any]
 
 COLLECTIONS = ("networks", "subnets", "ports", "routers", "floatingips")
 GATEWAY, INTERFACE, DHCP = "network:router_gateway", "network:router_interface", "network:dhcp"
+#: Of routers, and of pairs.
+INTERFACES = (INTERFACE, "network:ha_router_replicated_interface")
+#: Of one half of a pair, bound to its node: on the network over which the halves hear each other.
+HALF = "network:router_ha_interface"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,11 @@ class WantedRouter:
     floating: frozenset[tuple[str, str]]  # (floating address, fixed address)
     forwards: frozenset[tuple[str, str, int, str, int]]
     advertises: bool
+    halves: Mapping[str, WantedLink] = field(default_factory=dict)  # by node, of a pair: its link to the other half
+
+    def links_on(self, host: str) -> tuple[WantedLink, ...]:
+        """Return the links its instance on that node has."""
+        return (*self.links, *(link for on, link in self.halves.items() if on == host))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,8 @@ class Wish:
     def links(self) -> tuple[WantedLink, ...]:
         """Every link of ours that should be plugged."""
         served = tuple(service.link for service in self.services if service.link)
-        return tuple(link for router in self.routers for link in router.links) + served
+        halves = tuple(link for router in self.routers for link in router.halves.values())
+        return tuple(link for router in self.routers for link in router.links) + halves + served
 
 
 class _Index:
@@ -119,9 +129,9 @@ def wish(answers: Answers) -> Wish:
 
 
 def _router(router: Record, index: _Index, answers: Answers) -> WantedRouter:
-    ports = [p for p in index.by_device[router["id"]] if p["device_owner"] in (GATEWAY, INTERFACE)]
+    ports = [p for p in index.by_device[router["id"]] if p["device_owner"] in (GATEWAY, *INTERFACES)]
     gateways = [port for port in ports if port["device_owner"] == GATEWAY]
-    inside = [port for port in ports if port["device_owner"] == INTERFACE]
+    inside = [port for port in ports if port["device_owner"] in INTERFACES]
     ips = [ip for ip in answers.floatingips if ip["router_id"] == router["id"]]
     floating = {(ip["floating_ip_address"], ip["fixed_ip_address"]) for ip in ips if ip["fixed_ip_address"]}
     forwards = {(ip["floating_ip_address"], *_forward(rule)) for ip in ips for rule in _forwardings(answers, ip["id"])}
@@ -136,6 +146,9 @@ def _router(router: Record, index: _Index, answers: Answers) -> WantedRouter:
         floating=frozenset(floating if gateways else ()),
         forwards=frozenset(forwards if gateways else ()),
         advertises=any(s["ipv6_ra_mode"] for s in v6),
+        halves={
+            p["binding:host_id"]: index.link(p) for p in index.by_device[router["id"]] if p["device_owner"] == HALF
+        },
     )
 
 
@@ -181,7 +194,7 @@ def _statuses(answers: Answers, index: _Index) -> Iterable[str]:
             yield f"router {router['id']} shows {router['status']}"
     for port in answers.ports:
         ours = port["device_owner"] == DHCP or (
-            port["device_owner"] in (GATEWAY, INTERFACE) and port["device_id"] in up
+            port["device_owner"] in (GATEWAY, *INTERFACES) and port["device_id"] in up
         )
         if ours and port["status"] != "ACTIVE":
             yield f"port {port['id']} ({port['device_owner']}) shows {port['status']}"
@@ -205,5 +218,5 @@ def _strays(answers: Answers, served: set[str]) -> Iterable[str]:
             elif network_id in seen:
                 yield f"second DHCP port {port['id']} on network {network_id}"
             seen.add(network_id)
-        elif port["device_owner"] in (GATEWAY, INTERFACE) and port["device_id"] not in routers:
+        elif port["device_owner"] in (GATEWAY, *INTERFACES, HALF) and port["device_id"] not in routers:
             yield f"port {port['id']} of router {port['device_id']}, which is gone"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from storm.compare import differences
+from storm.compare import differences, differences_on
 from storm.sight import SeenLink, SeenNamespace, Sight
 from storm.wish import WantedDhcp, WantedLink, WantedRouter, Wish
 
@@ -109,3 +109,43 @@ def test_on_open_vswitch_links_belong_on_the_integration_bridge() -> None:
     switched = replace(WORLD, plugs={HOST_END: "br-int"}, bridges=frozenset())
     assert differences(WISH, switched, bridged=False) == ()
     assert differences(WISH, switched)
+
+
+HALF = {"n1": WantedLink("ha1-port-id-1", "aa:h1", "ha-network-id", 1450, frozenset({"169.254.192.1/18"}))}
+HALF["n2"] = replace(HALF["n1"], port_id="ha2-port-id-2", mac="aa:h2", addresses=frozenset({"169.254.192.2/18"}))
+PAIR = replace(WISH, routers=(replace(ROUTER, halves=HALF),), networks=frozenset({NETWORK, "ha-network-id"}))
+
+
+def half(host: str, *, marked: bool = False) -> Sight:
+    """One node of a pair as wished; the active half has a marker on its link besides."""
+    tenant = replace(SEEN.links[0], addresses=SEEN.links[0].addresses | ({"169.254.0.1/32"} if marked else set()))
+    other = SeenLink("ha", HALF[host].mac, 1450, True, HALF[host].addresses)
+    home = replace(SEEN, name=f"astara-{host}", links=(tenant, other), host=host)
+    bridge = "abr" + "ha-network-id"[:11]
+    plugs = {HOST_END: BRIDGE, "av" + HALF[host].port_id[:11]: bridge}
+    return Sight((home,), plugs, frozenset({BRIDGE, bridge}))
+
+
+def test_both_halves_of_a_pair_have_everything_and_what_marks_the_active_one_is_no_difference() -> None:
+    assert differences_on(PAIR, {"n1": half("n1", marked=True), "n2": half("n2")}) == ()
+
+
+def test_what_one_half_lacks_is_told_with_its_node() -> None:
+    ill = half("n2")
+    ill = replace(ill, namespaces=(replace(ill.namespaces[0], routes=frozenset()),))
+    assert differences_on(PAIR, {"n1": half("n1"), "n2": ill}) == (
+        "router r (r): on n2: no route 0.0.0.0/0 via 10.0.0.254",
+    )
+
+
+def test_a_half_that_is_nowhere_or_on_the_others_node_is_told() -> None:
+    gone = differences_on(PAIR, {"n1": half("n1"), "n2": Sight()})
+    assert any("its half of n2 is in []" in words for words in gone)
+    twice = replace(half("n2"), namespaces=tuple(replace(one, host="n1") for one in half("n2").namespaces))
+    assert any("its half of n2" in words for words in differences_on(PAIR, {"n1": half("n1"), "n2": twice}))
+
+
+def test_a_daemon_is_a_stray_only_if_it_is_one_on_every_node() -> None:
+    nodes = {"n1": half("n1"), "n2": half("n2")}
+    theirs = {host: replace(seen, stray_daemons=(f"radvd of {host}", "lost")) for host, seen in nodes.items()}
+    assert differences_on(PAIR, theirs) == ("lost runs outside every instance",)
