@@ -30,7 +30,7 @@ PYTEST = $(BIN)/python -m pytest -p support.tally $(ARGS)
 WORKERS ?= 2
 SPREAD = --dist loadfile --no-loadscope-reorder --tx '$(WORKERS)*popen//python=$(ISOLATED) $(BIN)/python'
 
-.PHONY: help image image-twice machines demo demo-down test lint unit kernel cluster coordinators bodies e2e e2e-neutron test-cloud lab lab-down storm bench bench-resync bench-nova install \
+.PHONY: help image image-twice machines demo demo-down test lint unit kernel cluster coordinators bodies e2e e2e-neutron test-cloud lab lab-down storm chaos chaos-seeds bench bench-resync bench-nova install \
 	install-neutron install-bodies install-cloud need-root clean
 
 help: ## this list
@@ -88,7 +88,7 @@ lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) 
 	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
 
 lab-down: ## end the labs of all profiles and delete their files
-	@if [ -x $(BIN)/astara ]; then for profile in embedded neutron cloud; do $(BIN)/astara lab down --profile $$profile --purge; done; fi
+	@if [ -x $(BIN)/astara ]; then for profile in embedded neutron cloud cluster; do $(BIN)/astara lab down --profile $$profile --purge; done; fi
 
 # CUSTOM="folder folder": further packages, files and subsystems; docs/howto/build-an-image.md
 CUSTOM ?=
@@ -109,6 +109,16 @@ SEED ?=
 storm: need-root install $(if $(filter neutron,$(PROFILE)),install-neutron) ## kill everything at random under changes: PROFILE= SECONDS=120 SEED=
 	@MECH=$(MECH) PYTHONPATH=tests $(BIN)/astara lab run --profile $(PROFILE) --dir .lab/storm-$$$$ -- \
 		$(abspath $(BIN))/python -m storm --seconds $(SECONDS) --seed "$(SEED)" $(ARGS)
+
+# Once a run at least, in an order drawn from the seed: every kind of fault of every part. docs/howto/chaos.md
+DURATION ?= 300
+IN_CLUSTER_LAB = ORCHESTRATORS=3 PYTHONPATH=tests $(BIN)/astara lab run --profile cluster --dir .lab/chaos-$$$$ --
+chaos: need-root install install-neutron ## the failure matrix: every part fails in every way, under changes and packets; laws judge it: DURATION=300 SEED=
+	@$(IN_CLUSTER_LAB) \
+		$(abspath $(BIN))/python -m chaos --seconds $(DURATION) --seed "$(SEED)" $(ARGS)
+
+chaos-seeds: need-root install install-neutron ## seeds of it that once broke a law
+	@$(IN_CLUSTER_LAB) $(PYTEST) tests/e2e_chaos
 
 bench: need-root install install-neutron ## the measurements of docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py $(ARGS)

@@ -1,0 +1,16 @@
+"""Seeds that once broke a law, by what was wrong. `make chaos-seeds` plays them; docs/howto/chaos.md."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Seed(NamedTuple):
+    """`only`: the kinds of fault that are needed, as `--only` takes them; the causes have tests of their own."""
+
+    was_wrong: str
+    seed: str
+    only: tuple[str, ...]
+
+
+SEEDS: tuple[Seed, ...] = ()
