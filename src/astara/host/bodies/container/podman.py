@@ -5,6 +5,7 @@ The command line rather than the API: nothing has to run for it, and it fails wi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ _INSTANCE, _NODE = "astara:instance", "astara:node"
 APPLIANCE = "astara.appliance"
 #: Of each file system in memory: podman's own limit is half of the machine's, for one container.
 _MEMORY_MB = 64
+#: podman refuses a longer name of the directory for what ends with the machine. Its storage may be anywhere.
+_LONGEST_RUN, _SHORT = 50, Path("/run/astara/podman")
 #: Words in front of podman's own reason.
 _NOISE = re.compile(r"^Error: ", re.MULTILINE)
 
@@ -54,7 +57,7 @@ class Podman:
         configuration = [f"CONTAINERS_CONF={options.containers_conf}"] if options.containers_conf else []
         self._argv = ["env", *configuration, "podman", "--log-level=error"]
         if options.storage is not None:
-            self._argv += ["--root", str(options.storage / "root"), "--runroot", str(options.storage / "run")]
+            self._argv += places(options.storage)
 
     def run(self, wanted: Container) -> None:
         """Start it in the background. Raises PodmanError, OSError, TimeoutError."""
@@ -104,6 +107,14 @@ class Podman:
             lines = _NOISE.sub("", said).strip().splitlines() or [f"podman ended with {status}"]
             raise PodmanError(lines[-1])
         return said
+
+
+def places(storage: Path) -> list[str]:
+    """Return the options that keep everything of podman's below `storage`, but what it wants to have a short name."""
+    run = storage / "run"
+    if len(str(run)) > _LONGEST_RUN:
+        run = _SHORT / hashlib.sha256(str(storage).encode()).hexdigest()[:16]
+    return ["--root", str(storage / "root"), "--runroot", str(run)]
 
 
 def labels(instance_id: str, node: str, further: Mapping[str, str]) -> dict[str, str]:
