@@ -18,8 +18,21 @@ from astara.contract.document import Document, document
 from astara.contract.generation import Generation
 from astara.drivers.router.schema import RouterSection
 from astara_lab.conversation import Conversation, conversation
+from support.builders.router import external
 from support.node_agent import Deployment, isolated, port, running, spec
-from support.pair import GATEWAY, HEARTS, INSIDE_MAC, METADATA, WEB, WORLD, Half, TwoNodes, section, two_nodes
+from support.pair import (
+    GATEWAY,
+    HEARTS,
+    INSIDE_MAC,
+    METADATA,
+    OUTSIDE_MAC,
+    WEB,
+    WORLD,
+    Half,
+    TwoNodes,
+    section,
+    two_nodes,
+)
 from support.segment import Machine, eventually, ip
 from support.terrain import PATIENT_S, Connection, Server
 
@@ -189,6 +202,30 @@ def test_link_up_and_path_dead_is_a_reason_to_hand_over(world: TwoNodes) -> None
     active.reconnect(connected=True)
     assert eventually(lambda: _path(active) == "0")
     assert world.settled() == (standby, active)
+
+
+@pytest.mark.slow
+def test_next_hops_that_speak_ipv6_alone_are_asked_too(world: TwoNodes) -> None:
+    """By neighbour solicitations: neither half has an IPv4 address outside."""
+    gateway = "2001:db8::9"
+    world.world.run("ip", "addr", "add", f"{gateway}/64", "dev", "eth0", "nodad")
+    outside = (external(OUTSIDE_MAC, "2001:db8::1/64", nexthops=(gateway,)),)
+    for half in world.halves:
+        half.configure(external=outside)
+    active, standby = world.settled()
+    time.sleep(2.5)  # who was never answered cannot miss an answer
+    assert _path(active) == _path(standby) == "0"
+
+    active.reconnect(connected=False, networks=("out",))
+
+    assert eventually(lambda: _path(active) == "-50")
+    assert eventually(lambda: (active.role(), standby.role()) == (Role.STANDBY, Role.ACTIVE))
+    assert _path(standby) == "0"
+    active.reconnect(connected=True)
+    assert eventually(lambda: _path(active) == "0")
+    for half in world.halves:
+        half.configure()
+    world.settled()
 
 
 def _path(half: Half) -> str:

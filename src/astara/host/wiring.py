@@ -18,6 +18,7 @@ from astara.appliance.boundaries import Appliance, Subsystem
 from astara.appliance.subsystems.conntrackd.subsystem import ConntrackdSubsystem
 from astara.appliance.subsystems.dnsmasq.subsystem import DnsmasqSubsystem
 from astara.appliance.subsystems.gate.subsystem import GateSubsystem
+from astara.appliance.subsystems.keepalived.pace import Pace
 from astara.appliance.subsystems.keepalived.subsystem import KeepalivedSubsystem
 from astara.appliance.subsystems.kernel import kernel_subsystems
 from astara.appliance.subsystems.metadata.proxy import MetadataProxy
@@ -175,9 +176,11 @@ def subsystems(metadata: Subsystem) -> list[Subsystem]:
 
     The gate before any link comes up; the election last of ours, so that nobody is elected unready.
     """
-    daemons = (DnsmasqSubsystem(), RadvdSubsystem(), metadata, ConntrackdSubsystem(), KeepalivedSubsystem())
+    pace = Pace.of_this_machine()
+    election = (ConntrackdSubsystem(), KeepalivedSubsystem(pace=pace))
+    daemons = (DnsmasqSubsystem(), RadvdSubsystem(), metadata, *election)
     others = (made for _, made in _usable("astara.subsystems", "subsystem", lambda maker: maker()))
-    return [GateSubsystem(), *kernel_subsystems(), *daemons, *others]
+    return [GateSubsystem(pace), *kernel_subsystems(), *daemons, *others]
 
 
 def metadata_proxy(options: MetadataOptions) -> MetadataProxy:

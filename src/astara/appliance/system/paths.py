@@ -1,12 +1,13 @@
 """Whether a next hop still answers, asked with a MAC address of our own so that nobody takes us for somebody else.
 
-ARP probes (RFC 5227 2.1.1: no sender address) each second, for every place of the process from one thread. What changes
-is written to a file; nothing but that file is anybody's business here.
+Probes (`system/probes.py`) each second, for every place of the process from one thread. What changes is written to a
+file; nothing but that file is anybody's business here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import select
 import socket
 import struct
@@ -14,19 +15,18 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from pathlib import Path
 
-from astara.appliance.system import netns
+from astara.appliance.system import netns, probes
+from astara.appliance.system.probes import Address
 
 EVERY_S = 1.0
 #: So many questions in a row without an answer, and the path counts as dead.
 MISSES = 3
 #: An answer has that long, however late the round began.
 _LISTEN_S = 0.3
-_ARP, _REQUEST, _REPLY = 0x0806, 1, 2
-_BROADCAST = b"\xff" * 6
-_FRAME = struct.Struct("!6s6sHHHBBH6s4s6s4s")
+#: packet(7), socket(7), linux/if_packet.h
+_SOL_PACKET, _ADD_MEMBERSHIP, _ONE_ADDRESS, _ATTACH_FILTER = 263, 1, 3, 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Question:
     """Ask on `link` for `address`; `source` is the MAC address the answer comes to."""
 
     link: str
-    address: IPv4Address
+    address: Address
     source: str
 
 
@@ -46,7 +46,7 @@ class _Watched:
     questions: tuple[Question, ...]
     file: Path
     dead: str
-    sockets: dict[str, socket.socket] = field(default_factory=dict)
+    sockets: dict[tuple[str, int], socket.socket] = field(default_factory=dict)  # by link and protocol
     known: bool = False  # somebody has answered since we ask
     asked: bool = False  # in this round
     answered: bool = False
@@ -117,44 +117,44 @@ class Paths:
 
 def _ask(watched: _Watched) -> None:
     for question in watched.questions:
-        if question.link not in watched.sockets:
-            watched.sockets[question.link] = _opened(watched.place, question.link)
-        source = bytes.fromhex(question.source.replace(":", ""))
-        frame = _FRAME.pack(
-            _BROADCAST,
-            source,
-            _ARP,
-            1,
-            0x0800,
-            6,
-            4,
-            _REQUEST,
-            source,
-            bytes(4),
-            bytes(6),
-            question.address.packed,
-        )
-        watched.sockets[question.link].send(frame)
+        way = question.link, probes.protocol(question.address)
+        source = _packed(question.source)
+        if way not in watched.sockets:
+            watched.sockets[way] = _opened(watched.place, *way, source)
+        watched.sockets[way].send(probes.question(question.address, source))
         watched.asked = True
 
 
-def _opened(place: Path | None, link: str) -> socket.socket:
+def _opened(place: Path | None, link: str, protocol: int, source: bytes) -> socket.socket:
     with netns.entered(place), contextlib.ExitStack() as unless_bound:
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(_ARP))
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         unless_bound.callback(made.close)
-        made.bind((link, _ARP))
+        if protocol == probes.IPV6:
+            _only_advertisements(made)
+        # The card of a machine keeps what is for another address than its own (virtio 1.2 5.1.6.5.1).
+        member = struct.pack("=iHH8s", socket.if_nametoindex(link), _ONE_ADDRESS, len(source), source)
+        made.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, member)
+        made.bind((link, protocol))
         made.setblocking(False)
         unless_bound.pop_all()
     return made
 
 
+def _only_advertisements(made: socket.socket) -> None:
+    code = b"".join(struct.pack("=HBBI", *line) for line in probes.ADVERTISEMENTS)
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("HP", len(probes.ADVERTISEMENTS), ctypes.addressof(buffer))
+    made.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
+
+
 def _hear(watched: _Watched, frame: bytes) -> None:
-    if len(frame) < _FRAME.size:
-        return
-    to, _, _, _, _, _, _, operation, _, sender, _, _ = _FRAME.unpack_from(frame)
-    own = {bytes.fromhex(question.source.replace(":", "")) for question in watched.questions}
-    if operation == _REPLY and to in own:
-        watched.answered = IPv4Address(sender) in {question.address for question in watched.questions}
+    found = probes.answer(frame)
+    if found in {(_packed(question.source), question.address) for question in watched.questions}:
+        watched.answered = True
+
+
+def _packed(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
 
 
 def _judge(watched: _Watched) -> None:

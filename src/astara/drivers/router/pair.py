@@ -14,8 +14,6 @@ from astara.appliance.subsystems.sysctl.config import SysctlConfig
 from astara.contract.codec import ContractError
 from astara.drivers.router.parsed import Half, Router
 
-#: What an advertisement opens the gate for. The other half waits for three and its skew before it opens its own.
-_LEASE_ADVERTS = 3
 #: RFC 3927 2.1 keeps hosts off 169.254.0.0/24. The last ones are for the halves themselves.
 _FIRST_MARKER = IPv4Address("169.254.0.1")
 _MARKERS = 250
@@ -30,14 +28,9 @@ def pair_configs(half: Half, router: Router) -> Mapping[str, Any]:
         raise ContractError("$.internal", f"more than {_MARKERS} links on a pair", "use another router")
     macs = tuple(sorted(side.mac for side in sides))
     markers = tuple(Marker(mac, _FIRST_MARKER + index) for index, mac in enumerate(macs))
-    nexthops = tuple(
-        Nexthop(gateway.side.mac, hop)
-        for gateway in router.gateways
-        for hop in gateway.nexthops
-        if isinstance(hop, IPv4Address)
-    )
+    nexthops = tuple(Nexthop(gateway.side.mac, hop) for gateway in router.gateways for hop in gateway.nexthops)
     return {
-        "gate": GateConfig(half.mac, macs, _LEASE_ADVERTS * half.advert_ms, yields=half.address.ip < half.peer),
+        "gate": GateConfig(half.mac, macs, half.advert_ms, yields=half.address.ip < half.peer),
         "conntrackd": ConntrackdConfig(half.mac, half.address.ip, half.peer),
         "keepalived": KeepalivedConfig(half.mac, half.address.ip, half.peer, half.advert_ms, markers, nexthops),
     }

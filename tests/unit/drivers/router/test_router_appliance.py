@@ -253,7 +253,7 @@ def test_half_of_a_pair_is_a_router_with_gate_election_and_its_peers_connections
     made = configs(section(pair=PAIR))
 
     assert set(made) == SUBSYSTEMS | {"gate", "keepalived", "conntrackd"}
-    assert made["gate"] == GateConfig(HEART, (IN, OUT), 60, yields=True)
+    assert made["gate"] == GateConfig(HEART, (IN, OUT), 20, yields=True)
     assert [(str(m.address), m.mac) for m in made["keepalived"].markers] == [
         ("169.254.0.1", IN),
         ("169.254.0.2", OUT),
@@ -262,6 +262,15 @@ def test_half_of_a_pair_is_a_router_with_gate_election_and_its_peers_connections
     assert ("netfilter/nf_conntrack_tcp_loose", "0") in made["sysctl"].settings
     assert made["nftables"].elements["halves"] == {Element((LinkOf(HEART), IPv4Address("169.254.192.9")))}
     assert HEART in {link.mac for link in made["links"].links}
+
+
+def test_a_pair_asks_next_hops_of_either_ip_version() -> None:
+    outside = external(OUT, "203.0.113.2/24", "2001:db8::2/64", nexthops=("203.0.113.1", "2001:db8::1"))
+    made = configs(section(pair=PAIR, external=(outside,)))
+    assert [(hop.mac, str(hop.address)) for hop in made["keepalived"].nexthops] == [
+        (OUT, "203.0.113.1"),
+        (OUT, "2001:db8::1"),
+    ]
 
 
 def test_one_of_two_halves_yields() -> None:

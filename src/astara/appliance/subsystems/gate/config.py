@@ -9,10 +9,11 @@ from dataclasses import dataclass
 class GateConfig:
     """`heart`: MAC address of the link on which this half advertises itself; `guarded`: those of tenants' links.
 
-    `lease_ms`: how long one advertisement keeps the gate open. `yields`: the peer wins when both are active.
+    `advert_ms`: between two advertisements; each keeps the gate open for three of them. `yields`: the peer wins when
+    both are active.
     """
 
     heart: str
     guarded: tuple[str, ...]
-    lease_ms: int
+    advert_ms: int
     yields: bool = False

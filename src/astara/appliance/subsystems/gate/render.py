@@ -16,6 +16,8 @@ _LINK_NAME = re.compile(r"[0-9A-Za-z._-]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 #: A key that is the same for every packet: the set has one member or none.
 _KEY = "meta mark & 0x0"
+#: What an advertisement opens the gate for. The other half waits for three and its skew before it opens its own.
+_LEASE_ADVERTS = 3
 #: Before anything else of the kernel's that looks at a frame.
 _FIRST = -450
 
@@ -45,7 +47,7 @@ def _commands(heart: str, guarded: list[str], config: GateConfig) -> Iterator[st
     yield f'add chain {TABLE} heart {{ type filter hook egress device "{heart}" priority {_FIRST}; policy accept; }}'
     # VRRPv3 (RFC 9568 5.2): the third octet is the priority, and 0 says goodbye.
     yield f"add rule {TABLE} heart ip protocol 112 @th,16,8 0 delete @{ACTIVE} {{ {_KEY} }}"
-    lease = f"{_KEY} timeout {config.lease_ms:d}ms"
+    lease = f"{_KEY} timeout {_LEASE_ADVERTS * config.advert_ms:d}ms"
     yield f"add rule {TABLE} heart ip protocol 112 @th,16,8 != 0 update @{ACTIVE} {{ {lease} }}"
     if config.yields:
         # Both were active: the other one wins this (RFC 9568 6.4.3), and its announcements must be the last.
@@ -63,7 +65,9 @@ def _commands(heart: str, guarded: list[str], config: GateConfig) -> Iterator[st
         # Whether next hops answer is asked by either half, in its own name (system/paths).
         own = "ether saddr" if chain == "outward" else "ether daddr"
         operation = "request" if chain == "outward" else "reply"
+        neighbour = "nd-neighbor-solicit" if chain == "outward" else "nd-neighbor-advert"
         yield f"add rule {TABLE} {chain} {own} {_mac(config.heart)} arp operation {operation} accept"
+        yield f"add rule {TABLE} {chain} {own} {_mac(config.heart)} icmpv6 type {neighbour} accept"
         yield f"add rule {TABLE} {chain} {_KEY} != @{ACTIVE} drop"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems.gate.config import GateConfig
 from astara.appliance.subsystems.gate.render import ACTIVE, TABLE, Rendered
+from astara.appliance.subsystems.keepalived.pace import Pace
 from astara.appliance.system import files, netns, rtnetlink
 from astara.appliance.system.netlink import Netlink
 from astara.appliance.system.nft import Nft, NftError
@@ -25,8 +27,11 @@ class GateSubsystem:
 
     name = NAME
 
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace = pace or Pace()
+
     def render(self, place: Place, config: GateConfig) -> Rendered:
-        return Rendered(config)
+        return Rendered(replace(config, advert_ms=self._pace.advert_ms(config.advert_ms)))
 
     def check(self, place: Place, rendered: Rendered) -> None:
         """Raises SubsystemError(phase="check") when the link that decides is not plugged in."""

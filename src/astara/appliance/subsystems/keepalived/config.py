@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Nexthop:
     """A next hop on the link `mac`; while none of them answers, the other half is the better one if its does."""
 
     mac: str
-    address: IPv4Address
+    address: IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)

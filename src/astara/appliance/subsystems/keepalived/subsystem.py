@@ -6,12 +6,14 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems import conntrackd
 from astara.appliance.subsystems.daemon import Daemon, link_names, stopped
 from astara.appliance.subsystems.keepalived.config import KeepalivedConfig
+from astara.appliance.subsystems.keepalived.pace import Pace
 from astara.appliance.subsystems.keepalived.render import PATH_DEAD, Rendered
 from astara.appliance.system import files, netns, processes
 from astara.appliance.system.paths import Paths, Question
@@ -35,13 +37,15 @@ class KeepalivedSubsystem:
 
     name = NAME
 
-    def __init__(self, program: str = _PROGRAM, paths: Paths | None = None) -> None:
+    def __init__(self, program: str = _PROGRAM, paths: Paths | None = None, pace: Pace | None = None) -> None:
         self._program = program
+        self._pace = pace or Pace()
         self._paths = paths or Paths()
 
     def render(self, place: Place, config: KeepalivedConfig) -> Rendered:
         """Return what keepalived.conf shall say, links still by MAC address."""
-        return Rendered(config, conntrackd.script(place), _path_file(place), _SHELL.resolve())
+        paced = replace(config, advert_ms=self._pace.advert_ms(config.advert_ms))
+        return Rendered(paced, conntrackd.script(place), _path_file(place), _SHELL.resolve())
 
     def check(self, place: Place, rendered: Rendered) -> None:
         """Let keepalived judge the text, inside, where the links are. Raises SubsystemError(phase="check")."""

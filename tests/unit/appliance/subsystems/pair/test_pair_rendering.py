@@ -49,14 +49,14 @@ def test_conntrackd_reads_what_was_accepted() -> None:
 
 @pytest.mark.parametrize("yields", [True, False])
 def test_the_gate_is_what_was_accepted(yields: bool) -> None:
-    text = gate.Rendered(GateConfig(HEART, (IN, OUT), 60, yields)).text(NAMES)
+    text = gate.Rendered(GateConfig(HEART, (IN, OUT), 20, yields)).text(NAMES)
     assert text == golden("gate", f"yields-{yields}.nft", text)
 
 
 def test_a_link_that_is_not_there_is_left_out() -> None:
     here = {HEART: "heart0", IN: "tap0"}
     assert "tap1" not in election().text(here)
-    assert "tap1" not in gate.Rendered(GateConfig(HEART, (IN, OUT), 60)).text(here)
+    assert "tap1" not in gate.Rendered(GateConfig(HEART, (IN, OUT), 20)).text(here)
 
 
 def test_both_advertise_the_same_addresses_whatever_links_each_has() -> None:
@@ -70,6 +70,6 @@ def test_both_advertise_the_same_addresses_whatever_links_each_has() -> None:
 
 @pytest.mark.parametrize("name", ["a b", "tap0;", 'x"', "a\nb", ""])
 def test_no_link_name_becomes_syntax(name: str) -> None:
-    for text in (election().text, sync().text, gate.Rendered(GateConfig(HEART, (IN,), 60)).text):
+    for text in (election().text, sync().text, gate.Rendered(GateConfig(HEART, (IN,), 20)).text):
         with pytest.raises(ValueError, match="not a"):
             text(NAMES | {HEART: name})
