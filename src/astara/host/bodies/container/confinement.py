@@ -8,7 +8,8 @@ from typing import Any
 
 #: NET_ADMIN, NET_RAW: links, routes, nftables, raw sockets of the daemons. NET_BIND_SERVICE: DNS, DHCP, metadata.
 #: SETUID, SETGID, CHOWN, DAC_OVERRIDE, KILL, SYS_PTRACE: daemons run under accounts of their own, the agent watches
-#: and ends them. SYS_ADMIN: rulesets are judged in an empty namespace (setns(2), unshare(2)); what else it allows
+#: and ends them. SYS_NICE: the election of a pair is scheduled before all others, or pairs change places whenever the
+#: node is busy. SYS_ADMIN: rulesets are judged in an empty namespace (setns(2), unshare(2)); what else it allows
 #: is taken away by the system calls denied below.
 CAPABILITIES = (
     "NET_ADMIN",
@@ -21,6 +22,7 @@ CAPABILITIES = (
     "KILL",
     "SYS_PTRACE",
     "SYS_ADMIN",
+    "SYS_NICE",
 )
 _DENIED = frozenset(
     {
