@@ -4,6 +4,7 @@
     GET  networks[…same…]                              NetworkPage      POST networks IdQuery -> NetworkPage
     GET  changes?since=N                               ChangePage
     PUT  status       StatusReport    -> {"written": n}
+    PUT  active       ActiveHalf      -> {"bound": n}
     PUT  nodes        NodeReport      -> {"bound": n, "waiting": n[, "withdrawn": [host]]}
     PUT  dhcp_ports   DhcpPortRequest -> DhcpPortReply
     PUT  placements   PlacementReport -> {"moved": n}
@@ -32,6 +33,7 @@ from astara.contract.codec import ContractError, decode, encode
 from astara.contract.generation import TERM_HEADER
 from astara.contract.snapshot import (
     VERSION_HEADER,
+    ActiveHalf,
     ChangePage,
     DhcpPortReply,
     DhcpPortRequest,
@@ -42,7 +44,7 @@ from astara.contract.snapshot import (
     RouterPage,
     StatusReport,
 )
-from astara_neutron import dhcp_ports, journal, moves, policies, status
+from astara_neutron import dhcp_ports, journal, moves, pairs, policies, status
 from astara_neutron.snapshot import pages
 from astara_neutron.snapshot.pages import Selection
 
@@ -184,6 +186,10 @@ def _status(context: Any, request: Any) -> dict[str, int]:
     return {"written": status.write(context, report)}
 
 
+def _active(context: Any, request: Any) -> dict[str, int]:
+    return {"bound": pairs.follow(context, _body(request, ActiveHalf))}
+
+
 def _nodes(context: Any, request: Any) -> dict[str, int]:
     return moves.announce(context, _body(request, NodeReport))
 
@@ -204,6 +210,7 @@ _ROUTES: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
     "networks": {"GET": _networks, "POST": _networks},
     "changes": {"GET": _changes},
     "status": {"PUT": _status},
+    "active": {"PUT": _active},
     "nodes": {"PUT": _nodes},
     "dhcp_ports": {"PUT": _dhcp_ports},
     "placements": {"PUT": _placements},

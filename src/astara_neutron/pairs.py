@@ -19,9 +19,11 @@ from neutron_lib import exceptions as n_exc
 from neutron_lib.db import api as db_api
 from oslo_log import log as logging
 
+from astara.contract.snapshot import ActiveHalf
 from astara_neutron import nodes, ownership, placement
 from astara_neutron.models import KIND_ROUTER, KIND_SECOND
 from astara_neutron.snapshot.routers import parse_metainfo
+from astara_neutron.watch import ROUTER_OWNERS
 
 LOG = logging.getLogger(__name__)
 
@@ -33,6 +35,18 @@ _BINDING = ml2.PortBinding.__table__
 _PROFILE = flavor.ServiceProfile.__table__
 _PROFILE_BINDING = flavor.FlavorServiceProfileBinding.__table__
 _SIZE = 2
+
+
+class NotAPair(n_exc.NotFound):
+    """HTTP 404."""
+
+    message = "router %(router_id)s is not a pair of Astara's with a half on node %(host)s"
+
+
+class NotBound(n_exc.ServiceUnavailable):
+    """HTTP 503: the same call may work later."""
+
+    message = "port %(port_id)s cannot be bound to node %(host)s: see which layer-2 agent or chassis lives there"
 
 
 def wanted(session: Any, router_ids: Collection[str] | None = None) -> dict[str, str]:
@@ -119,6 +133,48 @@ def complete_what_waits(context: Any) -> None:
         whole = {row[0] for row in context.session.execute(bound) if row[1] >= _SIZE} & exact
     for router_id in placement.portion(sorted(set(every) - whole)):
         complete(context, router_id)
+
+
+def follow(context: Any, half: ActiveHalf) -> int:
+    """Bind the router's ports where its active half is; returns how many were bound elsewhere.
+
+    Layer 2 that delivers by port binding leads to the active half only so. A port that cannot be bound there is bound
+    where it was: without a binding, both halves would lose it.
+
+    Raises:
+        NotAPair: (404) it is not ours, or has no half there.
+        NotBound: (503) names the port; what could be bound is.
+    """
+    with db_api.CONTEXT_READER.using(context):
+        hosts = [placement.placed(context.session, kind, half.id) for kind in (KIND_ROUTER, KIND_SECOND)]
+        if half.host not in hosts or half.id not in wanted(context.session, [half.id]):
+            raise NotAPair(router_id=half.id, host=half.host)
+        elsewhere = _bound_elsewhere(context.session, half)
+    failed = [port_id for port_id, before in elsewhere if not _rebind(context, port_id, half.host, before)]
+    if failed:
+        raise NotBound(port_id=failed[0], host=half.host)
+    return len(elsewhere)
+
+
+def _bound_elsewhere(session: Any, half: ActiveHalf) -> list[tuple[str, str]]:
+    """Return (port id, host) of the router's ports that are bound to another node."""
+    query = (
+        sa.select(_PORT.c.id, _BINDING.c.host)
+        .join(_BINDING, (_BINDING.c.port_id == _PORT.c.id) & (_BINDING.c.status == constants.ACTIVE))
+        .where(_PORT.c.device_id == half.id, _PORT.c.device_owner.in_(ROUTER_OWNERS), _BINDING.c.host != half.host)
+        .order_by(_PORT.c.id)
+    )
+    return [(row.id, row.host) for row in session.execute(query)]
+
+
+def _rebind(context: Any, port_id: str, host: str, before: str) -> bool:
+    placement.bind(context, port_id, host)
+    if not placement.unbound(context, _PORT.c.id == port_id):
+        return True
+    LOG.error("Port %s cannot be bound to %s, where its router's active half is", port_id, host)
+    if before:
+        placement.bind(context, port_id, before)
+    return False
 
 
 def tidy(project_id: str) -> None:

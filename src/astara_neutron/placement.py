@@ -155,9 +155,16 @@ def move_router(context: Any, router_id: str, host: str) -> None:
         if not ownership.owned(context.session, [router_id]):
             raise NotOurs(router_id=router_id)
         query = sa.select(_PORT.c.id).where(_PORT.c.device_owner.in_(ROUTER_OWNERS), _PORT.c.device_id == router_id)
-        ports = list(context.session.execute(query.order_by(_PORT.c.id)).scalars())
-        if placed(context.session, KIND_SECOND, router_id) == host:
+        second = placed(context.session, KIND_SECOND, router_id)
+        if second == host:
             return  # one half of the pair is there, and two never are
+        if second is not None:
+            # They are where the active half is, and stay there if that is the other one.
+            bound = sa.select(_BINDING.c.port_id).where(
+                _BINDING.c.host == second, _BINDING.c.status == constants.ACTIVE
+            )
+            query = query.where(_PORT.c.id.not_in(bound))
+        ports = list(context.session.execute(query.order_by(_PORT.c.id)).scalars())
     store(context, KIND_ROUTER, router_id, host, replace=True)
     for port_id in ports:
         bind(context, port_id, host)

@@ -24,7 +24,7 @@ RULES = [
         check_str=rules.ADMIN_OR_SERVICE,
         scope_types=["project"],
         description="Report status and nodes, make DHCP ports, move routers and networks to another node",
-        operations=[{"method": "PUT", "path": "/astara/{status,nodes,dhcp_ports,placements}"}],
+        operations=[{"method": "PUT", "path": "/astara/{status,active,nodes,dhcp_ports,placements}"}],
     ),
 ]
 

@@ -13,7 +13,7 @@ import pytest
 
 from astara.clients.keystone import Anonymous
 from astara.clients.neutron import NeutronClient, NeutronOptions
-from astara.contract.snapshot import DhcpPortRequest, StatusItem, StatusReport
+from astara.contract.snapshot import ActiveHalf, DhcpPortRequest, StatusItem, StatusReport
 from astara.model.boundaries import NeutronApi
 from astara.model.errors import Gone, Retry, Stale, Terminal
 from support.builders import resources
@@ -254,6 +254,13 @@ def test_a_dhcp_port_of_a_network_that_is_gone_is_refused(seat):
         seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=NOBODY, host="h1"), NOTHING_SAID)
 
 
+def test_what_is_no_pair_follows_nobody(seat):
+    one = seat.make_router("one")
+    for identifier in (one, NOBODY):
+        with pytest.raises((Gone, Terminal)):
+            seat.api.follow_active(ActiveHalf(id=identifier, host="node-a"), NOTHING_SAID)
+
+
 def test_what_was_decided_under_an_older_term_than_somebody_asked_under_is_refused(seat):
     seat.api.announce_nodes([("node-a", True)])
     one, network = seat.make_router("one"), seat.make_network("one")
@@ -267,6 +274,8 @@ def test_what_was_decided_under_an_older_term_than_somebody_asked_under_is_refus
         seat.api.ensure_dhcp_port(DhcpPortRequest(network_id=network, host="node-a"), 8)
     with pytest.raises(Stale, match="older than 9"):
         seat.api.place((("router", one, "node-a"),), 8)
+    with pytest.raises(Stale, match="older than 9"):
+        seat.api.follow_active(ActiveHalf(id=one, host="node-a"), 8)
     assert seat.api.routers(ids=[one]).routers[0].status == "ERROR"
     seat.ask_under(3)  # an older one that only asks is answered, and takes nothing back
     with pytest.raises(Stale):

@@ -82,6 +82,48 @@ def test_the_second_half_moves_too_and_never_to_the_first_one(cloud: Cloud) -> N
     cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "ab"]})
 
 
+def bound_to(cloud: Cloud, router: dict[str, Any]) -> set[tuple[str, str]]:
+    snapshot = seen(cloud, router)
+    ports = [*snapshot["interfaces"], *(gateway["port"] for gateway in snapshot["gateways"])]
+    return {(port["host"], port["vif_type"]) for port in ports}
+
+
+def test_the_ports_are_bound_where_the_active_half_is(cloud: Cloud) -> None:
+    _, (subnet,) = cloud.network("10.71.0.0/24")
+    router = cloud.router(subnet, ha=True)
+    first, second = (member["host"] for member in seen(cloud, router)["members"])
+    assert bound_to(cloud, router) == {(first, "bridge")}
+
+    answer = cloud.call("PUT", "/astara/active", {"id": router["id"], "host": second})
+
+    assert answer["bound"] == len(seen(cloud, router)["interfaces"]) + len(seen(cloud, router)["gateways"])
+    assert bound_to(cloud, router) == {(second, "bridge")}
+    assert [member["port"]["host"] for member in seen(cloud, router)["members"]] == [first, second]
+    assert cloud.call("PUT", "/astara/active", {"id": router["id"], "host": second}) == {"bound": 0}
+
+
+def test_ports_that_are_bound_at_the_second_half_stay_there_when_the_first_one_moves(cloud: Cloud) -> None:
+    _, (subnet,) = cloud.network("10.72.0.0/24")
+    router = cloud.router(subnet, ha=True)
+    second = seen(cloud, router)["members"][1]["host"]
+    cloud.call("PUT", "/astara/active", {"id": router["id"], "host": second})
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "abc"]})
+
+    placement = {"placements": [{"kind": "router", "id": router["id"], "host": "node-c"}]}
+    cloud.call("PUT", "/astara/placements", placement)
+
+    assert bound_to(cloud, router) == {(second, "bridge")}
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "ab"]})
+
+
+@pytest.mark.parametrize("ha", [True, False])
+def test_nothing_is_bound_where_no_half_is(cloud: Cloud, ha: bool) -> None:
+    router = cloud.router(ha=ha)
+    host = "node-z" if ha else "node-a"
+    refused = cloud.call("PUT", "/astara/active", {"id": router["id"], "host": host}, status=404)
+    assert "is not a pair" in refused["NeutronError"]["message"]
+
+
 def test_a_router_becomes_a_pair_and_stops_being_one(cloud: Cloud) -> None:
     router = cloud.router(admin_state_up=False)
     assert seen(cloud, router)["members"] == []

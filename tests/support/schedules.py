@@ -181,6 +181,11 @@ class MembersNeutron:
                     key = ResourceKey("router", item.id)
                     self._judge.acted(self._reach.member, term, key, "neutron", "report")
 
+    def follow_active(self, half, term):
+        with self._call():
+            self._neutron.follow_active(half, term)
+            self._judge.acted(self._reach.member, term, ResourceKey("router", half.id), "neutron", "bind")
+
     def ensure_dhcp_port(self, request, term):
         with self._call():
             port = self._neutron.ensure_dhcp_port(request, term)

@@ -19,6 +19,7 @@ from astara.contract.generation import TERM_HEADER
 from astara.contract.snapshot import (
     STALE_TERM,
     VERSION_HEADER,
+    ActiveHalf,
     ChangePage,
     DhcpPortReply,
     DhcpPortRequest,
@@ -151,6 +152,10 @@ class NeutronClient:
     def report_status(self, report: StatusReport, term: int) -> None:
         """Write statuses into Neutron."""
         self._observed("status", lambda: self._answer("status", "PUT", (), report, term))
+
+    def follow_active(self, half: ActiveHalf, term: int) -> None:
+        """Bind the ports of a pair to the node of its active half."""
+        self._observed("active", lambda: self._answer("active", "PUT", (), half, term))
 
     def ensure_dhcp_port(self, request: DhcpPortRequest, term: int) -> PortSnapshot:
         """Make or mend the DHCP port of a network."""

@@ -229,6 +229,13 @@ class StatusReport(Wire, frozen=True):
     floating_ips: tuple[StatusItem, ...] = ()
 
 
+class ActiveHalf(Wire, frozen=True):
+    """Body of PUT /v2.0/astara/active: of this router, a pair, the half on this node is the active one."""
+
+    id: str
+    host: str
+
+
 class NodeItem(Wire, frozen=True):
     """A node that can serve instances, as the orchestrator announces it to the plug-in (PUT /v2.0/astara/nodes)."""
 

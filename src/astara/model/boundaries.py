@@ -14,6 +14,7 @@ from astara.contract.agent import ApplyReport, PortAttachment
 from astara.contract.codec import Wire
 from astara.contract.generation import Generation
 from astara.contract.snapshot import (
+    ActiveHalf,
     ChangePage,
     DhcpPortRequest,
     NetworkPage,
@@ -211,6 +212,13 @@ class NeutronApi(Protocol):
 
     def report_status(self, report: StatusReport, term: int) -> None:
         """Raises Stale when a newer term was heard of there."""
+        ...
+
+    def follow_active(self, half: ActiveHalf, term: int) -> None:
+        """Bind the ports of a pair to the node of its active half.
+
+        Raises Stale like `report_status`, Retry when they cannot be bound there, Terminal for what is no pair there.
+        """
         ...
 
     def ensure_dhcp_port(self, request: DhcpPortRequest, term: int) -> PortSnapshot:

@@ -87,11 +87,15 @@ DesiredState: TypeAlias = Present | Absent | PortNeeded
 
 @dataclass(frozen=True, slots=True)
 class StatusTargets:
-    """Where Neutron shows the status of this resource, with the statuses it shows now."""
+    """Where Neutron shows the status of this resource, with the statuses it shows now.
+
+    `bound`: of a router that is a pair the nodes its ports are bound to.
+    """
 
     routers: tuple[tuple[str, str], ...] = ()
     ports: tuple[tuple[str, str], ...] = ()
     floating_ips: tuple[tuple[str, str], ...] = ()
+    bound: tuple[str, ...] = ()
 
 
 class Unknown(enum.Enum):

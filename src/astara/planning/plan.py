@@ -15,7 +15,7 @@ from astara.planning.classify import Finding, Phase, classify
 from astara.planning.courses import Circumstances, Course, courses, seconds, steps_of
 from astara.planning.lifecycle import LIFECYCLE, Action, Shows, wish_of
 from astara.planning.policy import Policy
-from astara.planning.status import once_reported, report, verdict
+from astara.planning.status import following, once_reported, report, verdict
 from astara.planning.steps import DeleteInstance, EnsurePort, ReportStatus, Step, Why
 
 NORMAL = Circumstances()
@@ -123,6 +123,7 @@ def _present(
         gone = [step.instance for step in acting if isinstance(step, DeleteInstance)]
         acting += _removals(tuple(one for one in finding.surplus if one not in gone), observed, Why.SURPLUS)
     shows = verdict(finding, observed, attempts, now, policy)
+    follow = () if held_back_s else following(desired.status, finding)
     first = _first_report(desired, shows)
     last = _last_report(desired, first) if complete and acting and shows is not Shows.ACTIVE else []
     look_again_s = _sooner(_courses_look_s(chosen), _left_behind_s(finding, observed, policy))
@@ -131,7 +132,7 @@ def _present(
     notes = "; ".join(filter(None, (finding.because, *(course.note for course in chosen))))
     return Plan(
         phase=finding.phase,
-        steps=(*first, *acting, *last),
+        steps=(*follow, *first, *acting, *last),
         requeue_after_s=held_back_s or look_again_s,
         status=Shows.ACTIVE.value if complete else (None if shows is Shows.KEEP else shows.value),
         because=_with_tries(notes, attempts),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from astara.contract.agent import Health, StateView
+from dataclasses import replace
+
+from astara.contract.agent import Health, Role, StateView
 from astara.contract.snapshot import StatusItem, StatusReport
 from astara.model.resource import ObservedInstance, ObservedState, StatusTargets
 from astara.planning.backoff import Attempts
 from astara.planning.classify import Finding, Phase
 from astara.planning.lifecycle import LIFECYCLE, Shows, Wish
 from astara.planning.policy import Policy
+from astara.planning.steps import FollowActive
 
 
 def verdict(finding: Finding, observed: ObservedState, attempts: Attempts, now: float, policy: Policy) -> Shows:
@@ -57,7 +60,26 @@ def once_reported(targets: StatusTargets, done: StatusReport) -> StatusTargets:
     def updated(shown: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         return tuple((identifier, told.get(identifier, status)) for identifier, status in shown)
 
-    return StatusTargets(updated(targets.routers), updated(targets.ports), updated(targets.floating_ips))
+    return replace(
+        targets,
+        routers=updated(targets.routers),
+        ports=updated(targets.ports),
+        floating_ips=updated(targets.floating_ips),
+    )
+
+
+def following(targets: StatusTargets, finding: Finding) -> tuple[FollowActive, ...]:
+    """Return the step that binds a pair's ports where its active half is; none while they are, or nobody is sure.
+
+    Layer 2 that delivers by port binding (OVN, ML2/OVS with l2population) leads there only then; where it learns, this
+    changes what operators read and nothing else.
+    """
+    states = [(slot.wanted.host, slot.seen.state) for slot in finding.slots if slot.seen is not None]
+    active = {host for host, state in states if isinstance(state, StateView) and state.role is Role.ACTIVE}
+    if len(active) != 1 or not targets.bound or set(targets.bound) == active:
+        return ()
+    (router_id, _), *_ = targets.routers
+    return (FollowActive(router_id, active.pop()),)
 
 
 def _serves(surplus: tuple[ObservedInstance, ...]) -> bool:

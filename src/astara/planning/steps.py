@@ -88,6 +88,14 @@ class EnsurePort:
     host: str
 
 
+@dataclass(frozen=True, slots=True)
+class FollowActive:
+    """Have Neutron bind the ports of a pair where its active half is."""
+
+    router_id: str
+    host: str
+
+
 Step: TypeAlias = (
     CreateInstance
     | DeleteInstance
@@ -98,6 +106,7 @@ Step: TypeAlias = (
     | RenewCredential
     | ReportStatus
     | EnsurePort
+    | FollowActive
 )
 
 
@@ -118,6 +127,8 @@ def words(step: Step) -> str:
             return f"push configuration {wanted.digest[:12]} to slot {wanted.slot}"
         case ReportStatus(report=report):
             return f"report {_statuses(report)}"
+        case FollowActive(host=host):
+            return f"bind the ports to {host}, where the active half is"
         case EnsurePort(network_id=network_id, host=host):
             return f"ensure the service port of network {network_id} on {host}"
         case _:
@@ -163,7 +174,7 @@ def depends(step: Step, earlier: Step) -> bool:
             return why is Why.SURPLUS and isinstance(earlier, _SERVES)
         case ReportStatus(serving=serving):
             return serving and isinstance(earlier, _SERVES)
-        case DetachPort() | EnsurePort() | RenewCredential():
+        case DetachPort() | EnsurePort() | RenewCredential() | FollowActive():
             return False
         case _:
             assert_never(step)

@@ -9,7 +9,7 @@ from typing import assert_never, cast
 
 from astara.contract.agent import StateView
 from astara.contract.generation import Generation
-from astara.contract.snapshot import DhcpPortRequest
+from astara.contract.snapshot import ActiveHalf, DhcpPortRequest
 from astara.model.boundaries import Clock, InstanceProvider, NeutronApi, SeamlessProvider
 from astara.model.errors import Gone, Retry, Stale, Terminal
 from astara.model.resource import ObservedInstance, ResourceKey
@@ -21,6 +21,7 @@ from astara.planning.steps import (
     DeleteInstance,
     DetachPort,
     EnsurePort,
+    FollowActive,
     PushConfig,
     RenewCredential,
     ReportStatus,
@@ -144,13 +145,22 @@ class Executor:
                 self._provider(instance.provider).detach_port(instance, port_id, run.generation)
             case PushConfig():
                 return self._push(run, step)
-            case ReportStatus(report=report):
-                self._statuses.report(report, run.generation.term)
-            case EnsurePort(network_id=network_id, host=host):
-                self._neutron.ensure_dhcp_port(DhcpPortRequest(network_id=network_id, host=host), run.generation.term)
+            case ReportStatus() | FollowActive() | EnsurePort():
+                self._tell_neutron(run.generation.term, step)
             case _:
                 assert_never(step)
         return Outcome.DONE
+
+    def _tell_neutron(self, term: int, step: ReportStatus | FollowActive | EnsurePort) -> None:
+        match step:
+            case ReportStatus(report=report):
+                self._statuses.report(report, term)
+            case FollowActive(router_id=router_id, host=host):
+                self._neutron.follow_active(ActiveHalf(id=router_id, host=host), term)
+            case EnsurePort(network_id=network_id, host=host):
+                self._neutron.ensure_dhcp_port(DhcpPortRequest(network_id=network_id, host=host), term)
+            case _:
+                assert_never(step)
 
     def _make(self, run: _Run, step: CreateInstance | RenewCredential | CutOver) -> None:
         wanted = step.wanted

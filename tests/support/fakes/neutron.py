@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from astara.contract.snapshot import (
+    ActiveHalf,
     Change,
     ChangePage,
     DhcpPortRequest,
@@ -20,7 +21,7 @@ from astara.contract.snapshot import (
     RouterSnapshot,
     StatusReport,
 )
-from astara.model.errors import Gone, Retry, Stale
+from astara.model.errors import Gone, Retry, Stale, Terminal
 
 
 @dataclass
@@ -138,6 +139,22 @@ class FakeNeutron:
                 if (network := self.networks_by_id.get(identifier)) is not None:
                     shown = tuple(structs.replace(p, status=ports.get(p.id, p.status)) for p in network.ports)
                     self.networks_by_id[identifier] = structs.replace(network, ports=shown)
+
+    def follow_active(self, half: ActiveHalf, term: int | None = None) -> None:
+        with self._call("follow_active", write=True):
+            self._fence(term)
+            router = self.routers_by_id.get(half.id)
+            if router is None or half.host not in {member.host for member in router.members}:
+                raise Terminal(f"router {half.id} is no pair with a half on {half.host}")
+            self.put_router(
+                structs.replace(
+                    router,
+                    interfaces=tuple(structs.replace(port, host=half.host) for port in router.interfaces),
+                    gateways=tuple(
+                        structs.replace(one, port=structs.replace(one.port, host=half.host)) for one in router.gateways
+                    ),
+                )
+            )
 
     def _holders(self, children: set[str]) -> set[str]:
         """Return the routers and networks these ports and floating IPs belong to."""

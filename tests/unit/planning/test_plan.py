@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replaced
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from astara.contract.agent import Health, Role
-from astara.model.resource import Absent, ObservedInstance, ObservedState, PortNeeded, Present, Unknown
+from astara.model.resource import Absent, ObservedInstance, ObservedState, PortNeeded, Present, StatusTargets, Unknown
 from astara.planning.backoff import Attempts, Failure, FailureKind
 from astara.planning.classify import Phase
 from astara.planning.courses import Circumstances
@@ -271,3 +272,31 @@ def test_halves_that_disagree_are_told(roles: tuple[Role, Role], words_: str) ->
     because = made(halves(), *(half(slot, role, image="new") for slot, role in zip("01", roles, strict=True))).because
     assert words_ in because
     assert bool(words_) == bool(because)
+
+
+def bound(*hosts: str) -> Present:
+    return replaced(halves(), status=StatusTargets(routers=(("r1", "ACTIVE"),), bound=hosts))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "roles", "steps"),
+    [
+        (("h0",), (Role.STANDBY, Role.ACTIVE), ["bind the ports to h1, where the active half is"]),
+        (("h0", "h1"), (Role.ACTIVE, Role.STANDBY), ["bind the ports to h0, where the active half is"]),
+        (("h1",), (Role.STANDBY, Role.ACTIVE), []),
+        (("h0",), (Role.ACTIVE, Role.ACTIVE), []),
+        (("h0",), (Role.STANDBY, Role.STANDBY), []),
+        ((), (Role.STANDBY, Role.ACTIVE), []),
+    ],
+)
+def test_the_binding_follows_the_active_half_and_nobody_else(
+    hosts: tuple[str, ...], roles: tuple[Role, Role], steps: list[str]
+) -> None:
+    both = (half(slot, role, image="new") for slot, role in zip("01", roles, strict=True))
+    assert said(made(bound(*hosts), *both)) == steps
+
+
+def test_the_binding_follows_also_while_the_other_half_is_made_anew() -> None:
+    steps = said(made(bound("h0"), half("1", Role.ACTIVE, image="new")))
+    assert steps[0] == "bind the ports to h1, where the active half is"
+    assert "create instance 0 on h0 (memory, 0 ports)" in steps

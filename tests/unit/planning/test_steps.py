@@ -14,6 +14,7 @@ from astara.planning.steps import (
     DeleteInstance,
     DetachPort,
     EnsurePort,
+    FollowActive,
     PushConfig,
     RenewCredential,
     ReportStatus,
@@ -35,6 +36,7 @@ ALL: tuple[Step, ...] = (
     CutOver(wanted(), None),
     ReportStatus(UP, serving=True),
     EnsurePort("n1", "h1"),
+    FollowActive("r1", "h1"),
 )
 
 

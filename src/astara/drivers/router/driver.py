@@ -63,14 +63,16 @@ class RouterDriver:
         hosts = _hosts(router)
         obstacles = [_no_node(router) if ports else None, *(_not_plugged(port, hosts) for port in ports)]
         obstacles += _no_pair(router)
+        moving = [_being_bound(port) for port in ports if router.members]
         obstacles += _unreachable(router, world.networks)
         return Present(
             revision=world.revision,
             project_id=router.project_id,
             name=router.name,
-            instances=self._instances(router, world.networks),
+            # Neutron takes a port off one node before it binds it to the other: the halves have it all the same.
+            instances=() if any(moving) else self._instances(router, world.networks),
             status=_status_targets(router, world.networks),
-            unmet="; ".join(filter(None, obstacles)) or None,
+            unmet="; ".join(filter(None, (*moving, *obstacles))) or None,
         )
 
     def _instances(self, router: RouterSnapshot, networks: dict[str, NetworkSnapshot]) -> tuple[DesiredInstance, ...]:
@@ -149,6 +151,12 @@ def _not_plugged(port: PortSnapshot, hosts: tuple[str | None, ...]) -> str | Non
     return None
 
 
+def _being_bound(port: PortSnapshot) -> str | None:
+    if port.vif_type != "unbound" or not port.host:
+        return None
+    return f"port {port.id} is being bound to node {port.host}, where the active half is: nothing to do"
+
+
 def _unreachable(router: RouterSnapshot, networks: dict[str, NetworkSnapshot]) -> list[str]:
     return [
         f"route {route.destination} via {route.nexthop} is left out, no interface reaches its next hop: "
@@ -182,5 +190,6 @@ def _status_targets(router: RouterSnapshot, networks: dict[str, NetworkSnapshot]
     return StatusTargets(
         routers=((router.id, router.status),),
         ports=tuple((port.id, port.status) for port in (*_ports(usable), *_hearts(router))),
+        bound=tuple(sorted({port.host for port in _ports(usable)})) if len(_hearts(router)) > 1 else (),
         floating_ips=tuple(sorted((address.id, address.status) for address in floating)),
     )

@@ -484,6 +484,21 @@ def test_a_pairs_ports_may_be_bound_to_either_of_its_nodes() -> None:
     assert BLUE4.id in {one.port_id for one in wish_for(moved).instances[0].ports}
 
 
+def test_a_pair_tells_where_its_ports_are_bound_and_a_lone_router_does_not() -> None:
+    moved = structs.replace(pair_of(), interfaces=(structs.replace(BLUE4, host=OTHER_NODE),))
+    assert wish_for(pair_of()).status.bound == (NODE,)
+    assert wish_for(moved).status.bound == tuple(sorted((NODE, OTHER_NODE)))
+    assert wish_for(structs.replace(pair_of(), ha=False, members=())).status.bound == ()
+
+
+def test_a_pair_keeps_what_it_has_while_a_port_changes_nodes() -> None:
+    """Neutron first takes the port off the one node: without it the halves would forward nothing."""
+    between = structs.replace(BLUE4, host=OTHER_NODE, vif_type="unbound")
+    wish = wish_for(structs.replace(pair_of(), interfaces=(between,)))
+    assert wish.instances == ()
+    assert "is being bound" in (wish.unmet or "")
+
+
 def test_halves_that_do_not_know_each_other_are_one() -> None:
     """Both would forward, with one MAC address on two nodes."""
     blind = RouterDriver(DriverOptions()).desired(KEY, RouterWorld(1, pair_of(), NETWORKS))
