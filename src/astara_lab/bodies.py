@@ -14,15 +14,18 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from astara.host.bodies.container.podman import places
 from astara_lab import ini, tasks
 from astara_lab.ini import Sections
-from astara_lab.places import Lab
+from astara_lab.places import POD_RUN, Lab
 from astara_lab.tasks import BringUpError, Task
 from astara_lab.waiting import NotInTime, until
 
 if TYPE_CHECKING:
     from astara_lab.profiles.astara import Variant
 
+#: The node agents' services, and the folders of their state.
+FIRST, SECOND = "node", "node-2"
 #: The node agent's default image of a container.
 _NAME = "localhost/astara-appliance"
 _TEMPLATE_S = 180.0
@@ -43,10 +46,13 @@ _PATIENCE = {"namespace": 1, "container": 2, "microvm": 6}
 _MANIFEST, _ROOT = "manifest.json", "root.tar"
 
 
-def node_sections(lab: Lab, image: Path | None) -> Sections:
-    """What node.conf says of bodies. The shell on a machine's console is how a lab hurts what is inside."""
+def node_sections(lab: Lab, image: Path | None, node: str = FIRST) -> Sections:
+    """What node.conf says of bodies. The shell on a machine's console is how a lab hurts what is inside.
+
+    `node` is the folder of the node agent's state; each has containers of its own.
+    """
     sections: dict[str, dict[str, ini.Value]] = {
-        "container": {"image": _NAME, "storage": _storage(lab), "containers_conf": _configuration(lab)},
+        "container": {"image": _NAME, "storage": _storage(lab, node), "containers_conf": _configuration(lab)},
         "microvm": {"images_dir": image or lab.lib / "no-image", "shell": True},
     }
     return sections
@@ -81,7 +87,10 @@ def tasks_of(lab: Lab, variant: Variant) -> list[Task]:
             raise BringUpError(f"{program[body]} is not installed: `make install-bodies`")
     if shutil.which("podman") is None:
         return []
-    return [Task("container-image", lambda: _import(lab, manifest))]
+    return [
+        Task("container-image", lambda: _import(lab, manifest, FIRST)),
+        *([Task("container-image-2", lambda: _import(lab, manifest, SECOND))] if variant.nodes > 1 else []),
+    ]
 
 
 def template(lab: Lab, variant: Variant) -> list[Task]:
@@ -89,22 +98,25 @@ def template(lab: Lab, variant: Variant) -> list[Task]:
     if "microvm" not in {variant.body, variant.of_networks}:
         return []
 
-    def wait() -> None:
-        folder = lab.lib / "node/templates"
+    def wait(node: str) -> None:
+        folder = lab.lib / node / "templates"
         try:
             until("the machines' template", lambda: _pictures(folder), _TEMPLATE_S)
         except NotInTime as late:
-            raise BringUpError(f"{late}\n{tasks.tail(lab, 'node')}") from late
+            raise BringUpError(f"{late}\n{tasks.tail(lab, node)}") from late
 
-    return [Task("template", wait, ("node",))]
+    return [
+        Task("template", lambda: wait(FIRST), (FIRST,)),
+        *([Task("template-2", lambda: wait(SECOND), (SECOND,))] if variant.nodes > 1 else []),
+    ]
 
 
 def _pictures(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/picture") if not path.parent.name.endswith(".making")]
 
 
-def _storage(lab: Lab) -> Path:
-    return lab.lib / "containers"
+def _storage(lab: Lab, node: str) -> Path:
+    return lab.lib / node.replace(FIRST, "containers")
 
 
 def _configuration(lab: Lab) -> Path:
@@ -115,19 +127,20 @@ def _write_configuration(lab: Lab) -> None:
     _configuration(lab).write_text(_CONTAINERS_CONF)
 
 
-def _import(lab: Lab, manifest: Path) -> None:
-    """Make the image known to the lab's podman, unless this very one is. Raises BringUpError."""
-    storage, digest = _storage(lab), str(json.loads(manifest.read_text())["digest"])
-    if not Path("/run/libpod").exists():
+def _import(lab: Lab, manifest: Path, node: str) -> None:
+    """Make the image known to a node's podman, unless this very one is. Raises BringUpError."""
+    storage, digest = _storage(lab, node), str(json.loads(manifest.read_text())["digest"])
+    mounted_here = POD_RUN / f"{storage.name}.mounted"
+    if not mounted_here.exists():
         shutil.rmtree(storage / "run", ignore_errors=True)  # what an earlier pod had mounted
+        mounted_here.touch()
     marker = storage / "imported"
     if marker.exists() and marker.read_text() == digest:
         return
     storage.mkdir(parents=True, exist_ok=True)
-    places = ["--root", str(storage / "root"), "--runroot", str(storage / "run")]
     words = ["import", "--quiet", "--change", "LABEL=astara.appliance=1", str(manifest.parent / _ROOT), _NAME]
     done = subprocess.run(
-        ["podman", "--log-level=error", *places, *words],
+        ["podman", "--log-level=error", *places(storage), *words],
         check=False,
         capture_output=True,
         text=True,

@@ -1,4 +1,6 @@
-"""A stand-in for Nova's metadata service, which the lab does not run. `python -m astara_lab.metadata SECRET_FILE`
+"""A stand-in for Nova's metadata service, which the lab does not run.
+
+`python -m astara_lab.metadata SECRET_FILE [ADDRESS]`
 
 It checks a request as Nova does (nova/api/metadata/handler.py with `service_metadata_proxy`) and answers the usual
 EC2 and OpenStack paths from what Neutron knows of the instance's ports; it knows no images, keys or user data.
@@ -160,4 +162,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     shared = Path(sys.argv[1]).read_text().strip().encode()
-    Server((LOOPBACK, METADATA_PORT), shared, ports_of).serve_forever()
+    Server((sys.argv[2] if len(sys.argv) > 2 else LOOPBACK, METADATA_PORT), shared, ports_of).serve_forever()

@@ -12,10 +12,12 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from astara_lab import ini
+from astara_lab import bodies, ini
+from astara_lab.ini import Sections
 from astara_lab.places import (
     EXTERNAL_PHYSNET,
     FIRST_NODE_ADDRESS,
+    METADATA_PORT,
     NODE_PORT,
     POD_RUN,
     SECOND_NODE_ADDRESS,
@@ -32,7 +34,9 @@ _MOUNTS = POD_RUN / "node-2.mnt"
 #: Room for what VXLAN adds (RFC 7348 4.3).
 _MTU = "1600"
 _ATTEMPTS = 20
-_OWN_PLACES = "mount -t sysfs sysfs /sys && mount -t tmpfs -o mode=755 tmpfs /run/netns"
+#: Containers want to see control groups; none is made there.
+_OWN_PLACES = """mount -t sysfs sysfs /sys && mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
+mount -t tmpfs -o mode=755 tmpfs /run/netns"""
 
 
 def is_there() -> bool:
@@ -88,32 +92,44 @@ def bridge_section(own: str, other: str, wire: str) -> dict[str, ini.Value]:
     return {"tunnel_address": own, "tunnel_peers": other, "mappings": f"{EXTERNAL_PHYSNET}:{wire}"}
 
 
-def configuration(lab: Lab, trust: Trust) -> dict[str, dict[str, ini.Value]]:
-    """node.conf of the second node: namespaces only, no metadata (that stands on the first one's loopback)."""
+def configuration(lab: Lab, trust: Trust, image: Path | None) -> Sections:
+    """node.conf of the second node: it can all that the first one can."""
     return {
         "DEFAULT": {
             "name": NAME,
-            "state_dir": lab.lib / "node-2",
+            "state_dir": lab.lib / bodies.SECOND,
             "listen": f"{ADDRESS}:{NODE_PORT}",
             "ca_file": trust.tls / "ca.crt",
             "cert_file": trust.tls / "node-2.crt",
             "key_file": trust.tls / "node-2.key",
         },
+        "metadata": {
+            "nova_url": f"http://{FIRST_ADDRESS}:{METADATA_PORT}",
+            "shared_secret_file": trust.metadata_secret,
+        },
         "bridge": bridge_section(ADDRESS, FIRST_ADDRESS, "wire2"),
+        **bodies.node_sections(lab, image, bodies.SECOND),
     }
 
 
 def _run(*words: str) -> None:
     done: subprocess.CompletedProcess[str] = subprocess.run(words, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        raise LookupError(f"{' '.join(words)}: {done.stderr.strip()}")
+        raise LookupError(f"{done.stderr.strip()}: {' '.join(words)}")
 
 
 def kill_instance(host: str, netns: str) -> None:
-    """End every process of an instance at once, delete its links, take its name away: nobody says goodbye."""
+    """End every process of an instance at once, delete its links, take its name away: nobody says goodbye.
+
+    A container's processes and a machine's QEMU are among them. The name goes first: the agent that hears of the rest
+    must not heal what is about to go.
+    """
+    within = "nsenter --net=/proc/self/fd/3 ip"
     words: Sequence[str] = (
-        f"kill -9 $(ip netns pids {netns})",
-        f"for link in $(ip -n {netns} -o link | cut -d: -f2 | cut -d@ -f1); do ip -n {netns} link delete $link; done",
+        f"exec 3</run/netns/{netns}",
+        f"victims=$(ip netns pids {netns})",
         f"ip netns delete {netns}",
+        "kill -9 $victims",
+        f"for link in $({within} -o link | cut -d: -f2 | cut -d@ -f1); do {within} link delete $link; done",
     )
     on(host, "sh", "-c", "; ".join(words))

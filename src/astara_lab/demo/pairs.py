@@ -14,12 +14,12 @@ import msgspec
 from astara.admin.client import OperatorClient
 from astara.model.operator import InstanceLine, UpgradeView
 from astara.model.resource import ResourceKey
-from astara_lab import second_node
+from astara_lab import bodies, second_node, waiting
 from astara_lab.conversation import Conversation, conversation
 from astara_lab.demo import wounds
 from astara_lab.demo.cloud import OUTSIDE_GATEWAY_V4, SAME_ADDRESS, WEB_V4, Cloud
 from astara_lab.demo.machines import boot
-from astara_lab.demo.proofs import Stage, tenant_to_outside
+from astara_lab.demo.proofs import Stage, metadata, tenant_to_outside
 from astara_lab.demo.screen import Proof, Result, Screen
 from astara_lab.demo.traffic import Voices
 from astara_lab.hosts import OutsideHost
@@ -36,11 +36,12 @@ _PORT = 7007
 
 def story(lab: Lab, screen: Screen, variant: Variant) -> Result:
     """Play it inside the pod."""
+    os.environ[waiting.PATIENCE] = bodies.patience(variant.body)
     screen.chapter("A cloud on two nodes: two network namespaces joined by a wire, a node agent on each")
     bring_up(lab, screen.console, variant)
     screen.chapter("A tenant asks for a highly available router")
-    stage = _furnish(screen, lab)
-    shown = [screen.proved(tenant_to_outside(stage))]
+    stage = _furnish(screen, lab, variant)
+    shown = [screen.proved(tenant_to_outside(stage)), screen.proved(metadata(stage))]
     first_packet_s = screen.since()
     screen.chapter("A stream of 500 datagrams a second and a terminal session run through it")
     shown.extend(screen.proved(proof) for proof in _scenes(screen, stage))
@@ -49,11 +50,11 @@ def story(lab: Lab, screen: Screen, variant: Variant) -> Result:
     return Result.of(shown, first_packet_s=first_packet_s, memory_bytes=memory, total_s=screen.since())
 
 
-def _furnish(screen: Screen, lab: Lab) -> Stage:
+def _furnish(screen: Screen, lab: Lab, variant: Variant) -> Stage:
     cloud = screen.done("openstacksdk connects", Cloud)
     outside = screen.done("the world outside", cloud.outside)
     world = OutsideHost.open(lab, outside.network_id)
-    stage = Stage(lab, cloud, Voices(), outside, world)
+    stage = Stage(lab, cloud, Voices(), outside, world, variant.body)
     stage.voices.speak(world.netns, "outside")
     with screen.doing(f"blue's network web: {WEB_V4}"):
         cloud.tenant_network(stage.blue, "web", WEB_V4)
@@ -64,7 +65,7 @@ def _furnish(screen: Screen, lab: Lab) -> Stage:
         machine = boot(lab, stage.blue, "web", SAME_ADDRESS)
     stage.machines[machine.name] = machine
     stage.voices.speak(machine.netns, machine.name)
-    with screen.doing("both halves are configured, one of them is active"):
+    with screen.doing(f"both halves, each a {variant.body}, are configured, one of them is active"):
         until("an active half and one that stands by", lambda: _halves(stage) is not None, _DEADLINE_S)
     return stage
 

@@ -98,7 +98,7 @@ def _write_files(setting: Setting) -> None:
     node = dict(configuration.node(lab, trust, ovs=False, image=variant.image))
     node["bridge"] = second_node.bridge_section(second_node.FIRST_ADDRESS, second_node.ADDRESS, second_node.WIRE)
     ini.write(lab.etc / "node.conf", node)
-    ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust))
+    ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust, setting.variant.image))
 
 
 def _orchestrator(setting: Setting, seat: Seat) -> ini.Sections:

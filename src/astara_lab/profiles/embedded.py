@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from astara_lab import configuration, ini, neutron_db, second_node, tasks
+from astara_lab import bodies, configuration, ini, neutron_db, second_node, tasks
 from astara_lab.places import NEUTRON_URL, NODE_PORT
 from astara_lab.profiles.astara import BIN, Setting, astara_tasks
 from astara_lab.tasks import Task
@@ -38,9 +38,10 @@ def node_2_tasks(setting: Setting, after: tuple[str, ...] = ()) -> list[Task]:
     agent = second_node.there(str(BIN / "astara-node"), "--config-file", str(setting.lab.etc / "node-2.conf"))
     spec = setting.spec("node-2", *agent, whole_group=False)
     ready = tasks.port_open(second_node.ADDRESS, NODE_PORT)
+    images = [one.name for one in bodies.tasks_of(setting.lab, setting.variant)]
     return [
         Task("wires", second_node.make, after),
-        Task("node-2", tasks.service(setting.lab, setting.control, spec, ready), ("wires",)),
+        Task("node-2", tasks.service(setting.lab, setting.control, spec, ready), ("wires", *images)),
     ]
 
 
@@ -67,6 +68,6 @@ def _write_files(setting: Setting) -> None:
     node = dict(configuration.node(lab, trust, ovs=False, image=variant.image))
     if variant.nodes > 1:
         node["bridge"] = second_node.bridge_section(second_node.FIRST_ADDRESS, second_node.ADDRESS, second_node.WIRE)
-        ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust))
+        ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust, variant.image))
     ini.write(lab.etc / "node.conf", node)
     (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS))
