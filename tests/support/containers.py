@@ -33,7 +33,7 @@ from astara.host.records import Records
 from support.node_agent import Deployment, port, spec
 
 #: No control groups: they belong to the machine outside. Locks in files: the others are shared with it.
-_CONFIGURATION = """
+CONFIGURATION = """
 [containers]
 cgroups = "disabled"
 default_ulimits = ["nofile=10000:10000", "nproc=30000:30000"]
@@ -55,7 +55,7 @@ def container_options(boot_deadline_s: float = 20.0) -> ContainerOptions:
     """Return options with an empty storage below /run; it goes with the test's machine."""
     directory = Path(tempfile.mkdtemp(prefix="containers.", dir="/run"))
     configuration = directory / "containers.conf"
-    configuration.write_text(_CONFIGURATION)
+    configuration.write_text(CONFIGURATION)
     sources = Path(astara.__file__).resolve().parents[1]
     return ContainerOptions(
         image=IMAGE,
