@@ -125,7 +125,8 @@ def astara_tasks(
     lab, control = setting.lab, setting.control
     prepared = bodies.tasks_of(lab, setting.variant)
     python = (sys.executable, "-m")
-    everywhere = ("0.0.0.0",) if setting.variant.nodes > 1 else ()  # of the pod's own network
+    two_nodes = setting.variant.nodes > 1 or lab.profile == "cluster"
+    everywhere = ("0.0.0.0",) if two_nodes else ()  # of the pod's own network
     metadata = setting.spec("metadata", *python, "astara_lab.metadata", setting.trust.metadata_secret, *everywhere)
     node = setting.spec("node", BIN / "astara-node", "--config-file", lab.etc / "node.conf", whole_group=False)
 
