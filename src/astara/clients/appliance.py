@@ -94,6 +94,10 @@ class NodeClient(AgentCalls):
         """Why the node did not answer the last time; None when it did."""
         return self._silence.reason
 
+    def on_silence(self, told: Callable[[], None]) -> None:
+        """Have `told` called when the node has just stopped answering; it must not block, and may come too often."""
+        self._silence.told = told
+
     def close(self) -> None:
         self._http.close()
 
@@ -165,6 +169,7 @@ class _Silence:
         self._tried_until = 0.0
         self._length_s = 0.0
         self.reason: str | None = None
+        self.told: Callable[[], None] = lambda: None
 
     def refuse_early(self, node: str) -> None:
         """Raises Retry while the node is left alone; then lets one caller try, and another if that takes long."""
@@ -186,7 +191,9 @@ class _Silence:
                 self._length_s = min(max(self._length_s * 2, 0.5), self._longest_s)
                 self._until = now + self._length_s
             self._tried_until = 0.0
-            self.reason = reason
+            new, self.reason = self.reason is None, reason
+        if new:
+            self.told()
 
     def end(self) -> None:
         with self._mutex:

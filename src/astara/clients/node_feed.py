@@ -2,12 +2,17 @@
 
 A hint only, like every event: what it missed, the next resync finds. A thread ends with `stop` and not before: nobody
 would start it again, and what changes on its node would only be found by the drift look.
+
+A long poll may outlive a break that other requests have met: TCP sends again, and it hears its answer later, as if
+nothing had been. So whenever a node falls silent to anybody, a second thread asks it until it answers, and then
+everything there is looked at.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -20,6 +25,8 @@ from astara.model.resource import ResourceKey
 _log = structlog.get_logger(__name__)
 _WAIT_S = 25.0
 _PAUSE_S = 2.0
+#: How often a silent node is asked; its client leaves it alone for longer the longer that lasts.
+_ASK_S = 0.5
 #: After an exception nobody foresaw: doubled each time, so that a bug fills neither the log nor a CPU.
 _LONGEST_PAUSE_S = 60.0
 
@@ -41,6 +48,7 @@ class Feed:
         on_change: OnChange,
         crashed: Callable[[str], None] | None = None,
     ) -> None:
+        clients = tuple(clients)
         self._on_change = on_change
         self._crashed = crashed or (lambda thread: None)
         self._ended = threading.Event()
@@ -48,6 +56,10 @@ class Feed:
             threading.Thread(target=self._follow, args=(client,), name=f"feed-{client.name}", daemon=True)
             for client in clients
         ]
+        self._asking: set[str] = set()
+        self._mutex = threading.Lock()
+        for client in clients:
+            client.on_silence(partial(self._ask_again, client))
         for thread in self._threads:
             thread.start()
 
@@ -73,6 +85,28 @@ class Feed:
                 last = None
                 self._ended.wait(min(_PAUSE_S * 2**crashes, _LONGEST_PAUSE_S))
                 crashes = min(crashes + 1, 8)
+
+    def _ask_again(self, client: NodeClient) -> None:
+        with self._mutex:
+            if client.name in self._asking:
+                return
+            self._asking.add(client.name)
+        threading.Thread(target=self._until_it_answers, args=(client,), name=f"ask-{client.name}", daemon=True).start()
+
+    def _until_it_answers(self, client: NodeClient) -> None:
+        try:
+            while not self._ended.wait(_ASK_S):
+                try:
+                    client.sight()
+                except AstaraError:
+                    continue
+                break
+        finally:
+            with self._mutex:
+                self._asking.discard(client.name)
+        if not self._ended.is_set():
+            _log.info("node.back", node=client.name)
+            self._on_change(client.name, None)
 
     def _listen(self, client: NodeClient, last: ChangeFeed | None) -> ChangeFeed:
         """Wait for the next answer and tell it on; raises what the client raises."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Callable
 from typing import Any
 
 from astara.clients.node_feed import Feed
@@ -22,6 +23,16 @@ class Agent:
     def __init__(self) -> None:
         self.answers: queue.Queue[ChangeFeed | Exception] = queue.Queue()
         self.asked: list[int] = []
+        self.silent: Callable[[], None] = lambda: None
+        self.sights: list[Exception | None] = []
+
+    def on_silence(self, told: Callable[[], None]) -> None:
+        self.silent = told
+
+    def sight(self) -> None:
+        found = self.sights.pop(0) if self.sights else None
+        if found is not None:
+            raise found
 
     def changes(self, since: int, wait_s: float) -> ChangeFeed:
         self.asked.append(since)
@@ -70,6 +81,24 @@ def test_after_a_loss_everything_is_looked_at_again(monkeypatch: Any) -> None:
     )
     assert told == [("node-a", None), ("node-a", None)]
     assert asked[:3] == [0, 7, 0]
+
+
+def test_a_break_that_the_long_poll_outlives_means_look_at_everything_too(monkeypatch: Any) -> None:
+    """Others met the break and wait to look again; the poll's answer only comes later, and then says nothing of it."""
+    monkeypatch.setattr("astara.clients.node_feed._ASK_S", 0.0)
+    agent, heard = Agent(), queue.Queue[Any]()
+    agent.answers.put(ChangeFeed(cursor=7, boot_id="a"))
+    feed = Feed([agent], lambda host, keys: heard.put((host, keys)))  # type: ignore[list-item]
+    assert heard.get(timeout=10) == ("node-a", None)
+
+    agent.sights = [Retry("away"), Retry("away"), None]
+    agent.silent()
+    agent.silent()  # two callers may meet it at once
+
+    assert heard.get(timeout=10) == ("node-a", None)
+    assert agent.sights == []
+    feed.stop()
+    agent.answers.put(ChangeFeed(cursor=0))
 
 
 def test_an_exception_nobody_foresaw_is_counted_and_does_not_end_the_following(monkeypatch: Any) -> None:

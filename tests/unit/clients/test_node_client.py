@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import email.utils
 import time
@@ -202,3 +203,20 @@ def test_a_certificate_at_fault_is_named_in_the_remedy(identity: Identity) -> No
     with pytest.raises(Retry) as raised:
         client(identity, answer).node()
     assert "certificates" in raised.value.remedy
+
+
+def test_falling_silent_is_told_once_for_each_silence(identity: Identity) -> None:
+    answers, told, time = [False], [], Time()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not answers[0]:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, content=encode(VIEW))
+
+    node = client(identity, answer, time)
+    node.on_silence(lambda: told.append(time.now))
+    for at, does_answer in ((100.0, False), (110.0, False), (120.0, True), (130.0, False)):
+        time.now, answers[0] = at, does_answer
+        with contextlib.suppress(Retry):
+            node.node()
+    assert told == [100.0, 130.0]
