@@ -207,7 +207,10 @@ class Hands:
         file = cluster.clock_file(self._lab, next(seat for seat in self._scene.seats if seat.name == planned.target))
         file.write_text(str(seconds))
         self._undo.append(lambda: _right(file))
-        return f"its wall clock {seconds:+d} s for {planned.hold_s:.0f} s, then right again"
+        # Only what happens meanwhile can be harmed: a ring comes and goes, which this one may say.
+        other = self._random.choice([seat.name for seat in self._scene.seats if seat.name != planned.target])
+        self._control.change("restart", other)
+        return f"its wall clock {seconds:+d} s for {planned.hold_s:.0f} s, {other} restarted meanwhile"
 
 
 def _ended(pid: int) -> bool:

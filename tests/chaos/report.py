@@ -112,19 +112,24 @@ def harm(flows: Sequence[Flow], from_s: float, to_s: float) -> Harm:
     return Harm(lost, max(silences, default=0.0))
 
 
-def took_over(samples: Sequence[Sample], from_s: float, to_s: float) -> str:
-    """Say which orchestrators had more than before, and which node got a pair's active half."""
-    before = next((s for s in reversed(samples) if s.at_s < from_s and not s.away), None)
-    meanwhile = [s for s in samples if from_s <= s.at_s < to_s]
+def took_over(samples: Sequence[Sample], fault: Fault, to_s: float) -> str:
+    """Say which orchestrators had more than before while another failed, and which node got a pair's active half."""
+    before = next((s for s in reversed(samples) if s.at_s < fault.at_s and not s.away), None)
+    meanwhile = [s for s in samples if fault.at_s <= s.at_s < to_s]
     if before is None:
         return ""
-    gained = [{name: n - before.owned.get(name, 0) for name, n in s.owned.items()} for s in meanwhile]
-    best = max(gained, key=lambda g: sum(n for n in g.values() if n > 0), default={})
-    lost = any(before.owned.get(name) and s.owned.get(name, 0) == 0 for s in meanwhile for name in before.owned)
-    words = [f"{name} +{n}" for name, n in sorted(best.items()) if n > 0] if lost else []
+    victim = fault.target.partition(" ")[0]
+    words = _gains(before, meanwhile, victim) if victim in before.owned else []
     moved = {(key, host) for s in meanwhile for key, host in s.active.items() if before.active.get(key, host) != host}
     words += [f"active half of {key.removeprefix('router/')[:8]} on {host}" for key, host in sorted(moved)]
     return ", ".join(words)
+
+
+def _gains(before: Sample, meanwhile: Sequence[Sample], victim: str) -> list[str]:
+    """What others had most of what was the victim's."""
+    others = [{name: n - before.owned.get(name, 0) for name, n in s.owned.items() if name != victim} for s in meanwhile]
+    best = max(others, key=lambda gained: sum(gained.values()), default={})
+    return [f"{name} +{n}" for name, n in sorted(best.items()) if n > 0]
 
 
 def _faults(history: History) -> Iterator[str]:
@@ -147,7 +152,7 @@ def _faults(history: History) -> Iterator[str]:
         yield (
             f"| {number} | {name} | {fault.failed or fault.words} | {fault.at_s:.0f} s | {took} "
             f"| {harm(single, fault.at_s, end_s)} | {harm(pairs, fault.at_s, end_s)} "
-            f"| {took_over(samples, fault.at_s, end_s)} |"
+            f"| {took_over(samples, fault, end_s)} |"
         )
     yield ""
 

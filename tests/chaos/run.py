@@ -28,6 +28,7 @@ from storm.timeline import Timeline
 from storm.untouched import Untouched
 
 _LAST_CALLS_S = 60.0
+_ACTORS = 2
 #: A connection through a pair may be silent while its two halves cannot hear each other, and lives all the same.
 _STREAM_PATIENCE_S = 60.0
 
@@ -43,7 +44,7 @@ class Asked:
     pairs: int = 2
     every_s: float = 0.05
     pause_s: float = 0.6
-    patience_s: float = 20.0
+    patience_s: float = 30.0
     rest_s: float = 90.0
 
 
@@ -104,9 +105,13 @@ class Chaos:
 
     def _break(self, scene: Scene, watching: Watching) -> None:
         stop = threading.Event()
-        actor = Actor("0", self._asked.seed, scene.register, self._timeline, stop, self._asked.pause_s)
-        actor.sow(2)
-        actor.start()
+        pause_s = self._asked.pause_s * _ACTORS
+        actors = [
+            Actor(str(n), self._asked.seed, scene.register, self._timeline, stop, pause_s) for n in range(_ACTORS)
+        ]
+        actors[0].sow(2)
+        for actor in actors:
+            actor.start()
         hands = Hands(self._lab, scene, self._asked.seed)
         hands.prepare()
         try:
@@ -116,7 +121,7 @@ class Chaos:
         finally:
             hands.close()
             stop.set()
-            if not actor.join(_LAST_CALLS_S):
+            if not all(actor.join(_LAST_CALLS_S) for actor in actors):
                 self._console.print("the last call to Neutron did not end in time")
 
     def _planned(self) -> Iterator[Planned]:

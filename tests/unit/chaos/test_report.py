@@ -39,8 +39,10 @@ def test_harm_is_what_packets_met_until_the_next_fault():
 
 
 def test_who_took_over_is_whose_part_grew_and_where_a_pair_went():
-    assert took_over(SAMPLES, 10.0, 40.0) == "b +4, active half of p on n2"
-    assert took_over(SAMPLES, 40.0, 50.0) == ""
+    assert took_over(SAMPLES, FAULTS[0], 40.0) == "b +4, active half of p on n2"
+    assert took_over(SAMPLES, FAULTS[1], 50.0) == ""
+    of_nobody = Fault("kill", "rabbit", "SIGKILL", 10.0, 10.0, 14.0)
+    assert took_over(SAMPLES, of_nobody, 13.0) == ""
 
 
 def test_the_report_says_what_was_run_and_has_a_row_for_each_fault():
