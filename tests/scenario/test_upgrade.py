@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from astara.contract.agent import Health, Role
 from astara.model.errors import Gone, Retry, Terminal
@@ -133,10 +135,6 @@ def test_of_a_pair_the_half_that_stands_by_is_first(world, monkeypatch):
         if one.health is not Health.HEALTHY:
             return seen
         role = Role.ACTIVE if one.host in active else Role.STANDBY
-        from dataclasses import replace
-
-        from msgspec import structs
-
         return replace(seen, state=structs.replace(seen.state, role=role))
 
     monkeypatch.setattr(MemoryCloud, "observed", with_roles)
@@ -339,12 +337,27 @@ def test_while_the_records_are_away_nothing_is_begun_and_it_goes_on_afterwards(w
 
 
 def test_while_the_brake_is_on_nothing_is_begun(world):
-    orchestrator = furnished(world, singles=8)
-    world.upgrades.begin(NEXT, "ann")
+    orchestrator = furnished(world, singles=12, pairs=0)
+    world.upgrades.begin(structs.replace(NEXT, soak_s=100.0), "ann")
     orchestrator.run(10)
     world.cloud.unreachable.add("h2")
-    orchestrator.run(60)
+    orchestrator.run(80)
     assert orchestrator.engine.brake().engaged
-    begun = {item.key for item in world.upgrades.items(1) if item.stage is not Stage.WAITING}
     orchestrator.run(60)
-    assert {item.key for item in world.upgrades.items(1) if item.stage is not Stage.WAITING} == begun
+    assert [item.stage for item in world.upgrades.items(1)].count(Stage.WAITING) == 11
+    world.cloud.unreachable.clear()
+    orchestrator.run(200)
+    assert state(world)[0] is State.DONE
+
+
+def test_a_credential_that_ends_meanwhile_is_renewed_in_place(world):
+    orchestrator = furnished(world, singles=0, pairs=1)
+    for one in world.cloud.instances.values():
+        one.credential_due = True
+    before = set(world.cloud.instances)
+    Watch(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(100)
+    assert state(world)[0] is State.DONE
+    assert not before & set(world.cloud.instances)
+    assert len(world.cloud.instances) == 2

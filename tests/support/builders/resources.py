@@ -29,9 +29,17 @@ def wanted(
     digest: str = "new",
     provider: str = "memory",
     image: str | None = None,
+    edition: str | None = None,
 ) -> DesiredInstance:
     return DesiredInstance(
-        slot=slot, provider=provider, host=host, ports=ports, section=Section(name=digest), digest=digest, image=image
+        slot=slot,
+        provider=provider,
+        host=host,
+        ports=ports,
+        section=Section(name=digest),
+        digest=digest,
+        image=image,
+        edition=edition,
     )
 
 
@@ -62,6 +70,7 @@ def seen(
     image: str | None = None,
     credential_due: bool = False,
     standby: bool = False,
+    edition: str | None = "",
 ) -> ObservedInstance:
     return ObservedInstance(
         id=identifier,
@@ -70,6 +79,7 @@ def seen(
         image=image,
         credential_due=credential_due,
         standby=standby,
+        edition=edition,
         host=host,
         ports=ports,
         state=view if view is not None else state(),
