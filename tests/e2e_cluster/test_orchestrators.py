@@ -22,7 +22,7 @@ import pytest
 
 from astara.admin.client import OperatorClient
 from astara.model.errors import AstaraError
-from astara.model.operator import ResourceLine
+from astara.model.operator import ResourceLine, UpgradeRequest, UpgradeView
 from astara_lab.control import Control
 from astara_lab.places import NEUTRON_URL, POD_MARKER, Lab, Seat, find_lab
 from astara_lab.pod import Pod
@@ -218,6 +218,40 @@ def test_one_by_one_they_are_killed_frozen_and_sent_away_and_nothing_is_double_o
     assert acted_together(members) == {}
     for router in cloud.routers:
         assert cloud.call("GET", f"routers/{router}")["router"]["status"] == "ACTIVE"
+
+
+def test_an_upgrade_goes_on_when_the_one_that_decides_is_killed_and_when_its_successor_freezes(members, cloud, capsys):
+    names = [seat.name for seat in SEATS]
+    keys = keys_of(cloud)
+    until("all is settled", lambda: members.settled(keys, *names), 60.0)
+    before = {line.id for line in members.ask(names[0]).instances()}
+
+    def view(asked: str) -> UpgradeView | None:
+        with contextlib.suppress(AstaraError):
+            return members.ask(asked).upgrade()
+        return None
+
+    def decider(rest: list[str], done: int) -> str | None:
+        seen = view(rest[0])
+        return seen.decided_by if seen is not None and seen.done >= done and seen.decided_by in rest else None
+
+    members.ask(names[0]).begin_upgrade(UpgradeRequest(body="namespace", canary="100%", soak_s=0.0))
+    killed = until("some are upgraded", lambda: decider(names, 2), 60.0)
+    members.kill_for_good(killed)
+    rest = [name for name in names if name != killed]
+    frozen = until("another one decides", lambda: decider(rest, 5), 60.0)
+    os.kill(members.pid(frozen), signal.SIGSTOP)
+    last = [name for name in rest if name != frozen]
+    began = time.monotonic()
+    done = until("it is done", lambda: (seen := view(last[0])) and seen.state == "done" and seen, 120.0)
+    os.kill(members.pid(frozen), signal.SIGCONT)
+    members.begin(killed)
+    with capsys.disabled():
+        print(f"\n{done.why}; {time.monotonic() - began:.0f} s after the second of those who decided had gone")
+    until("all is settled", lambda: members.settled(keys, *names), 60.0)
+    assert doubles(members) == []
+    assert before.isdisjoint(line.id for line in members.ask(names[0]).instances())
+    assert acted_together(members) == {}
 
 
 def doubles(members: Members) -> list[str]:
