@@ -91,6 +91,17 @@ def test_metadata_knows_each_machine(site: Any, ovs_only: None) -> None:
         assert answer.text == host.instance_id
 
 
+def test_metadata_by_the_router_alone(site: Any, ovs_only: None) -> None:
+    """Without the route DHCP gives there is the default route only, as on a machine configured by hand."""
+    given = ["169.254.169.254", "via", site.db.lease["serverid"]]
+    assert site.db.run(["ip", "route", "del", *given]).ok
+
+    answer = site.db.fetch("http://169.254.169.254/latest/meta-data/instance-id", timeout_s=15.0)
+
+    assert answer.text == site.db.instance_id
+    assert site.db.run(["ip", "route", "add", *given]).ok
+
+
 def test_neutron_shows_everything_active(site: Any) -> None:
     site.cloud.await_status("router", site.router)
     until("every port ACTIVE", lambda: not _inactive(site), 20.0)
