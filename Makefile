@@ -84,7 +84,7 @@ e2e-neutron: need-root install install-neutron $(WITH_BODY) ## the core of them 
 test-cloud: need-root install-cloud $(IMAGE) ## a whole OpenStack: real machines, Nova's metadata, and routers that are Nova machines
 	@PYTHONPATH=tests ASTARA_IMAGE=$(abspath build/image) $(BIN)/astara lab run --profile cloud --dir .lab/test-$$$$ -- $(PYTEST) tests/e2e_cloud
 
-lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) $(WITH_BODY) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1 ORCHESTRATORS=1 BODY=
+lab: need-root install $(addprefix install-,$(filter neutron cloud,$(PROFILE))) $(WITH_BODY) ## a cloud to play with: PROFILE=embedded|neutron|cloud MECH=ovs|ovn L3_AGENT=0|1 ORCHESTRATORS=1 NODES=1|2 BODY=
 	@MECH=$(MECH) L3_AGENT=$(L3_AGENT) $(BIN)/astara lab up --profile $(PROFILE)
 
 lab-down: ## end the labs of all profiles and delete their files

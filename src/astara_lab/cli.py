@@ -97,6 +97,14 @@ def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Profile neutron: Neutron's own L3 and DHCP agents instead of Astara.",
         ),
         click.option(
+            "--nodes",
+            type=click.IntRange(min=1, max=2),
+            default=1,
+            show_default=True,
+            envvar="NODES",
+            help="Nodes, for routers that are pairs. Profile neutron: on Open vSwitch, networks are VLANs then.",
+        ),
+        click.option(
             "--privsep-threads",
             type=click.IntRange(min=1),
             envvar="PRIVSEP_THREADS",

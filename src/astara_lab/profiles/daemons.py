@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from astara_lab import tasks
@@ -55,8 +56,8 @@ def command(setting: Setting, *argv: str | Path, stdin: str | None = None) -> st
     return done.stdout
 
 
-def rabbit_url(setting: Setting) -> str:
-    return f"rabbit://{USER}:{setting.trust.password}@{LOOPBACK}:{RABBIT_PORT}/"
+def rabbit_url(setting: Setting, address: str = LOOPBACK) -> str:
+    return f"rabbit://{USER}:{setting.trust.password}@{address}:{RABBIT_PORT}/"
 
 
 def database_url(setting: Setting, name: str = "neutron") -> str:
@@ -78,7 +79,8 @@ def rabbit(setting: Setting) -> Task:
         "ERL_EPMD_PORT": _EPMD_PORT,
         "ERL_EPMD_ADDRESS": LOOPBACK,
         "RABBITMQ_NODENAME": "astara@localhost",
-        "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
+        # Agents of a second node reach it over the wire between the two.
+        "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK if setting.variant.nodes == 1 else "0.0.0.0",
         "RABBITMQ_NODE_PORT": str(RABBIT_PORT),
         "RABBITMQ_DIST_PORT": _ERLANG_PORT,
         "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
@@ -143,51 +145,74 @@ def mariadb(setting: Setting, databases: Sequence[str]) -> Task:
     return Task("mariadb", work)
 
 
-def openvswitch(setting: Setting, physnets: Mapping[str, str]) -> list[Task]:
+@dataclass(frozen=True)
+class Switch:
+    """An Open vSwitch: whose host name, where its sockets are, what its services' names end in, how to get there."""
+
+    host: str = NODE_NAME
+    run: Path = OVSDB_SOCKET.parent
+    suffix: str = ""
+    there: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def database(self) -> Path:
+        return self.run / OVSDB_SOCKET.name
+
+
+FIRST = Switch()
+
+
+def openvswitch(setting: Setting, physnets: Mapping[str, str], of: Switch = FIRST) -> list[Task]:
     """Open vSwitch with br-int and each physical network's bridge.
 
     Its database is made anew with each pod: the devices it knew are gone.
     """
-    run = OVSDB_SOCKET.parent
+    run = of.run
     database = setting.spec(
-        "ovsdb",
+        f"ovsdb{of.suffix}",
+        *of.there,
         "ovsdb-server",
         run / "conf.db",
-        f"--remote=punix:{OVSDB_SOCKET}",
+        f"--remote=punix:{of.database}",
         f"--unixctl={run}/ovsdb.ctl",
         "--no-chdir",
         "-vconsole:warn",
     )
     switch = setting.spec(
-        "vswitchd",
+        f"vswitchd{of.suffix}",
+        *of.there,
         "ovs-vswitchd",
-        f"unix:{OVSDB_SOCKET}",
+        f"unix:{of.database}",
         f"--unixctl={run}/vswitchd.ctl",
         "--no-chdir",
         "-vconsole:warn",
+        env={"OVS_RUNDIR": str(run)},
     )
-    start_database = tasks.service(setting.lab, setting.control, database, tasks.unix_answers(OVSDB_SOCKET))
+    start_database = tasks.service(setting.lab, setting.control, database, tasks.unix_answers(of.database))
     start_switch = tasks.service(setting.lab, setting.control, switch, tasks.unix_answers(run / "vswitchd.ctl"))
 
     def work() -> None:
+        run.mkdir(exist_ok=True)
         if not (run / "conf.db").exists():
             command(setting, "ovsdb-tool", "create", run / "conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
         start_database()
-        vsctl(setting, "--no-wait", "init")
-        ids = (f"external_ids:system-id={NODE_NAME}", f"external_ids:hostname={NODE_NAME}")
-        vsctl(setting, "--no-wait", "set", "Open_vSwitch", ".", *ids)
+        vsctl(setting, "--no-wait", "init", of=of)
+        ids = (f"external_ids:system-id={of.host}", f"external_ids:hostname={of.host}")
+        vsctl(setting, "--no-wait", "set", "Open_vSwitch", ".", *ids, of=of)
         start_switch()
         for bridge in (*physnets.values(), INTEGRATION_BRIDGE):
-            vsctl(setting, "--may-exist", "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev")
-        vsctl(setting, "set", "bridge", INTEGRATION_BRIDGE, "fail_mode=secure")
+            as_netdev = ("--", "set", "bridge", bridge, "datapath_type=netdev")
+            vsctl(setting, "--may-exist", "add-br", bridge, *as_netdev, of=of)
+        vsctl(setting, "set", "bridge", INTEGRATION_BRIDGE, "fail_mode=secure", of=of)
         for bridge in physnets.values():
-            command(setting, "ip", "link", "set", bridge, "up")
+            command(setting, *of.there, "ip", "link", "set", bridge, "up")
 
-    return [Task("openvswitch", work)]
+    return [Task(f"openvswitch{of.suffix}", work, of.needs)]
 
 
-def vsctl(setting: Setting, *words: str) -> None:
-    command(setting, "ovs-vsctl", f"--db=unix:{OVSDB_SOCKET}", "--timeout=20", *words)
+def vsctl(setting: Setting, *words: str, of: Switch = FIRST) -> None:
+    command(setting, "ovs-vsctl", f"--db=unix:{of.database}", "--timeout=20", *words)
 
 
 def ovn(setting: Setting) -> list[Task]:

@@ -16,7 +16,7 @@ from astara_lab import configuration, ini, tasks
 from astara_lab.configuration import PRIVSEP_CONTEXTS, NeutronChoice
 from astara_lab.neutron_api import NeutronRefused, neutron_of
 from astara_lab.places import LOOPBACK, NEUTRON_URL, OVSDB_SOCKET, Lab
-from astara_lab.profiles import daemons
+from astara_lab.profiles import daemons, second_host
 from astara_lab.profiles.astara import BIN, Setting, astara_tasks, environment
 from astara_lab.tasks import BringUpError, Task
 
@@ -49,13 +49,19 @@ def planned(
         daemons.rabbit(setting),
         daemons.mariadb(setting, (*databases, RECORDS)),
         *daemons.openvswitch(setting, choice.physnets),
+        *(second_host.switch(setting) if setting.variant.nodes > 1 else ()),
         *(daemons.ovn(setting) if ovn else ()),
         Task("database", migrate(setting), ("mariadb",)),
         *_servers(setting),
         *(_ovn_finish(setting) if ovn else _layer_two_agent(setting)),
     ]
+    second = setting.variant.nodes > 1
+    if second:
+        there = ("openvswitch", "l3") if setting.variant.l3_agent else ("openvswitch",)
+        found += second_host.agents(setting, there, {one: _files(setting, _INI[one]) for one in there})
     if setting.variant.l3_agent:
         return found + _reference_agents(setting)
+    found += [second_host.node_agent(setting)] if second else []
     found.append(Task("records", records(setting), ("mariadb",)))
     return found + astara_tasks(setting, node_after=("openvswitch",), orchestrator_after=("records",))
 
@@ -64,6 +70,8 @@ def choose(setting: Setting) -> NeutronChoice:
     ovn = setting.variant.mech == "ovn"
     if ovn and setting.variant.l3_agent:
         raise BringUpError("OVN has no L3 agent: choose --mech ovs for it")
+    if ovn and setting.variant.nodes > 1:
+        raise BringUpError("OVN's L3 plug-in knows no pairs: a second node is for --mech ovs")
     ours = "" if setting.variant.l3_agent else ",astara"
     provider = f"L3_ROUTER_NAT:astara:{OVN_PROVIDER}" if ovn else configuration.ASTARA_PROVIDER
     router = "ovn-router" if ovn else "router,conntrack_helper,ndp_proxy"
@@ -72,7 +80,7 @@ def choose(setting: Setting) -> NeutronChoice:
         database_url=daemons.database_url(setting),
         notify_driver="messagingv2",
         mechanism_drivers="ovn" if ovn else "openvswitch",
-        tenant_network_type="geneve" if ovn else "vxlan",
+        tenant_network_type="geneve" if ovn else ("vlan" if setting.variant.nodes > 1 else "vxlan"),
         service_plugins=f"{router},{_PLUGINS}{ours}",
         service_providers=() if setting.variant.l3_agent else (provider,),
         further={
@@ -114,7 +122,10 @@ def _write_files(setting: Setting, choice: NeutronChoice, orchestrator: ini.Sect
         body=setting.variant.body,
         network_body=setting.variant.of_networks,
         transport_url=choice.transport_url,
+        further_nodes=second_host.further_nodes() if setting.variant.nodes > 1 else (),
     )
+    if setting.variant.nodes > 1:
+        second_host.write_files(setting)
     records: ini.Sections = {"database": {"connection": daemons.database_url(setting, RECORDS)}}
     ini.write(lab.etc / "astara.conf", {**(orchestrator or feed), **records})
     (lab.etc / "astara.conf").chmod(0o600)
@@ -133,9 +144,12 @@ def _type_options(setting: Setting) -> dict[str, dict[str, ini.Value]]:
                 "ovn_metadata_enabled": False,
             },
         }
+    if setting.variant.nodes > 1:
+        return second_host.ml2()
     return {"ml2_type_vxlan": {"vni_ranges": "1:5000", "vxlan_group": "239.1.1.1"}}
 
 
+_INI = {"openvswitch": "ovs_agent.ini", "l3": "l3_agent.ini"}
 _OVS: dict[str, ini.Value] = {
     "integration_bridge": daemons.INTEGRATION_BRIDGE,
     "datapath_type": "netdev",

@@ -1,0 +1,85 @@
+"""A second node for profile `neutron`: an Open vSwitch of its own, Neutron's agents, and who serves routers there.
+
+Both switches join the provider network by a cable; networks are VLANs on it, since the userspace datapath has no way to
+tunnel between namespaces that is not a bridge itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from astara_lab import ini, second_node, tasks
+from astara_lab.places import EXTERNAL_BRIDGE, EXTERNAL_PHYSNET, NODE_PORT
+from astara_lab.profiles import daemons
+from astara_lab.profiles.astara import BIN, Setting
+from astara_lab.profiles.daemons import Switch
+from astara_lab.tasks import Task
+
+VLANS = f"{EXTERNAL_PHYSNET}:100:999"
+SWITCH = Switch(second_node.NAME, Path("/run/openvswitch-2"), "-2", second_node.there(), ("wires",))
+#: Below the lab's `etc`: read after the first node's, so what they say counts.
+AGENT_FILE = "agent-2.ini"
+
+
+def switch(setting: Setting) -> list[Task]:
+    """The wires, the second switch, and the cable between both."""
+
+    def cable() -> None:
+        for of, port in ((daemons.FIRST, "wire1"), (SWITCH, "wire2")):
+            daemons.vsctl(setting, "--may-exist", "add-port", EXTERNAL_BRIDGE, port, of=of)
+
+    physnets = {EXTERNAL_PHYSNET: EXTERNAL_BRIDGE}
+    found = daemons.openvswitch(setting, physnets, SWITCH)
+    both = ("openvswitch", "openvswitch-2")
+    return [Task("wires", second_node.make), *found, Task("cable", cable, both)]
+
+
+def write_files(setting: Setting) -> None:
+    lab, trust = setting.lab, setting.trust
+    ovsdb = f"unix:{SWITCH.database}"
+    own: dict[str, dict[str, ini.Value]] = {
+        "DEFAULT": {
+            "host": second_node.NAME,
+            "state_path": lab.lib / "neutron-2",
+            "transport_url": daemons.rabbit_url(setting, second_node.FIRST_ADDRESS),
+            "metadata_proxy_socket": lab.lib / "neutron-2/metadata_proxy",
+            "ha_confs_path": lab.lib / "neutron-2/ha_confs",
+        },
+        "ovs": {"ovsdb_connection": ovsdb, "local_ip": second_node.ADDRESS},
+        "oslo_concurrency": {"lock_path": lab.lib / "neutron-2/lock"},
+    }
+    (lab.lib / "neutron-2/lock").mkdir(parents=True, exist_ok=True)
+    ini.write(lab.etc / AGENT_FILE, own)
+    (lab.etc / AGENT_FILE).chmod(0o600)
+    node = dict(second_node.configuration(lab, trust, setting.variant.image))
+    node["ovs"] = {"integration_bridge": daemons.INTEGRATION_BRIDGE, "ovsdb": ovsdb, "netdev": True}
+    ini.write(lab.etc / "node-2.conf", node)
+
+
+def agents(setting: Setting, names: tuple[str, ...], files: dict[str, list[str | Path]]) -> list[Task]:
+    """Neutron's agents there; `files` are the options each reads on the first node."""
+    found = []
+    for name in names:
+        program = f"neutron-{name}-agent"
+        words = (str(BIN / program), *map(str, files[name]), "--config-file", str(setting.lab.etc / AGENT_FILE))
+        spec = setting.spec(f"{program}-2", *second_node.there(*words), env={"OVS_RUNDIR": str(SWITCH.run)})
+        needs = ("cable", "neutron-rpc", "neutron")
+        found.append(Task(spec.name, tasks.service(setting.lab, setting.control, spec, lambda: True), needs))
+    return found
+
+
+def node_agent(setting: Setting) -> Task:
+    """Astara's."""
+    words = second_node.there(str(BIN / "astara-node"), "--config-file", str(setting.lab.etc / "node-2.conf"))
+    spec = setting.spec("node-2", *words, whole_group=False, env={"OVS_RUNDIR": str(SWITCH.run)})
+    ready = tasks.port_open(second_node.ADDRESS, NODE_PORT)
+    return Task("node-2", tasks.service(setting.lab, setting.control, spec, ready), ("cable",))
+
+
+def further_nodes() -> tuple[str, ...]:
+    """What the orchestrator is told of it."""
+    return (f"{second_node.NAME}=https://{second_node.ADDRESS}:{NODE_PORT}",)
+
+
+def ml2() -> dict[str, dict[str, ini.Value]]:
+    return {"ml2_type_vlan": {"network_vlan_ranges": VLANS}}
