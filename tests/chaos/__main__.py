@@ -31,10 +31,7 @@ def main() -> int:
     place.mkdir(parents=True, exist_ok=True)
     console.print(f"chaos {seed} for {asked.seconds:.0f} s, into {place}", markup=False)
     try:
-        weather = Asked(
-            seed, asked.seconds, tuple(asked.only), patience_s=asked.patience, pause_s=1 / asked.changes_a_second
-        )
-        history = Chaos(lab, weather, console).play()
+        history = Chaos(lab, _weather(seed, asked), console).play()
     except NotInTime as late:
         console.print(f"it could not begin: {late}", markup=False)
         keep_logs(lab.log, place / "logs")
@@ -51,11 +48,25 @@ def main() -> int:
     return 1
 
 
+def _weather(seed: str, asked: argparse.Namespace) -> Asked:
+    return Asked(
+        seed,
+        asked.seconds,
+        tuple(asked.only),
+        singles=asked.singles,
+        pairs=asked.pairs,
+        pause_s=1 / asked.changes_a_second,
+        patience_s=asked.patience,
+    )
+
+
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos", description=sys.modules["chaos"].__doc__)
     parser.add_argument("--seconds", type=float, default=300.0, help="of faults; each kind comes once in any case")
     parser.add_argument("--seed", default="", help="brings the faults of an earlier run in the same order")
     parser.add_argument("--only", action="append", default=[], help="a kind of fault, or KIND TARGET; many times")
+    parser.add_argument("--singles", type=int, default=2, help="routers that must not lose a packet")
+    parser.add_argument("--pairs", type=int, default=2, help="pairs whose connections must live")
     parser.add_argument("--changes-a-second", type=float, default=1.5, help="about, by tenants")
     parser.add_argument("--patience", type=float, default=30.0, help="seconds to settle before the next fault")
     parser.add_argument("--out", type=Path, default=Path("build/chaos"))

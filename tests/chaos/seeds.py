@@ -13,4 +13,8 @@ class Seed(NamedTuple):
     only: tuple[str, ...]
 
 
-SEEDS: tuple[Seed, ...] = ()
+SEEDS: tuple[Seed, ...] = (
+    # While a router was made, the look for pairs that lack something completed it too:
+    # test_neutron_plugin_pairs, a_half_made_twice_at_the_same_time_….
+    Seed("a pair kept a third port of its halves", "one", ("restart neutron", "outage rabbit")),
+)
