@@ -16,6 +16,8 @@ from chaos.laws import Finding
 from storm.probes import SILENCE_S
 
 _SHOWN = 20
+#: How long after the last fault what happens is put down to it.
+_AFTERWARDS_S = 5.0
 
 
 def write(place: Path, history: History, findings: Sequence[Finding]) -> None:
@@ -143,7 +145,8 @@ def _faults(history: History) -> Iterator[str]:
     yield ""
     yield "| # | fault | what was done | at | verified again after | single routers | pairs | who took over |"
     yield "|--:|---|---|--:|--:|--:|--:|---|"
-    ends = [fault.at_s for fault in faults[1:]] + [float("inf")]
+    ends = [fault.at_s for fault in faults[1:]]
+    ends += [(fault.verified_s or fault.over_s) + _AFTERWARDS_S for fault in faults[-1:]]
     for number, (fault, end_s) in enumerate(zip(faults, ends, strict=True), 1):
         took = f"not before the next ({fault.waits})"
         if fault.verified_s is not None:

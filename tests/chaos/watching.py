@@ -9,8 +9,8 @@ from collections.abc import Callable
 from astara.admin.client import OperatorClient
 from astara.model.errors import AstaraError
 from astara_lab import wires
-from astara_lab.places import Seat
-from astara_lab.tasks import port_open
+from astara_lab.places import NEUTRON_URL, Seat
+from astara_lab.tasks import http_answers, port_open
 from chaos.history import Sample
 
 EVERY_S = 0.5
@@ -25,6 +25,7 @@ class Watching:
     def __init__(self, seats: tuple[Seat, ...], now_s: Callable[[], float]) -> None:
         self._seats, self._now_s = seats, now_s
         self._answers = {end: port_open(wires.address(end), number) for end, number in wires.ENDS.items()}
+        self._answers["neutron"] = http_answers(NEUTRON_URL)  # its port is open long before it can answer
         self._end = threading.Event()
         self._news = threading.Condition()
         self._samples: list[Sample] = []
