@@ -186,8 +186,8 @@ real_tables = pytest.mark.parametrize("open_records", ["sqlite", "mariadb"], ind
 @real_tables
 def test_what_is_begun_is_wished_of_everybody_at_once_and_heard_of(stored: StoredRecords) -> None:
     upgrade = stored.upgrades.begin(WISH, "ann")
-    stored.upgrades.collect(upgrade.number, 5, ITEMS, baseline=0.25)
-    stored.upgrades.collect(upgrade.number, 5, (), baseline=0.0)
+    stored.upgrades.collect(upgrade.number, 5, ITEMS, baseline=0.25, known=None)
+    stored.upgrades.collect(upgrade.number, 5, (), baseline=0.0, known=())
     before = stored.revision()
     stored.upgrades.advance(upgrade, 5, Decision(begin=(R1,), soak_until=7.5))
     assert stored.revision() != before
@@ -205,11 +205,11 @@ def test_what_is_begun_is_wished_of_everybody_at_once_and_heard_of(stored: Store
 @real_tables
 def test_who_decides_under_an_older_term_is_refused_and_changes_nothing(stored: StoredRecords) -> None:
     upgrade = stored.upgrades.begin(WISH, "ann")
-    stored.upgrades.collect(upgrade.number, 5, ITEMS, baseline=0.0)
+    stored.upgrades.collect(upgrade.number, 5, ITEMS, baseline=0.0, known=None)
     stored.upgrades.advance(upgrade, 9, Decision(begin=(R1,)))
     for act in (
         lambda: stored.upgrades.advance(upgrade, 8, Decision(begin=(R2,), state=State.DONE)),
-        lambda: stored.upgrades.collect(upgrade.number, 8, (), 0.0),
+        lambda: stored.upgrades.collect(upgrade.number, 8, (), 0.0, None),
     ):
         with pytest.raises(Stale, match="newer term than 8"):
             act()
@@ -222,7 +222,7 @@ def test_who_decides_under_an_older_term_is_refused_and_changes_nothing(stored: 
 @real_tables
 def test_a_pause_that_was_said_first_counts_though_the_decision_did_not_know_of_it(stored: StoredRecords) -> None:
     upgrade = stored.upgrades.begin(WISH, "ann")
-    stored.upgrades.collect(upgrade.number, 5, ITEMS, baseline=0.0)
+    stored.upgrades.collect(upgrade.number, 5, ITEMS, baseline=0.0, known=None)
     stored.upgrades.say(State.PAUSED, "by bob")
     stored.upgrades.advance(upgrade, 5, Decision(begin=(R1,)))
     assert {item.stage for item in stored.upgrades.items(1)} == {Stage.WAITING}

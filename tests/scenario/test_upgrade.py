@@ -13,7 +13,7 @@ from msgspec import structs
 
 from astara.contract.agent import Health, Role
 from astara.model.errors import Gone, Retry, Terminal
-from astara.model.resource import ResourceKey
+from astara.model.resource import ObservedInstance, ResourceKey
 from astara.model.upgrade import Stage, State, UpgradeWish
 from astara.planning.rollout import Budget
 from astara.providers.memory.cloud import MemoryCloud, Simulated
@@ -55,6 +55,7 @@ def furnished(world: World, singles: int = 4, pairs: int = 2) -> Orchestrator:
     orchestrator = world.orchestrator()
     orchestrator.run(60)
     assert {line.phase for line in orchestrator.engine.resources()} == {"configured"}
+    world.cloud.image = NEXT.digest  # the new one is put on every node
     return orchestrator
 
 
@@ -73,7 +74,6 @@ def state(world: World) -> tuple[State, str]:
 
 def test_every_resource_ends_in_the_new_edition_and_no_other_instance_is_left(world):
     orchestrator = furnished(world)
-    world.cloud.image = "sha256:2"
     world.upgrades.begin(NEXT, "ann")
     orchestrator.run(200)
     assert state(world) == (State.DONE, "6 upgraded")
@@ -361,3 +361,203 @@ def test_a_credential_that_ends_meanwhile_is_renewed_in_place(world):
     assert state(world)[0] is State.DONE
     assert not before & set(world.cloud.instances)
     assert len(world.cloud.instances) == 2
+
+
+def begun(world: World, number: int = 1) -> set[str]:
+    return {one.key.id for one in world.upgrades.items(number) if one.stage is not Stage.WAITING}
+
+
+def ail(world: World, name: str = "s0") -> None:
+    for one in world.instances()[name]:
+        world.cloud.degrade(one.id, "SNAT lost", stuck=True)
+
+
+def test_a_pause_does_not_make_good_what_it_stopped_for(world):
+    orchestrator = furnished(world, singles=1, pairs=0)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    ail(world)
+    orchestrator.run(60)
+    stopped = state(world)
+    assert stopped[0] is State.STOPPED
+    world.upgrades.say(State.PAUSED, "by bob")
+    orchestrator.run(100)
+    assert state(world) == stopped
+
+
+def test_a_canary_that_gets_ill_while_it_is_paused_is_not_followed_by_others(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    world.upgrades.say(State.PAUSED, "by ann")
+    ail(world)
+    orchestrator.run(100)
+    world.upgrades.say(State.RUNNING, "by ann")
+    orchestrator.run(100)
+    assert (begun(world), state(world)[0]) == ({"s0"}, State.STOPPED)
+
+
+def test_what_was_upgraded_last_is_watched_although_it_is_paused_meanwhile(world):
+    orchestrator = furnished(world, singles=1, pairs=0)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    world.upgrades.say(State.PAUSED, "by ann")
+    ail(world)
+    orchestrator.run(100)
+    assert state(world)[0] is State.PAUSED
+    world.upgrades.say(State.RUNNING, "by ann")
+    orchestrator.run(100)
+    assert state(world)[0] is State.STOPPED
+
+
+def test_a_canary_that_is_ill_when_another_one_decides_is_not_followed_by_others(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(18)
+    ail(world)
+    world.orchestrator().run(100)
+    assert (begun(world), state(world)[0]) == ({"s0"}, State.STOPPED)
+
+
+def test_a_canary_that_is_hardly_watched_must_be_well_all_the_same(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(UpgradeWish(kind="memory", soak_s=3.0), "ann")
+    orchestrator.run(2)
+    assert upgraded(world) == {"s0"}
+    ail(world)
+    orchestrator.run(100)
+    assert (begun(world), state(world)[0]) == ({"s0"}, State.STOPPED)
+
+
+def test_after_it_stopped_it_goes_on_once_what_it_stopped_for_is_held(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    ail(world)
+    orchestrator.run(60)
+    assert state(world)[0] is State.STOPPED
+    orchestrator.engine.hold(ResourceKey("router", "s0"), "ann looks after it")
+    world.upgrades.say(State.RUNNING, "")
+    orchestrator.run(200)
+    assert state(world)[0] is State.DONE
+    assert begun(world) == {"s0", "s1", "s2", "s3", "t0", "t1"}
+
+
+def test_one_that_was_ill_before_and_never_gets_well_does_not_hold_up_the_others(world, monkeypatch):
+    orchestrator = furnished(world, singles=6, pairs=0)
+    real = MemoryCloud.observed
+
+    def sick(cloud: MemoryCloud, one: Simulated) -> ObservedInstance:
+        if one.key.id in ("s1", "s3", "s5"):
+            cloud.degrade(one.id, "never well", stuck=True)
+        return real(cloud, one)
+
+    monkeypatch.setattr(MemoryCloud, "observed", sick)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(900)
+    assert state(world) == (State.DONE, "3 upgraded, 3 did not get well in time, as before")
+    assert begun(world) == {f"s{number}" for number in range(6)}
+
+
+def test_what_was_upgraded_and_is_deleted_meanwhile_does_not_stop_it(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    world.neutron.delete_router("s0")
+    orchestrator.event("s0")
+    orchestrator.run(200)
+    assert state(world) == (State.DONE, "6 upgraded")
+
+
+def test_what_was_made_from_another_content_under_the_same_name_is_not_verified(world):
+    orchestrator = furnished(world)
+    world.cloud.image = "sha256:1"
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(120)
+    stopped, why = state(world)
+    assert stopped is State.STOPPED
+    assert "made from sha256:1, although sha256:2 is asked for" in why
+
+
+def test_the_audit_says_nothing_of_what_a_pause_came_before(world, monkeypatch):
+    orchestrator = furnished(world)
+    told: list[str] = []
+    monkeypatch.setattr(orchestrator.engine, "witness", lambda key, line: told.extend(line.steps))
+    world.upgrades.begin(NEXT, "ann")
+    real = world.upgrades.advance
+
+    def paused_first(*decided: object) -> object:
+        world.upgrades.say(State.PAUSED, "by bob")
+        return real(*decided)
+
+    monkeypatch.setattr(world.upgrades, "advance", paused_first)
+    orchestrator.run(10)
+    assert told == []
+    assert begun(world) == set()
+
+
+def test_what_is_held_meanwhile_is_left_alone_and_holds_up_nobody(world):
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(5)
+    orchestrator.engine.hold(ResourceKey("router", "s2"), "by hand")
+    orchestrator.run(300)
+    assert state(world)[0] is State.DONE, state(world)
+    assert upgraded(world) == {"s0", "s1", "s3", "t0", "t1"}
+
+
+def test_back_is_said_once_also_when_everything_is_back(world):
+    orchestrator = furnished(world, singles=2, pairs=0)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(100)
+    world.upgrades.abort("ann", back=True)
+    orchestrator.run(100)
+    assert state(world)[0] is State.DONE
+    assert world.upgrades.abort("ann", back=True).number == 2
+    assert state(world)[0] is State.DONE
+
+
+def test_one_that_stopped_costs_hardly_anything(world):
+    orchestrator = furnished(world)
+    for _ in range(1000):
+        world.cloud.inject("create", Terminal("the image does not boot", "build another"))
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(120)
+    assert state(world)[0] is State.STOPPED
+    world.upgrades.abort("ann", back=False)
+    orchestrator.run(5)
+    before = world.neutron.calls["routers"]
+    orchestrator.run(600)
+    assert world.neutron.calls["routers"] - before < 80, "one look in ten seconds"
+
+
+def test_what_is_deleted_is_no_longer_wished_in_any_edition(world):
+    orchestrator = furnished(world, singles=2, pairs=0)
+    world.upgrades.begin(UpgradeWish(kind="memory", soak_s=0.0), "ann")
+    orchestrator.run(60)
+    world.neutron.delete_router("s0")
+    orchestrator.event("s0")
+    orchestrator.run(10)
+    world.upgrades.begin(UpgradeWish(kind="memory", soak_s=1.0), "ann")
+    orchestrator.run(60)
+    assert {key.id for key in world.upgrades.editions()} == {"s1"}
+
+
+def test_nothing_follows_a_canary_whose_node_is_silent(world):
+    orchestrator = furnished(world, singles=12, pairs=0)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(10)
+    world.cloud.unreachable.add("h1")
+    orchestrator.engine.release_brake()
+    orchestrator.run(12)
+    assert begun(world) == {"s0"}
+
+
+def test_what_cannot_be_seen_when_it_begins_counts_neither_as_well_nor_as_ill(world):
+    orchestrator = furnished(world)
+    world.cloud.unreachable.add("h2")
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(1)
+    newest = world.upgrades.newest()
+    assert newest is not None
+    assert (newest.collected, newest.baseline) == (True, 0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from astara.model.resource import ResourceKey
 from astara.model.upgrade import Item, Stage, State, Upgrade
@@ -25,18 +25,28 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How one resource does. `verified`: as wished, of the new edition alone. `ill`: worse than before, lastingly."""
+    """How one resource does. `verified`: as wished, of the new edition alone. `ill`: worse than before, lastingly.
+
+    `doubtful`: not well at this moment; `unseen`: its node does not answer; `held`: an operator's, not ours to judge.
+    """
 
     verified: bool = False
     ill: bool = False
+    doubtful: bool = False
+    unseen: bool = False
+    held: bool = False
     because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be recorded. `state` and `why`: None when it goes on. `soak_until`: wall seconds, from now on."""
+    """What is to be recorded. `state` and `why`: None when it goes on. `soak_until`: wall seconds, from now on.
+
+    `struck`: no longer of the upgrade.
+    """
 
     done: tuple[ResourceKey, ...] = ()
+    struck: tuple[ResourceKey, ...] = ()
     begin: tuple[ResourceKey, ...] = ()
     state: State | None = None
     why: str = ""
@@ -69,54 +79,83 @@ def decide(
 ) -> Decision:
     """Say what to do next. `items` in the order they are begun; `waits`: why nothing may be begun now, if so."""
     done = tuple(item.key for item in items if item.stage is Stage.WORK and probes.get(item.key, WELL).verified)
-    if upgrade.state.over:
+    if upgrade.state is not State.RUNNING:
         return Decision(done=done)
-    if upgrade.state is State.RUNNING and (why := _worse(upgrade, items, probes, now)):
-        return Decision(done=done, state=State.STOPPED, why=why)
-    finished = sum(item.stage is Stage.DONE for item in items) + len(done)
-    if finished == len(items) and upgrade.state is not State.STOPPED:
-        return _at_the_end(upgrade, done, len(items), now)
-    if upgrade.state is not State.RUNNING or waits:
-        return Decision(done=done)
+    struck = tuple(item.key for item in items if item.stage is not Stage.DONE and probes.get(item.key, WELL).held)
+    items = [item for item in items if item.key not in struck]
+    stand = _stand(upgrade, items, probes, now)
+    if stand.worse:
+        return Decision(done, struck, state=State.STOPPED, why=stand.worse)
+    finished = sum(item.stage is Stage.DONE for item in items) + len(done) + len(stand.late)
+    if finished == len(items):
+        return _at_the_end(upgrade, Decision(done, struck), stand, len(items), now)
     first = canary_size(upgrade.wish.canary, len(items))
     if finished >= first and upgrade.soaked_at is None:
-        return Decision(done=done, soak_until=now + upgrade.wish.soak_s)
-    if upgrade.soaked_at is not None and now < upgrade.soaked_at:
-        return Decision(done=done)
+        return Decision(done, struck, soak_until=now + upgrade.wish.soak_s)
+    soaking = upgrade.soaked_at is not None and now < upgrade.soaked_at
+    if waits or soaking or stand.doubtful or (stand.unseen and stand.begun <= first):
+        return Decision(done, struck)
     most = len(items) if upgrade.soaked_at is not None else first
-    return Decision(done=done, begin=tuple(_affordable(items, done, most, budget)))
+    return Decision(done, struck, begin=tuple(_affordable(items, {*done, *stand.late}, most, budget)))
 
 
-def _at_the_end(upgrade: Upgrade, done: tuple[ResourceKey, ...], total: int, now: float) -> Decision:
+@dataclass(frozen=True, slots=True)
+class _Stand:
+    """How all that was begun does. `late`: what did not get well in time, and holds up nobody any more."""
+
+    begun: int
+    worse: str
+    doubtful: bool
+    unseen: bool
+    late: frozenset[ResourceKey]
+
+
+def _stand(upgrade: Upgrade, items: Sequence[Item], probes: Mapping[ResourceKey, Probe], now: float) -> _Stand:
+    """Judge by what was ill before anything was touched."""
+    begun = [(item, probes.get(item.key, WELL)) for item in items if item.stage is not Stage.WAITING]
+    late = frozenset(
+        item.key
+        for item, probe in begun
+        if item.stage is Stage.WORK and not probe.verified and now - item.since > upgrade.wish.deadline_s
+    )
+    ill = [(item, probe) for item, probe in begun if probe.ill or item.key in late]
+    doubtful = sum(probe.doubtful for item, probe in begun if item.key not in late and not probe.ill)
+    allowed = math.floor(upgrade.baseline * len(begun))
+    return _Stand(
+        begun=len(begun),
+        worse=_worse(upgrade, ill, late, len(begun)) if len(ill) > allowed else "",
+        # Among many there is always one that is about to be mended.
+        doubtful=doubtful > 0 and len(ill) + doubtful > allowed + len(begun) // 100,
+        unseen=any(probe.unseen for _, probe in begun),
+        late=late,
+    )
+
+
+def _at_the_end(upgrade: Upgrade, noted: Decision, stand: _Stand, total: int, now: float) -> Decision:
     """What was upgraded last is watched as long as the canary was."""
     if total and upgrade.soaked_at is None:
-        return Decision(done=done, soak_until=now + upgrade.wish.soak_s)
-    if done or (upgrade.soaked_at is not None and now < upgrade.soaked_at):
-        return Decision(done=done)
-    return Decision(state=State.DONE, why=f"{total} upgraded" if total else "nothing runs anything else")
+        return replace(noted, soak_until=now + upgrade.wish.soak_s)
+    soaking = upgrade.soaked_at is not None and now < upgrade.soaked_at
+    if not noted.empty or soaking or stand.doubtful:
+        return noted
+    rest = f"{len(stand.late)} did not get well in time, as before" if stand.late else ""
+    words = ", ".join(filter(None, (f"{total - len(stand.late)} upgraded", rest)))
+    return Decision(state=State.DONE, why=words if total else "nothing runs anything else")
 
 
-def _worse(upgrade: Upgrade, items: Iterable[Item], probes: Mapping[ResourceKey, Probe], now: float) -> str:
-    """Say what got worse by more than what was ill before anything was touched; empty when nothing did."""
-    begun = [item for item in items if item.stage is not Stage.WAITING]
-    ill: list[str] = []
-    for item in begun:
-        probe = probes.get(item.key, WELL)
-        late = item.stage is Stage.WORK and not probe.verified and now - item.since > upgrade.wish.deadline_s
-        if probe.ill or late:
-            words = probe.because or "no reason known"
-            ill.append(f"{item.key}: {f'not verified within {upgrade.wish.deadline_s:.0f} s: ' if late else ''}{words}")
-    allowed = math.floor(upgrade.baseline * len(begun))
-    if len(ill) <= allowed:
-        return ""
+def _worse(upgrade: Upgrade, ill: Iterable[tuple[Item, Probe]], late: Collection[ResourceKey], begun: int) -> str:
+    said = []
+    for item, probe in ill:
+        missed = f"not verified within {upgrade.wish.deadline_s:.0f} s: " if item.key in late else ""
+        said.append(f"{item.key}: {missed}{probe.because or 'no reason known'}")
     before = f" ({upgrade.baseline:.0%} were ill before)" if upgrade.baseline else ""
-    return f"{len(ill)} of {len(begun)} upgraded got worse{before}: {'; '.join(ill[:3])}"
+    return f"{len(said)} of {begun} upgraded got worse{before}: {'; '.join(said[:3])}"
 
 
 def _affordable(
     items: Sequence[Item], done: Collection[ResourceKey], most: int, budget: Budget
 ) -> Iterable[ResourceKey]:
-    """Return what may be begun beside what is in work; `most`: so many may have been begun in all."""
+    """Return what may be begun beside what is in work; `done` of it no longer count; `most`: begun in all."""
     busy: Counter[str] = Counter()
     working = begun = 0
     for item in items:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from astara.model.errors import Gone, Terminal
@@ -98,12 +98,20 @@ class Upgrades(Protocol):
         """End it; `back`: what was begun goes back, as an upgrade of its own (returned). Raises Gone, Terminal."""
         ...
 
-    def collect(self, number: int, term: int, items: Sequence[Item], baseline: float) -> None:
-        """Record, once, which resources it concerns; raises Stale when a greater term has decided."""
+    def collect(
+        self, number: int, term: int, items: Sequence[Item], baseline: float, known: Collection[ResourceKey] | None
+    ) -> None:
+        """Record, once, which resources it concerns; raises Stale when a greater term has decided.
+
+        `known`: every resource there is; of others no edition is wished any more. None: not asked.
+        """
         ...
 
-    def advance(self, upgrade: Upgrade, term: int, decision: Decision) -> None:
-        """Carry a decision out in one transaction; nothing is begun once it is paused. Raises Stale like `collect`."""
+    def advance(self, upgrade: Upgrade, term: int, decision: Decision) -> Decision:
+        """Carry a decision out in one transaction, as far as it still runs; returns what was carried out.
+
+        Raises Stale like `collect`.
+        """
         ...
 
 
@@ -128,11 +136,13 @@ class NoUpgrades:
     def abort(self, by: str, *, back: bool) -> Upgrade:
         raise Gone("no upgrade is under way")
 
-    def collect(self, number: int, term: int, items: Sequence[Item], baseline: float) -> None:
+    def collect(
+        self, number: int, term: int, items: Sequence[Item], baseline: float, known: Collection[ResourceKey] | None
+    ) -> None:
         """Nothing to record."""
 
-    def advance(self, upgrade: Upgrade, term: int, decision: Decision) -> None:
-        """Nothing to record."""
+    def advance(self, upgrade: Upgrade, term: int, decision: Decision) -> Decision:
+        return Decision()
 
 
 class Ownership(Protocol):

@@ -24,8 +24,8 @@ from astara.reconcile.resync import Surveyed
 _log = structlog.get_logger(__name__)
 #: Whoever owns this decides about upgrades.
 UPGRADE = ResourceKey("cluster", "upgrade")
-#: Seconds: between looks while nothing is under way, and while something is.
-IDLE_S, BUSY_S = 2.0, 0.5
+#: Seconds: between looks while nothing is under way, while something is in work, and while that stands.
+IDLE_S, BUSY_S, STANDING_S = 2.0, 1.0, 10.0
 #: What is ill for less is what node agents mend by themselves.
 ILL_AFTER_S = 10.0
 
@@ -39,12 +39,13 @@ class Upgrading:
         self._budget = budget
         self._who = who
         self._ill_since: dict[ResourceKey, float] = {}
+        self._gone: set[ResourceKey] = set()
 
     def look(self) -> float:
         """Carry the upgrade on by one step, if it is ours to decide; returns the seconds until the next look."""
         term = self._engine.share.ownership.term(UPGRADE)
         if term is None:
-            self._ill_since.clear()
+            self._forget()
             return IDLE_S
         try:
             return self._step(term)
@@ -55,8 +56,15 @@ class Upgrading:
             _log.warning("upgrade.waits", reason=str(error), remedy=error.remedy)
         return IDLE_S
 
+    def _forget(self) -> None:
+        """What is ill when somebody looks again has to stay so for a while once more; until then nothing is begun."""
+        self._ill_since.clear()
+        self._gone.clear()
+
     def _step(self, term: int) -> float:
         upgrade = self._engine.upgrades.newest()
+        if upgrade is None or upgrade.state is not State.RUNNING:
+            self._forget()
         if upgrade is None or upgrade.state is State.DONE:
             return IDLE_S
         if not upgrade.collected:
@@ -71,11 +79,12 @@ class Upgrading:
         probes = self._probes(upgrade, items)
         decision = decide(upgrade, items, probes, self._clock.wall(), self._budget, self._waits())
         if not decision.empty:
-            self._engine.upgrades.advance(upgrade, term, decision)
-            self._tell(upgrade, decision)
+            self._tell(upgrade, self._engine.upgrades.advance(upgrade, term, decision))
             self._engine.reread()
-        working = any(item.stage is Stage.WORK for item in items)
-        return BUSY_S if working or upgrade.state is State.RUNNING else IDLE_S
+        if upgrade.state is not State.RUNNING:
+            return STANDING_S
+        working = decision.begin or any(item.stage is Stage.WORK for item in items)
+        return BUSY_S if working else IDLE_S
 
     def _waits(self) -> str:
         return "the brake is on" if self._engine.brake().engaged else ""
@@ -88,30 +97,37 @@ class Upgrading:
             now = self._clock.wall()
             begun = [one for one in engine.upgrades.items(wish.back_of) if one.stage is not Stage.WAITING]
             back = [Item(one.key, Stage.WAITING, one.hosts, now, one.before, one.image) for one in begun]
-            engine.upgrades.collect(upgrade.number, term, back, baseline=1.0)
+            engine.upgrades.collect(upgrade.number, term, back, baseline=1.0, known=None)
             return
         found: list[Item] = []
-        ill = 0
+        known: set[ResourceKey] = set()
+        ill = seen = 0
         for one in engine.looks.survey():
+            known.add(one.key)
             if engine.holds.reason(one.key) is None and (item := _concerned(wish, one, self._clock.wall())) is not None:
                 found.append(item)
-                ill += not _well(one.observed)
+                seen += not _unseen(one.observed)
+                ill += not (_unseen(one.observed) or _well(one.observed))
         found.sort(key=lambda item: str(item.key))
-        baseline = ill / len(found) if found else 0.0
-        engine.upgrades.collect(upgrade.number, term, found, baseline)
+        baseline = ill / seen if seen else 0.0
+        engine.upgrades.collect(upgrade.number, term, found, baseline, known)
         _log.info("upgrade.collected", number=upgrade.number, resources=len(found), ill=ill)
 
     # How they do
 
     def _probes(self, upgrade: Upgrade, items: Sequence[Item]) -> Mapping[ResourceKey, Probe]:
-        probes = {item.key: self._of_work(upgrade, item.key) for item in items if item.stage is Stage.WORK}
-        done = [item for item in items if item.stage is Stage.DONE]
+        held = {item.key for item in items if self._engine.holds.reason(item.key) is not None}
+        probes = {key: Probe(held=True) for key in held}
+        judged = [item for item in items if item.key not in held]
+        probes |= {item.key: self._of_work(upgrade, item) for item in judged if item.stage is Stage.WORK}
+        done = [item for item in judged if item.stage is Stage.DONE]
         if done and upgrade.state is State.RUNNING:
             listing = self._engine.looks.listing()
-            probes |= {item.key: self._of_done(item.key, listing.of(item.key), item.hosts) for item in done}
+            probes |= {item.key: self._of_done(item.key, listing.of(item.key)) for item in done}
         return probes
 
-    def _of_work(self, upgrade: Upgrade, key: ResourceKey) -> Probe:
+    def _of_work(self, upgrade: Upgrade, item: Item) -> Probe:
+        key = item.key
         try:
             seen = self._engine.glance(key)
         except AstaraError as error:
@@ -120,23 +136,46 @@ class Upgrading:
         if plan.phase is Phase.GONE:
             return Probe(verified=True, because="gone")
         kind, edition = upgrade.wish.kind, upgrade.edition
-        others = [one for one in seen.observed.instances if one.provider == kind and one.edition not in (None, edition)]
+        mine = [one for one in seen.observed.instances if one.provider == kind]
+        others = [one for one in mine if one.edition not in (None, edition)]
+        if made_of := [one.image_digest for one in mine if not others and _of_another(upgrade.wish, one)]:
+            return Probe(because=f"made from {made_of[0]}, although {upgrade.wish.digest} is asked for")
         configured = plan.phase is Phase.CONFIGURED and not plan.acts
         if configured and not others and isinstance(seen.desired, Present) and seen.desired.instances:
             self._ill_since.pop(key, None)
             return Probe(verified=True)
         failed = [one for one in seen.observed.instances if _failed(one) and one.edition in (None, edition)]
         hopeless = self._engine.ledger.attempts(key).tries >= self._engine.options.policy.failure_budget
-        [line] = self._engine.ledger.lines([key]) or [None]
-        because = (line.because if line is not None else "") or plan.because
-        return Probe(ill=hopeless or self._stays(key, bool(failed)), because=because)
+        ill = hopeless or self._stays(key, bool(failed))
+        late = self._clock.wall() - item.since > upgrade.wish.deadline_s
+        return Probe(ill=ill, because=(self._told(key) if ill or late else "") or plan.because)
 
-    def _of_done(self, key: ResourceKey, observed: ObservedState, hosts: frozenset[str]) -> Probe:
-        if hosts <= observed.unreachable_hosts:
-            return Probe()  # nothing is known of it
-        if not self._stays(key, not _well(observed)):
+    def _told(self, key: ResourceKey) -> str:
+        """Return what stands in its way; of what another orchestrator owns, the last that this one recorded."""
+        if lines := self._engine.ledger.lines([key]):
+            return lines[0].because
+        failed = (line.detail for line in reversed(self._engine.history(key)) if line.outcome != "done")
+        return next(filter(None, failed), "")
+
+    def _of_done(self, key: ResourceKey, observed: ObservedState) -> Probe:
+        if key in self._gone:
             return Probe()
-        return Probe(ill=True, because=_ailment(observed))
+        if _unseen(observed):
+            return Probe(unseen=True)
+        if _well(observed):
+            self._ill_since.pop(key, None)
+            return Probe()
+        if not observed.instances and self._is_gone(key):
+            self._gone.add(key)
+            return Probe()
+        lasting = self._stays(key, ill=True)
+        return Probe(ill=lasting, doubtful=not lasting, because=_ailment(observed))
+
+    def _is_gone(self, key: ResourceKey) -> bool:
+        try:
+            return self._engine.glance(key).plan.phase is Phase.GONE
+        except AstaraError:
+            return False
 
     def _stays(self, key: ResourceKey, ill: bool) -> bool:
         if not ill:
@@ -147,6 +186,7 @@ class Upgrading:
 
     def _tell(self, upgrade: Upgrade, decision: Decision) -> None:
         steps = [(key, "begun") for key in decision.begin] + [(key, "verified") for key in decision.done]
+        steps += [(key, "left alone, it is held") for key in decision.struck]
         for key, what in steps:
             self._witness(upgrade, key, f"upgrade {upgrade.number}: {what}", "done")
         if decision.state is not None:
@@ -188,6 +228,11 @@ def _runs(wish: UpgradeWish, instance: ObservedInstance) -> bool:
     return wish.image == instance.image
 
 
+def _of_another(wish: UpgradeWish, instance: ObservedInstance) -> bool:
+    """Return whether it is known to be made from another content: an image may have been replaced under its name."""
+    return None not in (wish.digest, instance.image_digest) and wish.digest != instance.image_digest
+
+
 def _failed(instance: ObservedInstance) -> bool:
     return isinstance(instance.state, StateView) and instance.state.health is Health.FAILED
 
@@ -195,6 +240,11 @@ def _failed(instance: ObservedInstance) -> bool:
 def _well(observed: ObservedState) -> bool:
     states = [instance.state for instance in observed.instances]
     return bool(states) and all(isinstance(state, StateView) and state.health is Health.HEALTHY for state in states)
+
+
+def _unseen(observed: ObservedState) -> bool:
+    """Return whether nothing is known of it: it may be on a node that does not answer."""
+    return not observed.instances and bool(observed.unreachable_hosts)
 
 
 def _ailment(observed: ObservedState) -> str:

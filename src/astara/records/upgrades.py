@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -80,8 +80,8 @@ class StoredUpgrades:
         last = None if row is None else _upgrade(row)
         if last is None or (last.state.over and last.state is not state):
             raise Gone("no upgrade is under way", "see `astara upgrade status`")
-        if last.state is state:
-            return last
+        if last.state is state or (last.state is State.STOPPED and state is State.PAUSED):
+            return last  # what stopped stands, and why must not be forgotten
         where = (_U.number == last.number) & _U.state.not_in([State.DONE.value, State.ABORTED.value])
         connection.execute(sa.update(UPGRADES).where(where).values(state=state.value, why=why))
         if state is State.RUNNING:  # what is in work gets its whole time again
@@ -94,9 +94,11 @@ class StoredUpgrades:
         with self._asking.transaction() as connection:
             row = connection.execute(sa.select(UPGRADES).order_by(_U.number.desc()).limit(1)).first()
             last = None if row is None else _upgrade(row)
-            if back and last is not None and last.wish.back_of is not None and not last.state.over:
-                return last
-            if back and last is not None and last.wish.image is None and last.wish.back_of is None:
+            if back and last is not None and last.wish.back_of is not None:
+                if last.state is not State.ABORTED:
+                    return last
+                return self._begun(connection, last.wish, by)
+            if back and last is not None and last.wish.image is None:
                 raise Terminal(
                     f"upgrade {last.number} cannot be taken back: {last.wish.kind} has no images",
                     "install on the nodes what shall run, then `astara upgrade --body` again; or abort without --back",
@@ -108,39 +110,51 @@ class StoredUpgrades:
             wish = UpgradeWish(kind=last.wish.kind, back_of=last.number, canary="100%", soak_s=0.0)
             return self._begun(connection, wish, by)
 
-    def collect(self, number: int, term: int, items: Sequence[Item], baseline: float) -> None:
-        """Record which resources an upgrade concerns, once. Raises Stale when a newer owner decides."""
-        known = {str(item.key) for item in items}
+    def collect(
+        self, number: int, term: int, items: Sequence[Item], baseline: float, known: Collection[ResourceKey] | None
+    ) -> None:
+        """Record which resources an upgrade concerns, once. Raises Stale when a newer owner decides.
+
+        `known`: every resource there is; of others no edition is wished any more. None: not asked.
+        """
         with self._asking.transaction() as connection:
             row = _taken(connection, number, term)
             if row.collected:
                 return
             connection.execute(sa.delete(UPGRADE_ITEMS).where(_I.number == number))
             rows = [_item_row(number, position, item) for position, item in enumerate(items)]
-            if known:
+            if rows:
                 connection.execute(sa.insert(UPGRADE_ITEMS), rows)
+            if known is not None:
+                self._forget_all_but(connection, frozenset(map(str, known)))
             values = {"collected": 1, "baseline": baseline}
             connection.execute(sa.update(UPGRADES).where(_U.number == number).values(**values))
 
-    def advance(self, upgrade: Upgrade, term: int, decision: Decision) -> None:
-        """Carry a decision out. What an operator said meanwhile counts more: paused means that nothing is begun.
+    def advance(self, upgrade: Upgrade, term: int, decision: Decision) -> Decision:
+        """Carry a decision out; returns what was carried out: what an operator said meanwhile counts more.
 
-        Raises Stale when a newer owner decides.
+        Paused means that nothing is begun. Raises Stale when a newer owner decides.
         """
         now = self._wall()
         with self._asking.transaction() as connection:
             state = State(_taken(connection, upgrade.number, term).state)
+            if state is not State.RUNNING:
+                decision = Decision(done=decision.done)
             self._move(connection, upgrade, decision.done, Stage.DONE, now)
-            if decision.begin and state is State.RUNNING:
+            for key in decision.struck:
+                struck = (_I.number == upgrade.number) & (_I.key == str(key))
+                connection.execute(sa.delete(UPGRADE_ITEMS).where(struck))
+            if decision.begin:
                 self._move(connection, upgrade, decision.begin, Stage.WORK, now)
                 self._wish(connection, upgrade, decision.begin)
             changes: dict[str, Any] = {}
             if decision.soak_until is not None:
                 changes["soaked_at"] = decision.soak_until
-            if decision.state is not None and not state.over:
+            if decision.state is not None:
                 changes |= {"state": decision.state.value, "why": decision.why}
             if changes:
                 connection.execute(sa.update(UPGRADES).where(_U.number == upgrade.number).values(**changes))
+        return decision
 
     def _move(
         self, connection: sa.Connection, upgrade: Upgrade, keys: Sequence[ResourceKey], stage: Stage, now: float
@@ -148,6 +162,11 @@ class StoredUpgrades:
         if keys:
             where = (_I.number == upgrade.number) & _I.key.in_([str(key) for key in keys])
             connection.execute(sa.update(UPGRADE_ITEMS).where(where).values(stage=stage.value, since=now))
+
+    def _forget_all_but(self, connection: sa.Connection, known: frozenset[str]) -> None:
+        wished = connection.execute(sa.select(EDITIONS.c.key)).scalars()
+        for key in [key for key in wished if key not in known]:
+            connection.execute(sa.delete(EDITIONS).where(EDITIONS.c.key == key))
 
     def _wish(self, connection: sa.Connection, upgrade: Upgrade, keys: Sequence[ResourceKey]) -> None:
         """Wish the new edition of them, and let every orchestrator know."""

@@ -77,7 +77,7 @@ def pause(session: Session) -> None:
 @json_option
 @pass_session
 def resume(session: Session) -> None:
-    """Go on, also with one that stopped by itself."""
+    """Go on, also with one that stopped by itself, once what it stopped for is well or held."""
     _tell(session, session.operator().resume_upgrade())
 
 
