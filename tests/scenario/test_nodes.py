@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pytest
 
 from astara.contract.agent import Health
+from astara.contract.snapshot import DhcpPortRequest, PortSnapshot
+from astara.model.errors import Retry, Terminal
 from astara.model.resource import ResourceKey
 from astara.planning.rollout import Budget
 from astara.reconcile.evacuation import NODE, HealingOptions
+from astara.reconcile.resync import Surveyed
 from support.builders.resources import network, router
 from support.simulation import Orchestrator, World
 
@@ -163,3 +168,90 @@ def test_where_there_is_no_room_it_says_so_and_the_other_half_goes_on(world):
     orchestrator.run(100)
     assert {name: homes(world)[name] for name in ("t0", "t1")} == {name: before[name] for name in ("t0", "t1")}
     assert orchestrator.evacuation.homeless()["h1"] == 2
+
+
+def drain(orchestrator: Orchestrator, host: str = "h1") -> None:
+    orchestrator.engine.holds.hold(ResourceKey(NODE, host), "new disks")
+
+
+@pytest.mark.parametrize("error", [Terminal("no such router"), Retry("its port cannot be bound")])
+def test_one_that_cannot_be_placed_holds_up_nobody(world, monkeypatch, error):
+    orchestrator = furnished(world, singles=6)
+    real = world.neutron.place
+
+    def refusing(placements: Sequence[tuple[str, str, str]], term: int | None = None) -> None:
+        if placements[0][1] == "s0":
+            raise error
+        real(placements, term)
+
+    monkeypatch.setattr(world.neutron, "place", refusing)
+    drain(orchestrator)
+    orchestrator.run(200)
+    assert on(world, "h1") == {"s0"}
+    monkeypatch.undo()
+    orchestrator.run(100)
+    assert on(world, "h1") == set()
+
+
+def test_what_is_placed_back_by_an_older_wish_is_placed_elsewhere_again(world):
+    orchestrator = furnished(world)
+    world.silence("h1")
+    while "n0" not in on(world, "h2") | on(world, "h3"):
+        orchestrator.run(1)
+    world.neutron.put_network(network("n0", host="h1"))
+    world.cloud.instances = {
+        name: one for name, one in world.cloud.instances.items() if one.key.id != "n0" or one.host == "h1"
+    }
+    orchestrator.event("n0", "network")
+    orchestrator.run(30)
+    assert "n0" in on(world, "h2") | on(world, "h3")
+
+
+def test_a_network_that_has_no_port_yet_is_placed_elsewhere_too(world, monkeypatch):
+    orchestrator = furnished(world)
+    world.silence("h1")
+    real = world.neutron.ensure_dhcp_port
+
+    def unbound(request: DhcpPortRequest, term: int | None = None) -> PortSnapshot:
+        if request.host == "h1":
+            raise Retry("its layer-2 agent is away")
+        return real(request, term)
+
+    monkeypatch.setattr(world.neutron, "ensure_dhcp_port", unbound)
+    world.neutron.put_network(network("bare", host="h1"))
+    orchestrator.event("bare", "network")
+    orchestrator.run(200)
+    assert "bare" in on(world, "h2") | on(world, "h3")
+
+
+def surveys(orchestrator: Orchestrator) -> list[float]:
+    """Return the times of all looks at everything from now on, as they come."""
+    looks, at = orchestrator.engine.looks, list[float]()
+    real = looks.survey
+
+    def counted() -> Iterator[Surveyed]:
+        at.append(orchestrator.world.clock.now())
+        return real()
+
+    looks.survey = counted  # type: ignore[method-assign]
+    return at
+
+
+def test_a_large_node_is_left_without_asking_for_everything_at_every_step(world):
+    orchestrator = furnished(world, singles=60)
+    began, looked = world.clock.now(), surveys(orchestrator)
+    drain(orchestrator)
+    while on(world, "h1"):
+        orchestrator.run(1)
+    assert len(looked) <= 2 + (world.clock.now() - began) / 10
+
+
+@pytest.mark.parametrize("nodes", [NODES, ("h1", "h2")])
+def test_a_node_that_stays_dead_costs_hardly_anything_whether_or_not_there_is_room(world, nodes):
+    world.nodes = nodes
+    orchestrator = furnished(world, singles=0)
+    drain(orchestrator)
+    orchestrator.run(120)
+    looked = surveys(orchestrator)
+    orchestrator.run(3600)
+    assert len(looked) <= 3600 / 300 + 5

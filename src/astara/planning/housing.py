@@ -37,15 +37,16 @@ class Verdict:
 class Lodger:
     """One slot of a resource on a node that shall be left.
 
-    `reads`: the resource's kind in Neutron; `position`: of the slot among its slots; `body`: what it runs in. `others`
-    are the hosts of its other slots; `spared`: each of those serves, so that this one may be ended.
+    `reads`: the resource's kind in Neutron; `position`: of the slot among its slots; `body`: what it runs in, None
+    while nothing does. `others` are the hosts of its other slots; `spared`: each of those serves, so that this one may
+    be ended.
     """
 
     key: ResourceKey
     reads: str
     position: int
     host: str
-    body: str
+    body: str | None
     others: frozenset[str] = frozenset()
     spared: bool = True
     active: bool = False
@@ -116,5 +117,5 @@ def moves(
 
 
 def _takes(node: NodeStand, one: Lodger) -> bool:
-    fits = node.bodies is None or one.body in node.bodies
+    fits = None in (node.bodies, one.body) or one.body in (node.bodies or ())
     return fits and node.silent_s == 0 and not node.drained and node.name not in one.others and node.name != one.host

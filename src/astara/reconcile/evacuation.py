@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from astara.contract.agent import Health, Role, StateView
 from astara.model.boundaries import Clock, NeutronApi
-from astara.model.errors import AstaraError, Retry, Stale
-from astara.model.resource import DesiredInstance, ObservedInstance, Present, ResourceKey
+from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
+from astara.model.resource import (
+    DesiredInstance,
+    DesiredState,
+    ObservedInstance,
+    PortNeeded,
+    Present,
+    ResourceKey,
+)
 from astara.planning.classify import Phase
 from astara.planning.housing import Lodger, Move, NodeStand, Verdict, judge, moves
 from astara.planning.rollout import Budget
@@ -28,8 +35,11 @@ NODES = ResourceKey("cluster", "nodes")
 #: In holds: `node/NAME` is a node that is drained, with the reason.
 NODE = "node"
 IDLE_S, BUSY_S = 2.0, 1.0
-#: A survey is as dear as a full look: how long what it found is used, and how long nothing, when it found nothing.
-SURVEY_S, NOTHING_LEFT_S = 10.0, 60.0
+#: A survey is as dear as a full look: what it found is used for so long while something moves, twice as long each time
+#: nothing does, at most so long while somebody waits for his other half, and while nobody does.
+SURVEY_S, WAITING_S, NOTHING_MOVES_S = 10.0, 60.0, 300.0
+#: What could not be placed waits for so long, and others come first.
+REFUSED_S = 30.0
 #: What was moved and does not serve after so long no longer counts as in work: it must not hold up all others.
 GIVEN_UP_S = 180.0
 
@@ -45,15 +55,20 @@ class HealingOptions:
 @dataclass(frozen=True, slots=True)
 class _Survey:
     at: float
+    for_s: float = 0.0
     lodgers: tuple[Lodger, ...] = ()
-    load: Counter[str] | None = None
+    load: Counter[str] = field(default_factory=Counter)
     sources: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
+    lodger: Lodger
     hosts: frozenset[str]
     at: float
+
+
+_NONE = float("-inf")
 
 
 class Evacuation:
@@ -76,7 +91,9 @@ class Evacuation:
         self._tell = tell
         self._pardoned: frozenset[str] = frozenset()
         self._in_work: dict[ResourceKey, _Placed] = {}
-        self._survey = _Survey(at=float("-inf"))
+        self._refused: dict[ResourceKey, float] = {}
+        self._survey = _Survey(at=_NONE)
+        self._stirred = False
         self._verdict = Verdict()
         self._homeless: tuple[Lodger, ...] = ()
 
@@ -133,59 +150,105 @@ class Evacuation:
 
     def _forget(self) -> None:
         self._in_work.clear()
-        self._survey, self._homeless = _Survey(at=float("-inf")), ()
+        self._refused.clear()
+        self._survey, self._homeless = _Survey(at=_NONE), ()
 
     def _leave(self, nodes: Sequence[NodeStand], sources: frozenset[str], term: int) -> float:
         self._settle()
         self._surveyed(sources)
-        load = self._survey.load or Counter()
-        working = {key: placed.hosts for key, placed in self._in_work.items()}
-        dead = self._verdict.dead
-        chosen, self._homeless = moves(self._survey.lodgers, nodes, dead, load, working, self._options.budget)
+        chosen = self._chosen(nodes)
+        if chosen and self._clock.now() - self._survey.at >= SURVEY_S:
+            self._survey_now(sources)  # there is room again: what was found long ago is no reason to move anything
+            chosen = self._chosen(nodes)
         for move in chosen:
             self._place(move, term)
-        return BUSY_S if self._survey.lodgers or self._in_work else IDLE_S
+        waiting = len(self._survey.lodgers) > len(self._homeless)
+        return BUSY_S if waiting or self._in_work else IDLE_S
+
+    def _chosen(self, nodes: Sequence[NodeStand]) -> Sequence[Move]:
+        now = self._clock.now()
+        self._refused = {key: until for key, until in self._refused.items() if until > now}
+        lodgers = [one for one in self._survey.lodgers if one.key not in self._refused]
+        working = {key: placed.hosts for key, placed in self._in_work.items()}
+        dead, load = self._verdict.dead, self._survey.load
+        chosen, self._homeless = moves(lodgers, nodes, dead, load, working, self._options.budget)
+        return chosen
 
     def _surveyed(self, sources: frozenset[str]) -> None:
+        if sources != self._survey.sources or self._clock.now() - self._survey.at >= self._survey.for_s:
+            self._survey_now(sources)
+
+    def _survey_now(self, sources: frozenset[str]) -> None:
         now, before = self._clock.now(), self._survey
-        fresh_s = SURVEY_S if before.lodgers or self._in_work else NOTHING_LEFT_S
-        if sources == before.sources and now - before.at < fresh_s:
-            return
         load: Counter[str] = Counter()
         found: list[Lodger] = []
         for one in self._engine.looks.survey():
             load.update(instance.host for instance in one.observed.instances)
             found.extend(_lodgers(one, sources))
-        unheld = [one for one in found if self._engine.holds.reason(one.key) is None]
-        self._survey = _Survey(now, tuple(unheld), load, sources)
+        unheld = tuple(one for one in found if self._engine.holds.reason(one.key) is None)
+        moving = self._stirred or self._in_work or sources != before.sources
+        at_most_s = WAITING_S if any(not one.spared for one in unheld) else NOTHING_MOVES_S
+        self._survey = _Survey(now, SURVEY_S if moving else min(2 * before.for_s, at_most_s), unheld, load, sources)
+        self._stirred = False
 
     def _settle(self) -> None:
-        """Strike out what serves, and what does not for too long."""
+        """Strike out what serves, what does not for too long, and what somebody placed back where it was."""
         for key, placed in tuple(self._in_work.items()):
+            phase: Phase | None = None
+            undone = False
             try:
-                phase: Phase | None = self._engine.glance(key).plan.phase
-            except AstaraError:
-                phase = None
+                seen = self._engine.glance(key)
+            except AstaraError as error:
+                _log.info("evacuation.cannot-look", key=str(key), reason=str(error))
+            else:
+                phase, undone = seen.plan.phase, _is_there(seen.desired, placed.lodger)
             late = self._clock.now() - placed.at > GIVEN_UP_S
-            if late or phase in (Phase.CONFIGURED, Phase.SURPLUS, Phase.GONE):
+            if late or undone or phase in (Phase.CONFIGURED, Phase.SURPLUS, Phase.GONE):
                 del self._in_work[key]
-                self._survey = _Survey(at=float("-inf"), sources=self._survey.sources)
-            if late:
-                _log.warning("evacuation.gave-up-waiting", key=str(key), phase=phase)
+                self._stirred = True
+            if undone:
+                self._survey = replace(self._survey, for_s=0.0)
+            if late or undone:
+                _log.warning("evacuation.not-done", key=str(key), phase=phase, undone=undone)
 
     def _place(self, move: Move, term: int) -> None:
+        """Raises Stale, and Retry: others may fare as this one did, and come first the next time."""
         lodger = move.lodger
-        self._neutron.place(((move.kind, lodger.key.id, move.to),), term)
-        hosts = frozenset({move.to} if lodger.host in self._verdict.dead else {move.to, lodger.host})
-        self._in_work[lodger.key] = _Placed(hosts, self._clock.now())
-        left = tuple(one for one in self._survey.lodgers if one is not lodger)
-        self._survey = _Survey(self._survey.at, left, self._survey.load, self._survey.sources)
-        why = "does not answer" if lodger.host in self._verdict.dead else "is drained"
+        try:
+            self._neutron.place(((move.kind, lodger.key.id, move.to),), term)
+        except (Retry, Terminal, Gone) as error:
+            self._refused[lodger.key] = self._clock.now() + REFUSED_S
+            _log.warning("evacuation.not-placed", key=str(lodger.key), to=move.to, reason=str(error))
+            if isinstance(error, Retry):
+                raise
+            return
+        dead = lodger.host in self._verdict.dead
+        hosts = frozenset({move.to} if dead else {move.to, lodger.host})
+        self._in_work[lodger.key] = _Placed(lodger, hosts, self._clock.now())
+        self._stirred = True
+        self._survey.load[move.to] += 1
+        # The others of its slots were found beside one that is no longer there: the next survey knows better.
+        left = tuple(one for one in self._survey.lodgers if one.key != lodger.key)
+        self._survey = replace(self._survey, lodgers=left, for_s=min(self._survey.for_s, SURVEY_S))
+        why = "does not answer" if dead else "is drained"
         self._tell(lodger.key, f"place {move.kind} on {move.to}: node {lodger.host} {why}")
         self._engine.instance_changed(lodger.key, f"node {lodger.host} {why}")
 
 
+def _is_there(desired: DesiredState, lodger: Lodger) -> bool:
+    """Return whether it is wished for on the node it shall leave: an older wish may have been carried out meanwhile."""
+    match desired:
+        case Present(instances=wanted):
+            return any(slot.host == lodger.host for slot in wanted[lodger.position : lodger.position + 1])
+        case PortNeeded(host=host):
+            return host == lodger.host
+        case _:
+            return False
+
+
 def _lodgers(one: Surveyed, sources: frozenset[str]) -> Iterator[Lodger]:
+    if isinstance(one.desired, PortNeeded) and one.desired.host in sources:
+        yield Lodger(key=one.key, reads=one.reads, position=0, host=one.desired.host, body=None)
     wanted = one.desired.instances if isinstance(one.desired, Present) else ()
     for position, slot in enumerate(wanted):
         if slot.host not in sources:

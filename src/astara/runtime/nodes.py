@@ -153,7 +153,7 @@ class NodeWatch:
         self._told: Announcement | None = None
         self._disputed: tuple[str, ...] = ()
         self._drained = drained
-        self._began_at = clock.now()
+        self._silent_since: dict[str, float] = {}
         self._woken = threading.Event()
         self._looked = threading.Event()
         self._stopping = threading.Event()
@@ -164,14 +164,18 @@ class NodeWatch:
         return self._lines
 
     def stands(self) -> tuple[NodeStand, ...]:
-        """Return how each node stands, from memory."""
+        """Return how each node stands, from memory.
+
+        Silence counts from a node's last word, but no further back than it was asked: who was frozen heard none.
+        An agent that answers, and speaks no contract of ours, is not silent; nothing can be made there.
+        """
         now, drained = self._clock.now(), self._drained()
         return tuple(
             NodeStand(
                 line.name,
-                0.0 if line.reachable else max(0.001, now - self._last_seen.get(line.name, self._began_at)),
+                max(0.001, now - self._silent_since[line.name]) if line.name in self._silent_since else 0.0,
                 line.name in drained,
-                self._bodies.get(line.name),
+                self._bodies.get(line.name) if line.reachable or line.name in self._silent_since else frozenset(),
             )
             for line in self._lines
         )
@@ -228,6 +232,11 @@ class NodeWatch:
         self._lines = tuple(self._directory.nodes())
         now = self._clock.now()
         self._last_seen.update((line.name, now) for line in self._lines if line.reachable)
+        silent = {line.name for line in self._lines if not line.reachable and line.agent_version is None}
+        asked = now - 2 * self._options.ask_every_s
+        self._silent_since = {
+            name: self._silent_since.get(name, max(asked, self._last_seen.get(name, now))) for name in silent
+        }
         for line in self._lines:
             self._note(line, before.get(line.name), now)
         self._learn_bodies()

@@ -41,8 +41,9 @@ def test_who_does_not_hear_most_nodes_gives_none_up_and_says_why():
 
 def test_what_an_operator_says_is_dead_is():
     assert judge([silent("a"), silent("b", 1.0), C], 60.0, {"a", "b"}).dead == {"a"}
-    one_more = judge([silent("a"), silent("b"), silent("c"), NodeStand("d")], 60.0, {"a"})
-    assert (one_more.dead, one_more.brake) == ({"a", "b", "c"} if not one_more.brake else {"a"}, one_more.brake)
+    assert judge([silent("a"), silent("b"), silent("c"), NodeStand("d")], 60.0, {"a"}).dead == {"a", "b", "c"}
+    held = judge([silent("a"), silent("b"), silent("c"), silent("d")], 60.0, {"a"})
+    assert (held.dead, bool(held.brake)) == ({"a"}, True)
 
 
 def test_the_second_half_is_named_as_the_plug_in_does():

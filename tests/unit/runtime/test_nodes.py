@@ -235,3 +235,23 @@ def test_how_long_a_node_has_been_silent_counts_from_its_last_word_or_from_the_s
     nodes.look()
     clock.time += 5
     assert {one.name: one.silent_s for one in nodes.stands()} == {"n1": 25.0, "n2": 25.0}
+
+
+def test_one_that_was_frozen_itself_gives_no_node_up_because_it_has_heard_nothing_for_long() -> None:
+    agents, clock = Agents(), Clock()
+    nodes = watch(agents, Neutron(), clock)
+    nodes.look()
+    clock.time += 1000
+    agents.away.add("n1")
+    nodes.look()
+    assert max(one.silent_s for one in nodes.stands()) <= 2 * NodeWatchOptions().ask_every_s
+
+
+def test_an_agent_that_answers_in_a_contract_of_its_own_is_not_silent_and_takes_nothing() -> None:
+    agents, clock = Agents(), Clock()
+    nodes = watch(agents, Neutron(), clock)
+    nodes.look()
+    agents.contracts = (99,)
+    clock.time += 1000
+    nodes.look()
+    assert [(one.silent_s, one.bodies) for one in nodes.stands()] == [(0.0, frozenset())] * 2
