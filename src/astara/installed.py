@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import EntryPoints, entry_points, version
 from typing import Any
 
 
 def plugins(group: str) -> EntryPoints:
     """Return those of one group; what is installed while we run is seen by the next start."""
     return _of(tuple(sys.path), group)
+
+
+@lru_cache(maxsize=1)
+def own_version() -> str:
+    """Return the version of this program."""
+    return version("astara")
 
 
 @lru_cache

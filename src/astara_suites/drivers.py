@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import pytest
 
-from astara.appliance.boundaries import Appliance
+from astara.appliance.boundaries import Appliance, Rehearsed
 from astara.contract.codec import decode, digest, encode
 from astara.contract.snapshot import NetworkPage, RouterPage
 from astara.model.boundaries import Driver, Event, NetworkWorld, RouterWorld, World
 from astara.model.resource import Absent, DesiredState, Present, ResourceKey
+
+MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,14 @@ class DriverSuite:
             received = decode(encode(one.section), case.appliance.section_type)
             assert received == one.section
             assert case.appliance.configs(received) == case.appliance.configs(one.section)
+
+    def test_what_it_calls_typical_is_a_section_of_its_own_about_the_links_it_is_told(self, case: Case) -> None:
+        if not isinstance(case.appliance, Rehearsed):
+            pytest.skip("it has nothing to rehearse")
+        section = case.appliance.typical(MACS)
+        assert decode(encode(section), case.appliance.section_type) == section
+        assert case.appliance.configs(section)
+        assert all(mac in encode(section).decode() for mac in MACS)
 
 
 def _wish(case: Case, world: World) -> Present:

@@ -90,3 +90,12 @@ class Appliance(Protocol):
     def configs(self, section: Any) -> Mapping[str, Any]:
         """Map subsystem name -> its config. Raises ContractError naming the field for what types cannot say."""
         ...
+
+
+@runtime_checkable
+class Rehearsed(Protocol):
+    """An Appliance that can say what most of its documents are like, so that a machine may do it once beforehand."""
+
+    def typical(self, macs: tuple[str, str]) -> Wire:
+        """Return a section about links with these two MAC addresses, and with addresses of documentation. Pure."""
+        ...

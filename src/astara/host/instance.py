@@ -66,6 +66,8 @@ class Instance:
             # Who is there is plugged in or stands by as it is: only a cut-over changes that.
             self._become(wanted if before is None else replace(wanted, standby=before.standby))
             self._around.records.exhume(self.id, spec.id)
+            if wanted.spare and before is None and self._around.rehearse is not None:
+                self._around.rehearse()
             return self.view()
 
     def adopt(self, spec: InstanceSpec) -> InstanceView:

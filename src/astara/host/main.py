@@ -10,13 +10,13 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
 from astara.appliance.api.tls import CannotServe
-from astara.appliance.apply.engine import Engine
-from astara.appliance.boundaries import Appliance
-from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
+from astara.appliance.boundaries import Appliance, Subsystem
+from astara.appliance.subsystems.metadata.config import NAME as METADATA
 from astara.appliance.system import descriptors
 from astara.contract.identity import ORCHESTRATOR
 from astara.host import wiring
@@ -24,10 +24,14 @@ from astara.host.bodies.beside import Elsewhere
 from astara.host.changes import Changes
 from astara.host.healer import Healer, Pace
 from astara.host.links import LinkError
+from astara.host.machine.words import SERVING
 from astara.host.node import Node
 from astara.host.options import NodeOptions, Solitary, load
 from astara.host.watch import Watch
 from astara.model.errors import BadConfiguration
+
+if TYPE_CHECKING:
+    from astara.appliance.subsystems.metadata.proxy import MetadataProxy
 
 _log = structlog.get_logger(__name__)
 _ADOPTION_THREADS = 8
@@ -68,12 +72,14 @@ class Agent:
         self, options: NodeOptions, appliances: Mapping[str, Appliance] | None = None, pace: Pace | None = None
     ) -> None:
         self._options = options
-        self._proxy = wiring.metadata_proxy(options.metadata)
         drivers = wiring.appliances() if appliances is None else appliances
-        metadata = MetadataSubsystem(self._proxy)
         inside_a_container = options.solitary is Solitary.NAMESPACE
         has_a_node = options.solitary is not Solitary.NO and options.serves != ORCHESTRATOR
-        engine = Engine(wiring.subsystems(Elsewhere(metadata.name) if has_a_node else metadata), drivers)
+        self._proxy: MetadataProxy | None = None
+        metadata: Subsystem = Elsewhere(METADATA)
+        if not has_a_node:
+            self._proxy, metadata = wiring.metadata(options.metadata)
+        engine = wiring.engine(metadata, drivers)
         beside = wiring.NodesPart(metadata, drivers)
         self.changes = Changes()
         self._watch = Watch(
@@ -102,11 +108,12 @@ class Agent:
             attachment.prepare()
         for body in self._around.bodies.values():
             body.prepare()
-        self._proxy.start()
+        if self._proxy is not None:
+            self._proxy.start()
         self._watch.start()
         self.node.load()
         self.server.start()
-        _log.info("agent.serving", node=self._options.name, port=self.server.port, records=self.node.count())
+        _log.info(SERVING, node=self._options.name, port=self.server.port, records=self.node.count())
         adoption = self.node.adopt(_ADOPTION_THREADS)
         _log.info(
             "agent.adopted",
@@ -124,7 +131,8 @@ class Agent:
         self.server.stop()
         self.healer.stop()
         self._watch.stop()
-        self._proxy.stop()
+        if self._proxy is not None:
+            self._proxy.stop()
         _log.info("agent.stopped", node=self._options.name)
 
     def _on_round(self) -> None:

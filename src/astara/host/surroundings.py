@@ -29,7 +29,8 @@ class Watching(Protocol):
 class Surroundings:
     """What all instances of a node share. `solitary`: there is room for one instance only.
 
-    `own` is where the agent has its own identity, when another comes with the instance: in a machine.
+    `own` is where the agent has its own identity, when another comes with the instance: in a machine. `rehearse` is
+    done once where a spare is made, so that who adopts it waits for nothing that is done for the first time.
     """
 
     bodies: Mapping[str, Body]
@@ -40,4 +41,5 @@ class Surroundings:
     wall: Callable[[], float]
     solitary: bool = False
     own: OwnIdentity | None = None
+    rehearse: Callable[[], None] | None = None
     floor: Floor = field(default_factory=Floor)

@@ -6,8 +6,8 @@ import errno
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,7 +21,6 @@ from astara.appliance.subsystems.gate.subsystem import GateSubsystem
 from astara.appliance.subsystems.keepalived.pace import Pace
 from astara.appliance.subsystems.keepalived.subsystem import KeepalivedSubsystem
 from astara.appliance.subsystems.kernel import kernel_subsystems
-from astara.appliance.subsystems.metadata.proxy import MetadataProxy
 from astara.appliance.subsystems.radvd.subsystem import RadvdSubsystem
 from astara.contract.agent import NodeView
 from astara.contract.codec import SUPPORTED_VERSIONS
@@ -37,12 +36,18 @@ from astara.host.node import Node
 from astara.host.options import MetadataOptions, NodeOptions, Solitary
 from astara.host.own_identity import OwnIdentity
 from astara.host.records import Records
+from astara.host.rehearsal import rehearse
 from astara.host.routes import node_routes
 from astara.host.surroundings import Surroundings, Watching
-from astara.installed import plugins
+from astara.installed import own_version, plugins
 from astara.model.errors import BadConfiguration
 
+if TYPE_CHECKING:
+    from astara.appliance.subsystems.metadata.proxy import MetadataProxy
+
 _log = structlog.get_logger(__name__)
+#: For requests at once: of orchestrators for many instances, or of one node for one.
+_THREADS, _THREADS_INSIDE = 24, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Description:
         self._node = node
         self._kinds = tuple(sorted(around.attachments))
         self._drivers = tuple(sorted(drivers))
-        self._version = version("astara")
+        self._version = own_version()
         self._bodies = around.bodies
         self._image = options.image
         self._started_at = around.wall()
@@ -93,6 +98,7 @@ def build_server(options: NodeOptions, node: Node, around: Surroundings, drivers
             cert_file=options.cert_file,
             key_file=options.key_file,
             role=options.serves,
+            threads=_THREADS if options.solitary is Solitary.NO else _THREADS_INSIDE,
         ),
         router,
     )
@@ -108,7 +114,7 @@ def build_surroundings(options: NodeOptions, engine: Engine, beside: NodesPart, 
             f"[DEFAULT] state_dir: {options.state_dir} cannot be used: {error.strerror}",
             "free space there" if full else "make it writable for root",
         ) from None
-    inside_a_container = options.solitary is Solitary.NAMESPACE
+    inside_a_container, inside_a_machine = (options.solitary is one for one in (Solitary.NAMESPACE, Solitary.MACHINE))
     return Surroundings(
         bodies=bodies(options, engine, beside),
         records=records,
@@ -117,7 +123,8 @@ def build_surroundings(options: NodeOptions, engine: Engine, beside: NodesPart, 
         watch=watch,
         wall=time.time,
         solitary=options.solitary is not Solitary.NO,
-        own=_own_identity(options) if options.solitary is Solitary.MACHINE else None,
+        own=_own_identity(options) if inside_a_machine else None,
+        rehearse=partial(rehearse, engine, beside.appliances) if inside_a_machine else None,
         floor=Floor(options.state_dir / "term"),
     )
 
@@ -146,6 +153,11 @@ def bodies(options: NodeOptions, engine: Engine, beside: NodesPart) -> Mapping[s
         if isinstance(body, ServedBeside):
             body.serve_beside(beside.subsystem, beside.appliances)
     return found
+
+
+def engine(metadata: Subsystem, drivers: Mapping[str, Appliance]) -> Engine:
+    """Return what applies documents of these drivers here."""
+    return Engine(subsystems(metadata), drivers)
 
 
 def appliances() -> Mapping[str, Appliance]:
@@ -183,12 +195,17 @@ def subsystems(metadata: Subsystem) -> list[Subsystem]:
     return [GateSubsystem(pace), *kernel_subsystems(), *daemons, *others]
 
 
-def metadata_proxy(options: MetadataOptions) -> MetadataProxy:
-    """Return the node's metadata proxy, not started.
+def metadata(options: MetadataOptions) -> tuple[MetadataProxy, Subsystem]:
+    """Return the node's metadata proxy, not started, and the subsystem that tells it whom to answer for.
 
     Raises:
         BadConfiguration: the secret cannot be read.
     """
+    # Here, because an agent that does not serve metadata needs neither asyncio nor a client of HTTP, which are more
+    # than a quarter of what a machine's agent would import.
+    from astara.appliance.subsystems.metadata.proxy import MetadataProxy
+    from astara.appliance.subsystems.metadata.subsystem import MetadataSubsystem
+
     try:
         secret = options.shared_secret_file.read_bytes().strip() if options.shared_secret_file is not None else b""
     except OSError as error:
@@ -196,4 +213,5 @@ def metadata_proxy(options: MetadataOptions) -> MetadataProxy:
             f"[metadata] shared_secret_file: {options.shared_secret_file} cannot be read: {error.strerror}",
             "put Nova's metadata_proxy_shared_secret there",
         ) from None
-    return MetadataProxy(options.nova_url, secret)
+    proxy = MetadataProxy(options.nova_url, secret)
+    return proxy, MetadataSubsystem(proxy)

@@ -24,7 +24,7 @@ from astara.drivers.router.firewall import reachable_v6, ruleset
 from astara.drivers.router.pair import heart_link, pair_configs, strict
 from astara.drivers.router.parsed import Floating, Forwarding, Gateway, Interface, Network, Router, Side, parse
 from astara.drivers.router.routing import routing
-from astara.drivers.router.schema import InternalLink, RouterSection, Shaping
+from astara.drivers.router.schema import ExternalLink, FloatingIP, InternalLink, RouterSection, Shaping
 
 
 class RouterAppliance:
@@ -32,6 +32,30 @@ class RouterAppliance:
 
     name = "router"
     section_type = RouterSection
+
+    def typical(self, macs: tuple[str, str]) -> RouterSection:
+        """A gateway with SNAT, a network behind it, and a floating IP (addresses: RFC 5737)."""
+        inner, outer = macs
+        return RouterSection(
+            router_id="typical",
+            internal=(
+                InternalLink(mac=inner, port_id="inner", network_id="inner", mtu=1500, addresses=("192.0.2.1/24",)),
+            ),
+            external=(
+                ExternalLink(
+                    mac=outer,
+                    port_id="outer",
+                    network_id="outer",
+                    mtu=1500,
+                    addresses=("198.51.100.2/24",),
+                    nexthops=("198.51.100.1",),
+                    snat_v4="198.51.100.2",
+                ),
+            ),
+            floating_ips=(
+                FloatingIP(id="typical", floating="198.51.100.9", fixed="192.0.2.9", external_port_id="outer"),
+            ),
+        )
 
     def configs(self, section: RouterSection) -> Mapping[str, Any]:
         """Return subsystem name -> config. Raises ContractError naming the field."""

@@ -23,6 +23,7 @@ _STATE = Path("/var/lib/astara/node")
 _IMAGE = Path("/usr/lib/astara/image")
 _LOOK_EVERY_S = 0.01
 _DISCARD = 9
+_PAGE = 4096
 
 
 def wait_for_papers() -> Papers:
@@ -36,8 +37,10 @@ def wait_for_papers() -> Papers:
     if not _PAPERS.exists():
         return _from_a_cloud()
     pause = threading.Event()
-    while (found := papers.unpacked(_PAPERS.read_bytes())) is None:
+    while is_template():
         pause.wait(_LOOK_EVERY_S)
+    found = papers.unpacked(_content())
+    assert found is not None  # it begins with something
     return found
 
 
@@ -49,7 +52,20 @@ def _from_a_cloud() -> Papers:
 
 
 def is_template() -> bool:
-    return _PAPERS.exists() and papers.unpacked(_PAPERS.read_bytes()) is None
+    """Whether the papers are blank: one byte says it, whoever this machine has become while it was read."""
+    if not _PAPERS.exists():
+        return False
+    with _PAPERS.open("rb", buffering=0) as file:
+        return file.read(1) == b"\0"
+
+
+def _content() -> bytes:
+    """The papers without what they are padded with: the kernel takes every byte before a page once more to reach it."""
+    content = b""
+    with _PAPERS.open("rb", buffering=0) as file:
+        while (page := file.read(_PAGE)) and not content.endswith(b"\0"):
+            content += page
+    return content
 
 
 def take_up(own: Papers) -> NodeOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from astara.contract.codec import ContractError
 from astara.host.first_process import outlive, say
 from astara.host.links import LinkError
-from astara.host.machine import birth, kernel
+from astara.host.machine import birth, kernel, template
 from astara.host.machine.words import TEMPLATE_READY
 
 
@@ -22,6 +22,7 @@ def main() -> None:
 def _live() -> None:
     kernel.mount_all()
     if birth.is_template():
+        template.settle()
         say(TEMPLATE_READY)
     outlive(birth.take_up(birth.wait_for_papers()))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+#: The subsystem's.
+NAME = "metadata"
 #: Where guests ask; fixed by Nova and cloud-init.
 METADATA_V4 = IPv4Address("169.254.169.254")
 METADATA_V6 = IPv6Address("fe80::a9fe:a9fe")

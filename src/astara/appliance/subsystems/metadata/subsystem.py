@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from astara.appliance.boundaries import Place, SubsystemError
-from astara.appliance.subsystems.metadata.config import MetadataConfig
+from astara.appliance.subsystems.metadata.config import NAME, MetadataConfig
 from astara.appliance.subsystems.metadata.proxy import MetadataProxy, NotServing
 from astara.appliance.system import processes
 from astara.contract.agent import Deviation
-
-NAME = "metadata"
 
 
 class MetadataSubsystem:

@@ -7,15 +7,19 @@ import secrets
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as replaced
 from ipaddress import IPv4Interface
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
 from astara.appliance.boundaries import Appliance, Subsystem
 from astara.appliance.system import processes
 from astara.appliance.system.processes import Process
+from astara.contract.agent import SPARE, PortAttachment
 from astara.host import namespaces, papers
 from astara.host.bodies.beside import Beside, part_engine
 from astara.host.bodies.boundary import ApplyEngine, Birth, BodyFailed, BodyUnavailable
@@ -27,6 +31,7 @@ from astara.host.bodies.microvm.images import Image
 from astara.host.bodies.microvm.machine import Machine, MachineFailed
 from astara.host.bodies.microvm.metadata import TakenAside
 from astara.host.bodies.microvm.templates import Template, Templates
+from astara.host.machine.words import SERVING
 from astara.host.options import NodeOptions
 from astara.host.papers import Papers
 from astara.host.records import Records
@@ -37,6 +42,7 @@ _log = structlog.get_logger(__name__)
 _NODE_SIDE = IPv4Interface("169.254.0.1/30")
 _MACHINE_SIDE = IPv4Interface("169.254.0.2/30")
 _PORT = 19801
+_REHEARSED_MAC = "02:a5:7a:00:00:02"
 _SEED_BYTES = 64
 #: What a process takes besides the machine's memory, and a clone before it writes to its own.
 _OVERHEAD_MB = 96
@@ -177,7 +183,10 @@ class MicrovmBody:
                 one.wake(template.picture)
             one.set_ports(birth.spec.ports)
             one.go()
+            self._await(one)
             self._greet(birth, one)
+            if birth.spec.key.driver == SPARE:
+                self._rehearse(birth, one)
         except Exception as error:
             said = one.last_words().decode(errors="replace")[-_WORDS_IN_ERRORS:].strip()
             with contextlib.suppress(OSError):
@@ -197,6 +206,20 @@ class MicrovmBody:
 
     def _greet(self, birth: Birth, one: Machine) -> None:
         self._guest.greet(birth, self._options.boot_deadline_s, lambda: one.process() is not None)
+
+    def _await(self, one: Machine) -> None:
+        """Wait until its agent says that it serves; one that does not say so in time is asked all the same."""
+        one.said(SERVING, time.monotonic() + self._options.boot_deadline_s)
+
+    def _rehearse(self, birth: Birth, one: Machine) -> None:
+        """Have a spare find an interface and let go of it: who adopts it waits for nothing it does for the first time.
+
+        Raises MachineFailed, BodyFailed, OSError.
+        """
+        port = PortAttachment(port_id=str(uuid.uuid4()), network_id=birth.spec.id, mac=_REHEARSED_MAC)
+        with one.lent(port):
+            self._greet(replaced(birth, spec=replace(birth.spec, ports=(port,))), one)
+            self._greet(birth, one)
 
     def _papers(self, birth: Birth) -> Papers:
         credential = birth.spec.credential

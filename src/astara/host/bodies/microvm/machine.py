@@ -160,6 +160,26 @@ class Machine:
         with self.console.open("ab") as stream:
             stream.write(kept)
 
+    def said(self, words: str, until: float) -> bool:
+        """Wait until `words` are on its console; False when it has ended, or `until` (monotonic) has come, before."""
+        pause = threading.Event()
+        while words.encode() not in self.last_words():
+            if time.monotonic() > until or self.process() is None:
+                return False
+            pause.wait(_LOOK_EVERY_S)
+        return True
+
+    @contextlib.contextmanager
+    def lent(self, port: PortAttachment) -> Iterator[None]:
+        """Give it one more interface for a while, which leads nowhere. Raises MachineFailed, OSError."""
+        name = _nic_of(port)
+        with self.asked() as qmp:
+            self._plug(qmp, name, port)
+        yield
+        with self.asked() as qmp:
+            _unplug(qmp, name)
+        taps.remove(self.inside, keep=())
+
     @contextlib.contextmanager
     def asked(self) -> Iterator[Qmp]:
         """A conversation with QEMU; its refusals are a MachineFailed."""

@@ -24,7 +24,6 @@ from astara.host.bodies.microvm.machine import Machine, MachineFailed, ignore_sh
 from astara.host.machine.words import TEMPLATE_READY
 
 _log = structlog.get_logger(__name__)
-_LOOK_EVERY_S = 0.05
 _PICTURE_S = 30.0
 
 
@@ -102,12 +101,9 @@ class Templates:
             machine.end()
 
     def _await_ready(self, machine: Machine) -> None:
-        pause, until = threading.Event(), time.monotonic() + self._deadline_s
-        while TEMPLATE_READY.encode() not in machine.last_words():
-            if time.monotonic() > until or machine.process() is None:
-                words = machine.last_words(1000).decode(errors="replace")
-                raise MachineFailed(f"the template does not boot: {words}")
-            pause.wait(_LOOK_EVERY_S)
+        if not machine.said(TEMPLATE_READY, time.monotonic() + self._deadline_s):
+            words = machine.last_words(1000).decode(errors="replace")
+            raise MachineFailed(f"the template does not boot: {words}")
 
     def _key(self, shape: Shape) -> str:
         size, shell = str(shape.memory_mb), str(shape.shell)
