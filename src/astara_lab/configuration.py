@@ -200,6 +200,8 @@ def orchestrator(
         },
         "admin": {"socket": seat.admin_socket},
         "metrics": {"listen": f"{LOOPBACK}:{seat.metrics_port}"},
+        # Two processors have better to do than to start machines that nobody has asked for.
+        **({"pool": {"microvm": 0}} if body == "microvm" else {}),
         **(several if shared else {}),
     }
 

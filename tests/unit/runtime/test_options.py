@@ -132,6 +132,12 @@ def test_sizes_of_pools_are_read_by_kind(home: Path) -> None:
     assert read(home).pool.sizes == {}
 
 
+def test_where_routers_are_machines_some_are_kept_warm_unless_told_otherwise(home: Path) -> None:
+    machines = MINIMAL + "[services]\ndefault_provider = microvm\n"
+    assert read(home, machines).pool.sizes == {Kind("microvm"): Size(1, 4)}
+    assert read(home, machines + "[pool]\nmicrovm = 0\n").pool.sizes == {Kind("microvm"): Size(0, 0)}
+
+
 def test_a_size_that_cannot_be_read_names_the_option(home: Path) -> None:
     with pytest.raises(BadConfiguration, match=r"\[pool\] microvm = lots"):
         read(home, MINIMAL + "[pool]\nmicrovm = lots\n")
