@@ -16,14 +16,16 @@ import statistics
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from astara.contract.agent import Body, InstanceSpec
+from astara.clients.appliance import NodeClient
+from astara.contract.agent import SPARE, Body, InstanceSpec, Key
 from astara.contract.document import document
-from astara.contract.generation import Generation
+from astara.contract.generation import ZERO, Generation
 from astara.drivers.router.schema import RouterSection
 from astara.host.bodies.microvm import machine
 from astara.host.options import ContainerOptions
@@ -46,6 +48,7 @@ from support.terrain import terrain
 _LAST = Generation(99, 0)
 _PATIENCE_S = 120.0
 _MARK = "PYTHON STARTS"
+_FROM_TEMPLATES = ("pooled", "woken", "memory", "spares")
 #: Imported by every Python of the machine: the agent, which is a fork, says how large it is once it has settled.
 _TELL_SIZE = """
 import os, sys, threading
@@ -63,9 +66,21 @@ def new(node: Deployment, kind: str) -> InstanceSpec:
     return replace(wish, body=Body(kind=kind), credential=credential(node.authority, wish.id))
 
 
-def routers(node: Deployment, samples: int, kind: str = "microvm") -> dict[str, list[float]]:
-    """Seconds from the request for a router to its answer, to its configuration, and to the first packet through it."""
+def spare_for(client: NodeClient, node: Deployment, wish: InstanceSpec) -> InstanceSpec:
+    """Make a spare as a pool does; return the wish to have it become `wish`."""
+    spare = InstanceSpec(id=str(uuid.uuid4()), key=Key(driver=SPARE, id="0"), slot=str(uuid.uuid4()), generation=ZERO)
+    born_with = credential(node.authority, spare.id)
+    client.put_instance(replace(spare, body=wish.body, credential=born_with))
+    return replace(wish, adopt=spare.id, credential=born_with)
+
+
+def routers(node: Deployment, samples: int, kind: str = "microvm", *, pooled: bool = False) -> dict[str, list[float]]:
+    """Seconds from the request for a router to its answer, to its configuration, and to the first packet through it.
+
+    `pooled`: there is a spare for each, whose making is told apart.
+    """
     found: dict[str, list[float]] = {"answer_s": [], "configured_s": [], "packet_s": []}
+    made: list[float] = []
     with agent_with_patience(node) as (_, client), terrain(Path(tempfile.mkdtemp())) as land:
         _settle(node)
         for number in range(samples):
@@ -77,6 +92,10 @@ def routers(node: Deployment, samples: int, kind: str = "microvm") -> dict[str, 
                 external=(external(outer.mac, "203.0.113.2/24", nexthops=("203.0.113.1",), snat="203.0.113.2"),),
             )
             began = time.monotonic()
+            if pooled:
+                instance = spare_for(client, node, instance)
+                made.append(time.monotonic() - began)
+                began = time.monotonic()
             client.put_instance(instance)
             found["answer_s"].append(time.monotonic() - began)
             client.configure(instance.id, document("router", Generation(1, 2), section))
@@ -90,14 +109,16 @@ def routers(node: Deployment, samples: int, kind: str = "microvm") -> dict[str, 
             eventually(lambda a=a: a.reaches("203.0.113.1", 80), 30.0)
             found["packet_s"].append(configured + time.monotonic() - began)
             client.delete_instance(instance.id, _LAST)
-    return found
+    return {**found, "spare_s": made} if pooled else found
 
 
-def memory(node: Deployment, count: int) -> dict[str, float]:
-    """MB that one idle, configured machine more takes: of the node's available memory, and of its process (PSS)."""
+def memory(node: Deployment, count: int, *, spares: bool = False) -> dict[str, float]:
+    """MB that one idle machine more takes: of the node's available memory, and of its process (PSS)."""
     with agent_with_patience(node) as (_, client):
         _settle(node)
-        instances = [machine_spec(node.authority, port(), port()) for _ in range(count)]
+        instances = [machine_spec(node.authority, *([] if spares else [port(), port()])) for _ in range(count)]
+        if spares:
+            instances = [replace(one, key=Key(driver=SPARE, id="0"), generation=ZERO) for one in instances]
         client.put_instance(instances[0])
         before = _available_mb()
         for instance in instances[1:]:
@@ -179,7 +200,7 @@ def _pss_mb(pid: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="namespace,container,woken,cold,memory,inside")
+    parser.add_argument("--only", default="namespace,container,pooled,woken,cold,memory,spares,inside")
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--clones", type=int, default=6)
     asked = parser.parse_args()
@@ -190,17 +211,17 @@ def main() -> None:
 
 
 def _measured(name: str, directory: Path, asked: argparse.Namespace) -> object:
-    node = deployment(directory / "node", templates=name in ("woken", "memory"))
+    node = deployment(directory / "node", templates=name in _FROM_TEMPLATES)
     match name:
         case "namespace":
             return _told(routers(node, asked.samples, "namespace"))
         case "container":
             options = dataclasses.replace(node.options, container=of_image(directory))
             return _told(routers(dataclasses.replace(node, options=options), asked.samples, "container"))
-        case "woken" | "cold":
-            return _told(routers(node, asked.samples))
-        case "memory":
-            return memory(node, asked.clones)
+        case "pooled" | "woken" | "cold":
+            return _told(routers(node, asked.samples, pooled=name == "pooled"))
+        case "memory" | "spares":
+            return memory(node, asked.clones, spares=name == "spares")
         case "inside":
             return inside(max(2, asked.samples // 2))
     raise SystemExit(f"no such measurement: {name}")
