@@ -561,3 +561,23 @@ def test_what_cannot_be_seen_when_it_begins_counts_neither_as_well_nor_as_ill(wo
     newest = world.upgrades.newest()
     assert newest is not None
     assert (newest.collected, newest.baseline) == (True, 0.0)
+
+
+def test_what_an_aborted_one_left_in_work_counts_in_the_budget_of_the_next(world):
+    orchestrator = furnished(world, singles=8, pairs=0)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(18)
+    for _ in range(1000):
+        world.cloud.inject("create", Retry("busy"))
+    orchestrator.run(6)
+    working = {one.key.id for one in world.upgrades.items(1) if one.stage is Stage.WORK}
+    assert len(working) == 3
+    world.upgrades.abort("ann", back=False)
+    watch = Watch(world)
+    world.upgrades.begin(structs.replace(NEXT, image="later", digest=None, canary="100%"), "ann")
+    orchestrator.run(2)
+    assert begun(world, 2) == working
+    world.cloud.faults.clear()
+    orchestrator.run(300)
+    assert state(world)[0] is State.DONE
+    assert watch.most <= 3

@@ -76,8 +76,12 @@ def decide(
     now: float,
     budget: Budget,
     waits: str = "",
+    besides: Collection[Item] = (),
 ) -> Decision:
-    """Say what to do next. `items` in the order they are begun; `waits`: why nothing may be begun now, if so."""
+    """Say what to do next. `items` in the order they are begun; `waits`: why nothing may be begun now, if so.
+
+    `besides`: what is still in work of an upgrade before; the budget is for both.
+    """
     done = tuple(item.key for item in items if item.stage is Stage.WORK and probes.get(item.key, WELL).verified)
     if upgrade.state is not State.RUNNING:
         return Decision(done=done)
@@ -96,7 +100,8 @@ def decide(
     if waits or soaking or stand.doubtful or (stand.unseen and stand.begun <= first):
         return Decision(done, struck)
     most = len(items) if upgrade.soaked_at is not None else first
-    return Decision(done, struck, begin=tuple(_affordable(items, {*done, *stand.late}, most, budget)))
+    settled = {*done, *stand.late}
+    return Decision(done, struck, begin=tuple(_affordable(items, settled, most, budget, besides)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +158,25 @@ def _worse(upgrade: Upgrade, ill: Iterable[tuple[Item, Probe]], late: Collection
 
 
 def _affordable(
-    items: Sequence[Item], done: Collection[ResourceKey], most: int, budget: Budget
+    items: Sequence[Item], settled: Collection[ResourceKey], most: int, budget: Budget, besides: Collection[Item]
 ) -> Iterable[ResourceKey]:
-    """Return what may be begun beside what is in work; `done` of it no longer count; `most`: begun in all."""
-    busy: Counter[str] = Counter()
-    working = begun = 0
+    """Return what may be begun beside what is in work and not settled; `most`: so many may have been begun in all."""
+    begun = sum(item.stage is not Stage.WAITING for item in items)
+    mine = {item.key: item.hosts for item in items if item.stage is not Stage.WAITING}
+    working = {item.key for item in items if item.stage is Stage.WORK and item.key not in settled}
+    # What is in work already, for an upgrade before, may be begun for this one: that is no more in work than there was.
+    others = {item.key: item.hosts for item in besides if item.key not in mine}
+    busy = Counter(host for hosts in (*(mine[key] for key in working), *others.values()) for host in hosts)
+    count = len(working) + len(others)
     for item in items:
-        begun += item.stage is not Stage.WAITING
-        if item.stage is Stage.WORK and item.key not in done:
-            working += 1
-            busy.update(item.hosts)
-    for item in items:
-        if working >= budget.in_total or begun >= most:
+        if begun >= most:
             return
-        if item.stage is not Stage.WAITING or any(busy[host] >= budget.per_node for host in item.hosts):
+        if item.stage is not Stage.WAITING:
             continue
-        working, begun = working + 1, begun + 1
-        busy.update(item.hosts)
+        if item.key not in others:
+            if count >= budget.in_total or any(busy[host] >= budget.per_node for host in item.hosts):
+                continue
+            count += 1
+            busy.update(item.hosts)
+        begun += 1
         yield item.key

@@ -137,7 +137,7 @@ class Evacuation:
         except Stale as error:
             self._engine.share.ownership.refused()
             _log.info("evacuation.not-ours", reason=str(error))
-        except Retry as error:
+        except AstaraError as error:
             _log.warning("evacuation.waits", reason=str(error), remedy=error.remedy)
         return IDLE_S
 

@@ -12,7 +12,7 @@ import structlog
 
 from astara.contract.agent import Health, StateView
 from astara.model.boundaries import Clock
-from astara.model.errors import AstaraError, Retry, Stale
+from astara.model.errors import AstaraError, Stale
 from astara.model.operator import HistoryLine
 from astara.model.resource import ObservedInstance, ObservedState, Present, ResourceKey
 from astara.model.upgrade import Item, Stage, State, Upgrade, UpgradeWish
@@ -40,6 +40,8 @@ class Upgrading:
         self._who = who
         self._ill_since: dict[ResourceKey, float] = {}
         self._gone: set[ResourceKey] = set()
+        #: Of the upgrade before, by the number of the present one: what may still be in work.
+        self._before: dict[int, Sequence[Item]] = {}
 
     def look(self) -> float:
         """Carry the upgrade on by one step, if it is ours to decide; returns the seconds until the next look."""
@@ -52,7 +54,7 @@ class Upgrading:
         except Stale as error:
             self._engine.share.ownership.refused()
             _log.info("upgrade.not-ours", reason=str(error))
-        except Retry as error:
+        except AstaraError as error:
             _log.warning("upgrade.waits", reason=str(error), remedy=error.remedy)
         return IDLE_S
 
@@ -60,6 +62,7 @@ class Upgrading:
         """What is ill when somebody looks again has to stay so for a while once more; until then nothing is begun."""
         self._ill_since.clear()
         self._gone.clear()
+        self._before.clear()
 
     def _step(self, term: int) -> float:
         upgrade = self._engine.upgrades.newest()
@@ -77,7 +80,8 @@ class Upgrading:
             return IDLE_S
         self._engine.reread()
         probes = self._probes(upgrade, items)
-        decision = decide(upgrade, items, probes, self._clock.wall(), self._budget, self._waits())
+        besides = self._still_in_work(upgrade)
+        decision = decide(upgrade, items, probes, self._clock.wall(), self._budget, self._waits(), besides)
         if not decision.empty:
             self._tell(upgrade, self._engine.upgrades.advance(upgrade, term, decision))
             self._engine.reread()
@@ -85,6 +89,24 @@ class Upgrading:
             return STANDING_S
         working = decision.begin or any(item.stage is Stage.WORK for item in items)
         return BUSY_S if working else IDLE_S
+
+    def _still_in_work(self, upgrade: Upgrade) -> Sequence[Item]:
+        """Return what the upgrade before left in work and is not settled yet, nor late."""
+        if upgrade.state is not State.RUNNING:
+            return ()
+        if upgrade.number not in self._before:
+            before = self._engine.upgrades.items(upgrade.number - 1)
+            self._before = {upgrade.number: [item for item in before if item.stage is Stage.WORK]}
+        since = self._clock.wall() - upgrade.wish.deadline_s
+        left = [item for item in self._before[upgrade.number] if item.since >= since and not self._settled(item.key)]
+        self._before[upgrade.number] = left
+        return left
+
+    def _settled(self, key: ResourceKey) -> bool:
+        try:
+            return self._engine.glance(key).plan.phase in (Phase.CONFIGURED, Phase.GONE)
+        except AstaraError:
+            return False
 
     def _waits(self) -> str:
         return "the brake is on" if self._engine.brake().engaged else ""

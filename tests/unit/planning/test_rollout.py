@@ -136,3 +136,24 @@ def test_a_canary_is_a_number_or_a_share(text, size):
 def test_anything_else_is_no_canary(text):
     with pytest.raises(ValueError, match="no canary"):
         canary_size(text, 40)
+
+
+@given(
+    homes=st.lists(hosts, min_size=1, max_size=8),
+    left=st.lists(hosts, max_size=4),
+    shared=st.integers(0, 4),
+    budget=st.builds(Budget, st.integers(1, 3), st.integers(1, 4)),
+)
+def test_what_an_upgrade_before_left_in_work_counts_in_the_same_budget_and_may_be_begun_itself(
+    homes, left, shared, budget
+):
+    upgrade = structs.replace(RUNNING, soaked_at=0.0)
+    items = [Item(key(number), Stage.WAITING, frozenset(home), 0.0) for number, home in enumerate(homes)]
+    besides = [replace(one, stage=Stage.WORK) for one in items[:shared]]
+    besides += [Item(key(100 + number), Stage.WORK, frozenset(home), 0.0) for number, home in enumerate(left)]
+    begun = decide(upgrade, items, {}, 1.0, budget, besides=besides).begin
+    new = [one for one in items if one.key in begun and one.key not in {other.key for other in besides}]
+    assert len(new) <= max(0, budget.in_total - len(besides))
+    busy = Counter(host for one in (*besides, *new) for host in one.hosts)
+    assert all(busy[host] <= budget.per_node for one in new for host in one.hosts)
+    assert {one.key for one in items[:shared]} <= set(begun)
