@@ -42,8 +42,14 @@ class Rolling:
 
     @property
     def node_brake(self) -> str:
-        """Why no node is given up although some are silent for long enough; empty when none is."""
-        return self._evacuation.verdict.brake
+        """Why no node is given up although some are silent for long enough; empty when none is.
+
+        Only who keeps the nodes gives one up, so it is he who has to be told better.
+        """
+        reason, keeper = self._evacuation.verdict.brake, self._owner(NODES)
+        if not reason or self._engine.share.ownership.owns(NODES):
+            return reason
+        return f"{reason} at orchestrator {keeper}, which keeps the nodes" if keeper else reason
 
     def release_brake(self) -> None:
         """The nodes that are silent now are really dead."""

@@ -162,14 +162,16 @@ def state(
     member: Membership | Alone,
     records: Callable[[], RecordsStanding],
     certificates: Callable[[], Mapping[str, float]],
+    node_brake: Callable[[], str],
 ) -> Callable[[], Iterable[Metric]]:
-    """Return what a scrape reads: counts from memory, nobody is asked."""
+    """Return what a scrape reads: counts from memory, nobody is asked. `node_brake`: why no node is given up."""
 
     def read() -> Iterable[Metric]:
         yield gauge("astara_resources", "Resources by phase", _by_label(engine.ledger.phases()), "phase")
         yield gauge("astara_queue_depth", "Resources waiting for a look", {(): float(engine.inbox.depth)})
         yield gauge("astara_working", "Resources being looked at", {(): float(engine.inbox.working)})
-        yield gauge("astara_brake_engaged", "1 while mass rebuilds are held back", {(): float(engine.brake().engaged)})
+        braked = engine.brake().engaged or bool(node_brake())
+        yield gauge("astara_brake_engaged", "1 while mass rebuilds or moves are held back", {(): float(braked)})
         yield from _of_nodes(watch.lines(), certificates())
         disputed = float(len(watch.disputed))
         yield gauge("astara_nodes_disputed", "Nodes announced by another orchestrator only", {(): disputed})
