@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
-from astara.contract.agent import Health
+from astara.contract.agent import Health, Role, StateView
 from astara.contract.snapshot import DhcpPortRequest, PortSnapshot
 from astara.model.errors import Retry, Terminal
-from astara.model.resource import ResourceKey
+from astara.model.resource import ObservedInstance, ResourceKey
 from astara.planning.rollout import Budget
+from astara.providers.memory.cloud import MemoryCloud, Simulated
 from astara.reconcile.evacuation import NODE, HealingOptions
 from astara.reconcile.resync import Surveyed
 from support.builders.resources import network, router
@@ -255,3 +258,31 @@ def test_a_node_that_stays_dead_costs_hardly_anything_whether_or_not_there_is_ro
     looked = surveys(orchestrator)
     orchestrator.run(3600)
     assert len(looked) <= 3600 / 300 + 5
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_a_half_that_is_still_heard_by_the_other_one_is_not_made_a_second_time(world, monkeypatch, taken_over):
+    active = {"h1"}
+    real = MemoryCloud.observed
+
+    def with_roles(cloud: MemoryCloud, one: Simulated) -> ObservedInstance:
+        seen = real(cloud, one)
+        if not isinstance(seen.state, StateView) or not one.key.id.startswith("t"):
+            return seen
+        role = Role.ACTIVE if one.host in active else Role.STANDBY
+        return replace(seen, state=structs.replace(seen.state, role=role))
+
+    monkeypatch.setattr(MemoryCloud, "observed", with_roles)
+    orchestrator = furnished(world, singles=1, pairs=1)
+    world.silence("h1")  # to us; its tenants and the other half of t0 may hear it
+    orchestrator.run(300)
+    assert "s0" in on(world, "h2") | on(world, "h3")
+    assert {one.host for one in world.instances()["t0"]} == {"h1", "h2"}
+    assert "h1 is silent, and the other halves of 1 pairs there stand by" in orchestrator.evacuation.brake
+    if taken_over:
+        active.add("h2")
+    else:
+        orchestrator.evacuation.release()
+    orchestrator.run(100)
+    assert {one.host for one in world.instances()["t0"]} == {"h1", "h2", "h3"}
+    assert orchestrator.evacuation.brake == ""

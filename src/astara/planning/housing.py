@@ -39,7 +39,7 @@ class Lodger:
 
     `reads`: the resource's kind in Neutron; `position`: of the slot among its slots; `body`: what it runs in, None
     while nothing does. `others` are the hosts of its other slots; `spared`: each of those serves, so that this one may
-    be ended.
+    be ended; `heard`: each of those stands by, as it does only while it hears this one.
     """
 
     key: ResourceKey
@@ -49,6 +49,7 @@ class Lodger:
     body: str | None
     others: frozenset[str] = frozenset()
     spared: bool = True
+    heard: bool = False
     active: bool = False
 
 
@@ -77,6 +78,11 @@ def judge(nodes: Sequence[NodeStand], patience_s: float, pardoned: Collection[st
         )
         return Verdict(frozenset(late & frozenset(pardoned)), reason)
     return Verdict(late)
+
+
+def alive(lodgers: Iterable[Lodger], dead: Collection[str], pardoned: Collection[str]) -> tuple[Lodger, ...]:
+    """Return those on nodes given up that serve still: somewhere else they would be a second active half."""
+    return tuple(one for one in lodgers if one.heard and one.host in dead and one.host not in pardoned)
 
 
 def moves(

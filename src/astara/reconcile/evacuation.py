@@ -24,7 +24,7 @@ from astara.model.resource import (
     ResourceKey,
 )
 from astara.planning.classify import Phase
-from astara.planning.housing import Lodger, Move, NodeStand, Verdict, judge, moves
+from astara.planning.housing import Lodger, Move, NodeStand, Verdict, alive, judge, moves
 from astara.planning.rollout import Budget
 from astara.reconcile.engine import Engine
 from astara.reconcile.resync import Surveyed
@@ -96,6 +96,18 @@ class Evacuation:
         self._stirred = False
         self._verdict = Verdict()
         self._homeless: tuple[Lodger, ...] = ()
+        self._alive: tuple[Lodger, ...] = ()
+
+    @property
+    def brake(self) -> str:
+        """Why somebody is not placed elsewhere although his node is silent for long enough; empty when nobody is."""
+        if self._verdict.brake or not self._alive:
+            return self._verdict.brake
+        hosts = ", ".join(sorted({one.host for one in self._alive}))
+        return (
+            f"{hosts} is silent, and the other halves of {len(self._alive)} pairs there stand by: it serves them, "
+            "or they are ill; they are not placed elsewhere until those take over, or `astara brake release`"
+        )
 
     @property
     def verdict(self) -> Verdict:
@@ -151,7 +163,7 @@ class Evacuation:
     def _forget(self) -> None:
         self._in_work.clear()
         self._refused.clear()
-        self._survey, self._homeless = _Survey(at=_NONE), ()
+        self._survey, self._homeless, self._alive = _Survey(at=_NONE), (), ()
 
     def _leave(self, nodes: Sequence[NodeStand], sources: frozenset[str], term: int) -> float:
         self._settle()
@@ -168,9 +180,11 @@ class Evacuation:
     def _chosen(self, nodes: Sequence[NodeStand]) -> Sequence[Move]:
         now = self._clock.now()
         self._refused = {key: until for key, until in self._refused.items() if until > now}
-        lodgers = [one for one in self._survey.lodgers if one.key not in self._refused]
-        working = {key: placed.hosts for key, placed in self._in_work.items()}
         dead, load = self._verdict.dead, self._survey.load
+        self._alive = alive(self._survey.lodgers, dead, self._pardoned)
+        stays = {*self._refused, *(one.key for one in self._alive)}
+        lodgers = [one for one in self._survey.lodgers if one.key not in stays]
+        working = {key: placed.hosts for key, placed in self._in_work.items()}
         chosen, self._homeless = moves(lodgers, nodes, dead, load, working, self._options.budget)
         return chosen
 
@@ -187,7 +201,7 @@ class Evacuation:
             found.extend(_lodgers(one, sources))
         unheld = tuple(one for one in found if self._engine.holds.reason(one.key) is None)
         moving = self._stirred or self._in_work or sources != before.sources
-        at_most_s = WAITING_S if any(not one.spared for one in unheld) else NOTHING_MOVES_S
+        at_most_s = WAITING_S if any(one.heard or not one.spared for one in unheld) else NOTHING_MOVES_S
         self._survey = _Survey(now, SURVEY_S if moving else min(2 * before.for_s, at_most_s), unheld, load, sources)
         self._stirred = False
 
@@ -255,6 +269,7 @@ def _lodgers(one: Surveyed, sources: frozenset[str]) -> Iterator[Lodger]:
             continue
         others = [other for other in wanted if other.slot != slot.slot]
         mine = [seen for seen in one.observed.instances if (seen.slot, seen.host) == (slot.slot, slot.host)]
+        beside = [[seen for seen in one.observed.instances if _serves(other, seen)] for other in others]
         yield Lodger(
             key=one.key,
             reads=one.reads,
@@ -262,9 +277,14 @@ def _lodgers(one: Surveyed, sources: frozenset[str]) -> Iterator[Lodger]:
             host=slot.host,
             body=slot.provider,
             others=frozenset(other.host for other in others),
-            spared=all(any(_serves(other, seen) for seen in one.observed.instances) for other in others),
-            active=any(isinstance(seen.state, StateView) and seen.state.role is Role.ACTIVE for seen in mine),
+            spared=all(beside),
+            heard=bool(others) and all(_plays(found, Role.STANDBY) for found in beside),
+            active=_plays(mine, Role.ACTIVE),
         )
+
+
+def _plays(found: Sequence[ObservedInstance], role: Role) -> bool:
+    return any(isinstance(seen.state, StateView) and seen.state.role is role for seen in found)
 
 
 def _serves(wanted: DesiredInstance, seen: ObservedInstance) -> bool:

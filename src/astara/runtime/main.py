@@ -156,7 +156,7 @@ class Orchestrator:
                 self._member,
                 self._records.standing,
                 lambda: doctor.own_certificates(options.identity),
-                lambda: self._evacuation.verdict.brake,
+                lambda: self._evacuation.brake,
             )
         )
         self._admin = AdminServer(self.operator, options.admin_socket, self.engine.witness)

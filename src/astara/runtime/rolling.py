@@ -46,7 +46,7 @@ class Rolling:
 
         Only who keeps the nodes gives one up, so it is he who has to be told better.
         """
-        reason, keeper = self._evacuation.verdict.brake, self._owner(NODES)
+        reason, keeper = self._evacuation.brake, self._owner(NODES)
         if not reason or self._engine.share.ownership.owns(NODES):
             return reason
         return f"{reason} at orchestrator {keeper}, which keeps the nodes" if keeper else reason

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from astara.planning.housing import Verdict
 from astara.runtime.rolling import Rolling
 
 
 def rolling(reason: str, *, mine: bool, keeper: str | None) -> Rolling:
     ownership = SimpleNamespace(owns=lambda key: mine)
     engine: Any = SimpleNamespace(share=SimpleNamespace(ownership=ownership))
-    evacuation: Any = SimpleNamespace(verdict=Verdict(brake=reason))
+    evacuation: Any = SimpleNamespace(brake=reason)
     return Rolling(engine, evacuation, list, lambda key: keeper, "a")
 
 
