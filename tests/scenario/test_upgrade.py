@@ -581,3 +581,75 @@ def test_what_an_aborted_one_left_in_work_counts_in_the_budget_of_the_next(world
     orchestrator.run(300)
     assert state(world)[0] is State.DONE
     assert watch.most <= 3
+
+
+@pytest.mark.parametrize(("singles", "pairs"), [(4, 0), (0, 3)])
+def test_an_image_that_never_answers_ends_with_the_canary_and_somebody_serves_everything(
+    world, monkeypatch, singles, pairs
+):
+    orchestrator = furnished(world, singles=singles, pairs=pairs)
+    real = MemoryCloud.add
+
+    def hung(cloud: MemoryCloud, one: Simulated) -> None:
+        real(cloud, one)
+        one.hung = bool(one.edition)
+
+    monkeypatch.setattr(MemoryCloud, "add", hung)
+    Watch(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(900)
+    assert state(world)[0] is State.STOPPED
+    assert len(begun(world)) == 1
+    for found in world.instances().values():
+        assert [one for one in found if not one.hung and one.health is Health.HEALTHY], "the other half, or the old one"
+    world.upgrades.abort("ann", back=True)
+    monkeypatch.undo()
+    orchestrator.run(900)
+    assert {line.phase for line in orchestrator.engine.resources()} == {"configured"}
+    assert state(world)[0] is State.DONE
+
+
+@pytest.mark.parametrize("seconds", [3.0, 22.0, 24.0])
+def test_a_node_that_dies_in_the_middle_and_comes_back_leaves_everything_upgraded_and_nothing_double(world, seconds):
+    nodes = ("h1", "h2", "h3")
+    world.nodes = nodes
+    world.neutron.announce_nodes([(name, True) for name in nodes])
+    orchestrator = furnished(world)
+    world.upgrades.begin(NEXT, "ann")
+    orchestrator.run(seconds)
+    world.silence("h2")
+    orchestrator.run(300)
+    world.answers("h2")
+    orchestrator.run(60)
+    if state(world)[0] is State.STOPPED:
+        world.upgrades.say(State.RUNNING, "")
+    orchestrator.run(300)
+    assert state(world) == (State.DONE, "6 upgraded")
+    assert {line.phase for line in orchestrator.engine.resources()} == {"configured"}
+    found = [one for many in world.instances().values() for one in many]
+    assert len(found) == 8, "four single ones and two pairs"
+    assert {one.edition for one in found} == {"1"}
+
+
+def test_what_was_upgraded_last_is_watched_as_long_as_the_canary_was(world):
+    orchestrator = furnished(world, singles=2, pairs=0)
+    world.upgrades.begin(NEXT, "ann")
+    while upgraded(world) != {"s0", "s1"}:
+        orchestrator.run(1)
+    orchestrator.run(5)
+    ail(world, "s1")
+    orchestrator.run(100)
+    assert state(world)[0] is State.STOPPED
+
+
+def test_of_many_that_are_done_all_nodes_are_asked_every_few_seconds_not_at_every_step(world):
+    orchestrator = furnished(world, singles=12, pairs=0)
+    world.upgrades.begin(structs.replace(NEXT, soak_s=0.0), "ann")
+    orchestrator.run(5)
+    looks, asked = orchestrator.engine.looks, []
+    real = looks.listing
+    looks.listing = lambda: asked.append(world.clock.now()) or real()
+    began = world.clock.now()
+    while state(world)[0] is not State.DONE:
+        orchestrator.run(1)
+    assert len(asked) <= 1 + (world.clock.now() - began) / 5

@@ -92,7 +92,7 @@ def decide(
         return Decision(done, struck, state=State.STOPPED, why=stand.worse)
     finished = sum(item.stage is Stage.DONE for item in items) + len(done) + len(stand.late)
     if finished == len(items):
-        return _at_the_end(upgrade, Decision(done, struck), stand, len(items), now)
+        return _at_the_end(upgrade, Decision(done, struck), stand, items, now)
     first = canary_size(upgrade.wish.canary, len(items))
     if finished >= first and upgrade.soaked_at is None:
         return Decision(done, struck, soak_until=now + upgrade.wish.soak_s)
@@ -136,16 +136,18 @@ def _stand(upgrade: Upgrade, items: Sequence[Item], probes: Mapping[ResourceKey,
     )
 
 
-def _at_the_end(upgrade: Upgrade, noted: Decision, stand: _Stand, total: int, now: float) -> Decision:
+def _at_the_end(upgrade: Upgrade, noted: Decision, stand: _Stand, items: Sequence[Item], now: float) -> Decision:
     """What was upgraded last is watched as long as the canary was."""
-    if total and upgrade.soaked_at is None:
-        return replace(noted, soak_until=now + upgrade.wish.soak_s)
+    last = now if noted.done else max((item.since for item in items if item.stage is Stage.DONE), default=now)
+    until = last + upgrade.wish.soak_s
+    if items and (upgrade.soaked_at is None or upgrade.soaked_at < until):
+        return replace(noted, soak_until=until)
     soaking = upgrade.soaked_at is not None and now < upgrade.soaked_at
     if not noted.empty or soaking or stand.doubtful:
         return noted
     rest = f"{len(stand.late)} did not get well in time, as before" if stand.late else ""
-    words = ", ".join(filter(None, (f"{total - len(stand.late)} upgraded", rest)))
-    return Decision(state=State.DONE, why=words if total else "nothing runs anything else")
+    words = ", ".join(filter(None, (f"{len(items) - len(stand.late)} upgraded", rest)))
+    return Decision(state=State.DONE, why=words if items else "nothing runs anything else")
 
 
 def _worse(upgrade: Upgrade, ill: Iterable[tuple[Item, Probe]], late: Collection[ResourceKey], begun: int) -> str:

@@ -19,7 +19,7 @@ from astara.model.upgrade import Item, Stage, State, Upgrade, UpgradeWish
 from astara.planning.classify import Phase
 from astara.planning.rollout import Budget, Decision, Probe, decide
 from astara.reconcile.engine import Engine
-from astara.reconcile.resync import Surveyed
+from astara.reconcile.resync import Listing, Surveyed
 
 _log = structlog.get_logger(__name__)
 #: Whoever owns this decides about upgrades.
@@ -28,6 +28,8 @@ UPGRADE = ResourceKey("cluster", "upgrade")
 IDLE_S, BUSY_S, STANDING_S = 2.0, 1.0, 10.0
 #: What is ill for less is what node agents mend by themselves.
 ILL_AFTER_S = 10.0
+#: So old may be what is known of those that are done, once the canary was found well: every node is asked for it.
+LISTED_S = 5.0
 
 
 class Upgrading:
@@ -42,6 +44,7 @@ class Upgrading:
         self._gone: set[ResourceKey] = set()
         #: Of the upgrade before, by the number of the present one: what may still be in work.
         self._before: dict[int, Sequence[Item]] = {}
+        self._listed: tuple[float, Listing] | None = None
 
     def look(self) -> float:
         """Carry the upgrade on by one step, if it is ours to decide; returns the seconds until the next look."""
@@ -63,6 +66,7 @@ class Upgrading:
         self._ill_since.clear()
         self._gone.clear()
         self._before.clear()
+        self._listed = None
 
     def _step(self, term: int) -> float:
         upgrade = self._engine.upgrades.newest()
@@ -144,9 +148,18 @@ class Upgrading:
         probes |= {item.key: self._of_work(upgrade, item) for item in judged if item.stage is Stage.WORK}
         done = [item for item in judged if item.stage is Stage.DONE]
         if done and upgrade.state is State.RUNNING:
-            listing = self._engine.looks.listing()
+            listing = self._listing(upgrade)
             probes |= {item.key: self._of_done(item.key, listing.of(item.key)) for item in done}
         return probes
+
+    def _listing(self, upgrade: Upgrade) -> Listing:
+        now = self._clock.wall()
+        if self._listed is not None and upgrade.soaked_at is not None:
+            at, listing = self._listed
+            if upgrade.soaked_at <= at <= now < at + LISTED_S:
+                return listing
+        self._listed = (now, self._engine.looks.listing())
+        return self._listed[1]
 
     def _of_work(self, upgrade: Upgrade, item: Item) -> Probe:
         key = item.key

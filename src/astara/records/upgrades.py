@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -37,7 +38,8 @@ class StoredUpgrades:
     def items(self, number: int) -> Sequence[Item]:
         """Return the resources of an upgrade, in the order in which they are begun."""
         with self._asking.transaction() as connection:
-            query = sa.select(UPGRADE_ITEMS).where(_I.number == number).order_by(_I.position)
+            columns = (_I.key, _I.stage, _I.hosts, _I.since, _I.image, _I.before)
+            query = sa.select(*columns).where(_I.number == number).order_by(_I.position)
             rows = connection.execute(query).all()
         return [_item(row) for row in rows]
 
@@ -223,8 +225,14 @@ def _upgrade(row: Any) -> Upgrade:
 
 
 def _item(row: Any) -> Item:
-    hosts = frozenset(decode(row.hosts, tuple[str, ...]))
-    return Item(ResourceKey.parse(row.key), Stage(row.stage), hosts, row.since, row.image, row.before)
+    key, stage, hosts, since, image, before = row
+    return Item(ResourceKey.parse(key), Stage(stage), _hosts(hosts), since, image, before)
+
+
+@functools.lru_cache(maxsize=1024)
+def _hosts(text: str) -> frozenset[str]:
+    """Thousands of resources are on few nodes."""
+    return frozenset(decode(text, tuple[str, ...]))
 
 
 def _item_row(number: int, position: int, item: Item) -> dict[str, Any]:
