@@ -8,7 +8,7 @@ from typing import assert_never
 
 from msgspec import structs
 
-from astara.contract.agent import Role, StateView
+from astara.contract.agent import Health, Role, StateView
 from astara.model.resource import DesiredInstance, ObservedInstance
 from astara.planning.backoff import Attempts, rebuild_allowed_at
 from astara.planning.classify import Phase, Slot, made_otherwise, ports_changed
@@ -79,9 +79,20 @@ class Course:
         return self.action is Action.BUILD and self.slot.paired and bool(self.leaving)
 
     @property
+    def serves(self) -> bool:
+        """Return whether something of this slot serves until this course is taken."""
+        if self.slot.phase in _SERVING:
+            return True
+        states = [one.state for one in self.slot.rivals]
+        healths = [state.health for state in states if isinstance(state, StateView)]
+        return Health.HEALTHY in healths or Health.DEGRADED in healths
+
+    @property
     def willing(self) -> bool:
         """Return whether what it ends serves as well as ever: upgrades and moves may wait for a better moment."""
-        return self.ends or (self.action is Action.REPLACE and self.slot.phase is Phase.OUTDATED and not self.bidden)
+        if self.ends:
+            return not all(_lost(one) for one in self.slot.rivals)
+        return self.action is Action.REPLACE and self.slot.phase is Phase.OUTDATED and not self.bidden
 
     @property
     def completes(self) -> bool:
@@ -153,7 +164,7 @@ def _in_turn(alone: Sequence[Course], policy: Policy) -> Iterator[Course]:
     """Let nobody be replaced while another one that could serve instead is not back yet; who stands by goes first."""
     alone = sorted(alone, key=lambda course: _active(course.slot))
     building = any(course.slot.phase in (Phase.ABSENT, Phase.UNCONFIGURED) and not course.ends for course in alone)
-    serving = any(course.slot.phase in _SERVING or course.ends for course in alone)
+    serving = any(course.serves for course in alone)
     taken = building and serving
     for course in alone:
         ends = course.action is Action.REPLACE or course.ends
@@ -165,9 +176,14 @@ def _in_turn(alone: Sequence[Course], policy: Policy) -> Iterator[Course]:
         yield course
 
 
+def _lost(instance: ObservedInstance) -> bool:
+    """Return whether there is nothing to lose with it; one that says nothing may serve all the same."""
+    state = instance.state
+    return isinstance(state, StateView) and state.health in (Health.FAILED, Health.UNCONFIGURED)
+
+
 def _others_serve(course: Course, all_of_them: Sequence[Course]) -> bool:
-    others = (one for one in all_of_them if one.slot is not course.slot)
-    return all(one.slot.phase in _SERVING or one.ends for one in others)
+    return all(one.serves for one in all_of_them if one.slot is not course.slot)
 
 
 def _active(slot: Slot) -> bool:

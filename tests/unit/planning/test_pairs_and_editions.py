@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
 from astara.contract.agent import Health, Role, StateView
@@ -10,12 +12,13 @@ from astara.model.resource import ObservedInstance, ObservedState, Unknown
 from astara.planning.backoff import Attempts
 from astara.planning.courses import Circumstances
 from astara.planning.plan import fingerprint, noticed, plan
-from astara.planning.steps import words
+from astara.planning.steps import DeleteInstance, Why, words
 from support.builders.resources import present, seen, state, wanted
 
 NOW = 10_000.0
 SEAMLESS = Circumstances(seamless=frozenset({"memory", "paper"}))
 ACTIVE, STANDBY = (structs.replace(state(), role=role) for role in (Role.ACTIVE, Role.STANDBY))
+ENDS = (Why.REPLACED, Why.MOVED)
 A1, B2 = wanted("a", host="h1", edition="3"), wanted("b", host="h2", edition="3")
 
 
@@ -96,6 +99,14 @@ def test_and_stays_while_the_other_half_does_not_serve():
     assert steps(wish, half("a", ACTIVE), unreachable=["h2"]) == []
 
 
+def test_a_broken_half_that_is_placed_elsewhere_waits_for_nobody():
+    wish = present(wanted("a", host="h3"), wanted("b", host="h2"), shown="DOWN")
+    assert steps(wish, half("a", state(Health.FAILED)), unreachable=["h2"]) == [
+        "delete instance ia on h1 (moved)",
+        *made("a", "h3"),
+    ]
+
+
 def test_on_a_host_that_does_not_answer_nothing_is_ended_and_the_half_is_made_elsewhere():
     wish = present(wanted("a", host="h3"), wanted("b", host="h2"))
     assert steps(wish, half("b"), unreachable=["h1"]) == made("a", "h3")
@@ -111,3 +122,26 @@ def test_a_pair_changes_its_body_one_half_after_the_other():
 
 def test_another_edition_is_another_wish_with_tries_of_its_own():
     assert fingerprint(present(wanted())) != fingerprint(present(wanted(edition="3")))
+
+
+VIEWS = (ACTIVE, STANDBY, state(Health.FAILED), state(Health.DEGRADED), state(digest="old"), Unknown.UNREACHABLE, None)
+halves = st.tuples(st.sampled_from(VIEWS), st.sampled_from(["", "3"]), st.sampled_from(["h1", "h2", "h3"]))
+
+
+@given(one=halves, other=halves, away=st.frozensets(st.sampled_from(["h1", "h2", "h3"]), max_size=2))
+def test_law_no_half_that_serves_is_ended_unless_the_other_one_serves_and_stays(one, other, away):
+    found = [
+        seen(f"i{slot}", slot=slot, host=host, view=view, edition=edition)
+        for slot, (view, edition, host) in (("a", one), ("b", other))
+        if view is not None and host not in away
+    ]
+    observed = ObservedState(tuple(found), away)
+    attempts = noticed(present(A1, B2), observed, Attempts(), NOW)
+    made_plan = plan(present(A1, B2), observed, attempts, NOW, SEAMLESS)
+    ended = [step.instance for step in made_plan.steps if isinstance(step, DeleteInstance) and step.why in ENDS]
+    assert len(ended) <= 1
+    for instance in ended:
+        if instance.state in (ACTIVE, STANDBY):
+            rest = [half for half in found if half is not instance]
+            assert [half.state for half in rest if isinstance(half.state, StateView)], words(made_plan.steps[0])
+            assert all(half.state.health is not Health.FAILED for half in rest)
