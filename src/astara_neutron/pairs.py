@@ -96,15 +96,20 @@ def complete(context: Any, router_id: str) -> None:
 def move_second(context: Any, router_id: str, host: str) -> None:
     """Have slot 1 of a pair on another node, never on that of slot 0; of a router that is no pair there is none.
 
+    Slot 0 serves meanwhile, so the router's ports are bound there; they follow the active half again afterwards.
+
     Raises:
         NotOurs: (404)
+        NotBound: (503) nothing has moved.
     """
     with db_api.CONTEXT_READER.using(context):
         if not ownership.owned(context.session, [router_id]):
             raise placement.NotOurs(router_id=router_id)
         paired = router_id in wanted(context.session, [router_id])
         first = placement.placed(context.session, KIND_ROUTER, router_id)
-    if paired and first != host:
+    if paired and first is not None and first != host:
+        # Before anything else: bound to a node without a half, the ports would be taken from both halves.
+        follow(context, ActiveHalf(id=router_id, host=first))
         placement.store(context, KIND_SECOND, router_id, host, replace=True)
         complete(context, router_id)
 

@@ -116,6 +116,21 @@ def test_ports_that_are_bound_at_the_second_half_stay_there_when_the_first_one_m
     cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "ab"]})
 
 
+def test_ports_that_are_bound_at_the_second_half_go_to_the_first_one_when_it_moves(cloud: Cloud) -> None:
+    _, (subnet,) = cloud.network("10.73.0.0/24")
+    router = cloud.router(subnet, ha=True)
+    first, second = (member["host"] for member in seen(cloud, router)["members"])
+    cloud.call("PUT", "/astara/active", {"id": router["id"], "host": second})
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "abc"]})
+
+    placement = {"placements": [{"kind": "router/1", "id": router["id"], "host": "node-c"}]}
+    cloud.call("PUT", "/astara/placements", placement)
+
+    assert bound_to(cloud, router) == {(first, "bridge")}
+    assert [member["host"] for member in seen(cloud, router)["members"]] == [first, "node-c"]
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": f"node-{name}"} for name in "ab"]})
+
+
 @pytest.mark.parametrize("ha", [True, False])
 def test_nothing_is_bound_where_no_half_is(cloud: Cloud, ha: bool) -> None:
     router = cloud.router(ha=ha)
