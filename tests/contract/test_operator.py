@@ -16,6 +16,7 @@ from astara.model.cluster import Member
 from astara.model.errors import Gone, Terminal
 from astara.model.operator import CheckLine, NodeLine, Operator, UpgradeRequest
 from astara.model.resource import ResourceKey
+from astara.model.upgrade import State
 from astara.pool.deficit import Size
 from astara.pool.keeper import Keeper
 from astara.pool.options import Kind, PoolOptions
@@ -249,3 +250,16 @@ def test_without_images_there_is_no_way_back(office: Office) -> None:
     office.operator.begin_upgrade(UpgradeRequest(body="microvm"))
     with pytest.raises(Terminal, match="cannot be taken back"):
         office.operator.abort_upgrade(back=True)
+
+
+def test_the_doctor_tells_of_an_upgrade_that_stopped_and_of_nodes_that_are_left(tmp_path: Path) -> None:
+    office = running_office(tmp_path)
+    assert [line.check for line in office.operator.doctor()] == ["neutron"]
+    office.operator.begin_upgrade(UpgradeRequest(image="astara"))
+    office.operator.drain("node-2", "new disks")
+    upgrades = StoredRecords(locate(None, tmp_path), lambda: 1000.0).upgrades
+    upgrades.say(State.STOPPED, "router/r1: SNAT lost")
+    lines = {line.check: line for line in office.operator.doctor()}
+    assert (lines["upgrade 1"].ok, lines["upgrade 1"].detail) == (False, "router/r1: SNAT lost")
+    assert "astara upgrade resume" in lines["upgrade 1"].remedy
+    assert lines["node node-2 is left"].detail == "drained: new disks"

@@ -214,7 +214,7 @@ class RunningOperator:
             pairs = list(of_pairs(self.instances()))
         except AstaraError:
             pairs = []  # who is away has a line of its own
-        return [*self._parts.checks(), *pairs]
+        return [*self._parts.checks(), *pairs, *self._parts.rolling.checks()]
 
     def pool(self) -> Sequence[PoolLine]:
         """Return the shelves of warm instances."""

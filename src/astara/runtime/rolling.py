@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import structs
 
-from astara.model.errors import Gone, Terminal
-from astara.model.operator import NodeDetail, NodeLine, UpgradeItemLine, UpgradeRequest, UpgradeView
+from astara.model.errors import Gone, Retry, Terminal
+from astara.model.operator import CheckLine, NodeDetail, NodeLine, UpgradeItemLine, UpgradeRequest, UpgradeView
 from astara.model.resource import ResourceKey
 from astara.model.upgrade import Stage, State, Upgrade, UpgradeWish
 from astara.planning.images import NodeImages, meant
@@ -50,6 +50,23 @@ class Rolling:
         if not reason or self._engine.share.ownership.owns(NODES):
             return reason
         return f"{reason} at orchestrator {keeper}, which keeps the nodes" if keeper else reason
+
+    def checks(self) -> Iterator[CheckLine]:
+        """What doctor says: a brake, nodes that are emptied or given up, an upgrade that stopped by itself."""
+        if self.node_brake:
+            yield CheckLine(check="node brake", ok=False, detail=self.node_brake, remedy="see the network between")
+        for line in self.nodes():
+            if line.drained is not None or line.given_up:
+                room = f", no room elsewhere for {line.homeless}" if line.homeless else ""
+                what = f"drained: {line.drained}" if line.drained is not None else "given up, it does not answer"
+                yield CheckLine(check=f"node {line.name} is left", ok=not line.homeless, detail=what + room)
+        try:
+            upgrade = self._engine.upgrades.newest()
+        except Retry:
+            return  # the records have a line of their own
+        if upgrade is not None and upgrade.state is State.STOPPED:
+            remedy = "mend it and `astara upgrade resume`, or `astara upgrade abort [--back]`"
+            yield CheckLine(check=f"upgrade {upgrade.number}", ok=False, detail=upgrade.why, remedy=remedy)
 
     def release_brake(self) -> None:
         """The nodes that are silent now are really dead."""
