@@ -26,7 +26,7 @@ from astara_lab.hosts import OutsideHost
 from astara_lab.places import ADMIN_SOCKET, Lab
 from astara_lab.profiles.astara import Variant
 from astara_lab.up import bring_up
-from astara_lab.waiting import NotInTime, until
+from astara_lab.waiting import NotInTime, patient, until
 
 _DEADLINE_S = 60.0
 #: Answers by which a session counts as running, before anything happens to it and afterwards.
@@ -87,16 +87,16 @@ def _killed(stage: Stage) -> str:
 
 
 def _upgraded(screen: Screen, stage: Stage) -> str:
-    """By the command an operator would give. A namespace has no image: it is made anew from what its node has now."""
+    """By the command an operator would give: everything of this body is made anew from what its node has now."""
     before = {half.id for half in _settled(stage)}
-    words = ("upgrade", "--body", "namespace", "--soak", "0", "--watch", "--json")
+    words = ("upgrade", "--body", stage.body, "--soak", "0", "--watch", "--json")
     screen.console.print(f"  $ astara {' '.join(words)}", markup=False)
     done = subprocess.run(
         [Path(sys.prefix) / "bin" / "astara", "--socket", str(ADMIN_SOCKET), *words],
         check=False,
         capture_output=True,
         text=True,
-        timeout=2 * _DEADLINE_S,
+        timeout=patient(3 * _DEADLINE_S),
     )
     if done.returncode != 0:
         raise NotInTime(f"astara upgrade: {done.stderr.strip() or done.stdout.strip()}")
@@ -104,7 +104,7 @@ def _upgraded(screen: Screen, stage: Stage) -> str:
     if before & after:
         raise NotInTime("the upgrade left a half of before")
     view = msgspec.json.decode(done.stdout, type=UpgradeView)
-    return f"`astara upgrade`: {view.why}, router and network; both halves are new"
+    return f"`astara upgrade`: {view.total} resources made anew, both halves are new"
 
 
 def _through(stage: Stage, claim: str, happens: Callable[[], str]) -> Proof:
