@@ -191,7 +191,7 @@ def test_what_is_begun_is_wished_of_everybody_at_once_and_heard_of(stored: Store
     before = stored.revision()
     stored.upgrades.advance(upgrade, 5, Decision(begin=(R1,), soak_until=7.5))
     assert stored.revision() != before
-    assert stored.upgrades.editions() == {R1: Edition("microvm", "1", "next")}
+    assert stored.upgrades.editions() == {R1: Edition("microvm", upgrade.edition, "next")}
     newest = stored.upgrades.newest()
     assert newest is not None
     assert (newest.collected, newest.baseline, newest.soaked_at, newest.term) == (True, 0.25, 7.5, 5)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from msgspec import structs
 
 from astara.contract.agent import Health, Role
@@ -18,6 +19,7 @@ from astara.model.upgrade import Stage, State, UpgradeWish
 from astara.planning.rollout import Budget
 from astara.providers.memory.cloud import MemoryCloud, Simulated
 from astara.records.database import locate
+from astara.records.schema import EDITIONS, UPGRADE_ITEMS, UPGRADES
 from astara.records.store import StoredRecords
 from support.builders.resources import router
 from support.simulation import Orchestrator, World
@@ -80,7 +82,7 @@ def test_every_resource_ends_in_the_new_edition_and_no_other_instance_is_left(wo
     instances = [one for found in world.instances().values() for one in found]
     assert len(instances) == 8
     assert {(one.edition, one.image_name, one.image, one.standby) for one in instances} == {
-        ("1", "next", "sha256:2", False)
+        (world.upgrades.newest().edition, "next", "sha256:2", False)
     }
     assert {line.phase for line in orchestrator.engine.resources()} == {"configured"}
 
@@ -628,7 +630,7 @@ def test_a_node_that_dies_in_the_middle_and_comes_back_leaves_everything_upgrade
     assert {line.phase for line in orchestrator.engine.resources()} == {"configured"}
     found = [one for many in world.instances().values() for one in many]
     assert len(found) == 8, "four single ones and two pairs"
-    assert {one.edition for one in found} == {"1"}
+    assert upgraded(world) == {"s0", "s1", "s2", "s3", "t0", "t1"}
 
 
 def test_what_was_upgraded_last_is_watched_as_long_as_the_canary_was(world):
@@ -653,3 +655,18 @@ def test_of_many_that_are_done_all_nodes_are_asked_every_few_seconds_not_at_ever
     while state(world)[0] is not State.DONE:
         orchestrator.run(1)
     assert len(asked) <= 1 + (world.clock.now() - began) / 5
+
+
+def test_after_the_records_were_lost_everything_is_made_anew_once_more(world):
+    orchestrator = furnished(world, singles=2, pairs=1)
+    wish = UpgradeWish(kind="memory", soak_s=0.0)
+    world.upgrades.begin(wish, "ann")
+    orchestrator.run(100)
+    before = set(world.cloud.instances)
+    for table in (UPGRADES, UPGRADE_ITEMS, EDITIONS):
+        with world.records.asking.transaction() as connection:  # type: ignore[attr-defined]
+            connection.execute(sa.delete(table))
+    later = world.orchestrator()
+    assert world.upgrades.begin(wish, "ann").number == 1
+    later.run(100)
+    assert not before & set(world.cloud.instances)

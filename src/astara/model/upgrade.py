@@ -61,7 +61,8 @@ class Upgrade(Wire, frozen=True):
 
     @property
     def edition(self) -> str:
-        return str(self.number)
+        """Say which no other upgrade is: records that were lost or put back count from a smaller number again."""
+        return f"{self.number}-{self.at:.0f}"
 
 
 @dataclass(frozen=True, slots=True)
