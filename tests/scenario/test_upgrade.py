@@ -18,10 +18,11 @@ from astara.model.resource import ObservedInstance, ResourceKey
 from astara.model.upgrade import Stage, State, UpgradeWish
 from astara.planning.rollout import Budget
 from astara.providers.memory.cloud import MemoryCloud, Simulated
+from astara.reconcile.evacuation import NODE
 from astara.records.database import locate
 from astara.records.schema import EDITIONS, UPGRADE_ITEMS, UPGRADES
 from astara.records.store import StoredRecords
-from support.builders.resources import router
+from support.builders.resources import network, router
 from support.simulation import Orchestrator, World
 
 NEXT = UpgradeWish(kind="memory", image="next", digest="sha256:2", canary="1", soak_s=20.0, deadline_s=60.0)
@@ -670,3 +671,29 @@ def test_after_the_records_were_lost_everything_is_made_anew_once_more(world):
     assert world.upgrades.begin(wish, "ann").number == 1
     later.run(100)
     assert not before & set(world.cloud.instances)
+
+
+def test_a_node_is_drained_in_the_middle_and_somebody_serves_every_router_at_every_moment(world):
+    nodes = ("h1", "h2", "h3")
+    world.nodes = nodes
+    world.neutron.announce_nodes([(name, True) for name in nodes])
+    orchestrator = furnished(world, singles=4, pairs=4)
+    Watch(world)
+    world.upgrades.begin(structs.replace(NEXT, canary="100%"), "ann")
+    orchestrator.run(1)
+    orchestrator.engine.holds.hold(ResourceKey(NODE, "h1"), "new disks")
+    orchestrator.run(300)
+    assert state(world) == (State.DONE, "8 upgraded")
+    assert {one.host for found in world.instances().values() for one in found} == {"h2", "h3"}
+    assert len(upgraded(world)) == 8
+
+
+def test_the_canary_has_one_of_each_service_the_commonest_first(world):
+    for number in range(2):
+        world.neutron.put_network(network(f"n{number}", host="h1"))
+    orchestrator = furnished(world, singles=3, pairs=0)
+    world.upgrades.begin(structs.replace(NEXT, canary="2", soak_s=1000.0), "ann")
+    orchestrator.run(1)
+    assert [item.key.id for item in world.upgrades.items(1)] == ["s0", "n0", "s1", "n1", "s2"]
+    orchestrator.run(60)
+    assert upgraded(world) == {"s0", "n0"}

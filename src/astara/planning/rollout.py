@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from astara.model.resource import ResourceKey
 from astara.model.upgrade import Item, Stage, State, Upgrade
@@ -67,6 +68,18 @@ def canary_size(canary: str, total: int) -> int:
     if not (number.isascii() and number.isdigit() and int(number) > 0) or (text != number and int(number) > 100):
         raise ValueError(f"{canary!r} is no canary: write a number of resources, or 1% to 100%")
     return max(1, math.ceil(total * int(number) / 100)) if text != number else int(number)
+
+
+def in_turn(items: Iterable[Item]) -> list[Item]:
+    """Return them in the order in which they are begun: one of each service, the commonest first, and so on.
+
+    An image that is good for networks may be bad for routers: a canary of two has both.
+    """
+    by_driver: dict[str, list[Item]] = {}
+    for item in sorted(items, key=lambda item: str(item.key)):
+        by_driver.setdefault(item.key.driver, []).append(item)
+    rows = zip_longest(*sorted(by_driver.values(), key=len, reverse=True))
+    return [item for row in rows for item in row if item is not None]
 
 
 def decide(

@@ -17,7 +17,7 @@ from astara.model.operator import HistoryLine
 from astara.model.resource import ObservedInstance, ObservedState, Present, ResourceKey
 from astara.model.upgrade import Item, Stage, State, Upgrade, UpgradeWish
 from astara.planning.classify import Phase
-from astara.planning.rollout import Budget, Decision, Probe, decide
+from astara.planning.rollout import Budget, Decision, Probe, decide, in_turn
 from astara.reconcile.engine import Engine
 from astara.reconcile.resync import Listing, Surveyed
 
@@ -134,9 +134,8 @@ class Upgrading:
                 found.append(item)
                 seen += not _unseen(one.observed)
                 ill += not (_unseen(one.observed) or _well(one.observed))
-        found.sort(key=lambda item: str(item.key))
         baseline = ill / seen if seen else 0.0
-        engine.upgrades.collect(upgrade.number, term, found, baseline, known)
+        engine.upgrades.collect(upgrade.number, term, in_turn(found), baseline, known)
         _log.info("upgrade.collected", number=upgrade.number, resources=len(found), ill=ill)
 
     # How they do
