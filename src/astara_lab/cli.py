@@ -102,7 +102,7 @@ def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
             default=1,
             show_default=True,
             envvar="NODES",
-            help="Nodes, for routers that are pairs. Profile neutron: on Open vSwitch, networks are VLANs then.",
+            help="Nodes, for routers that are pairs. Profile neutron: networks are VLANs then.",
         ),
         click.option(
             "--privsep-threads",

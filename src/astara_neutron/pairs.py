@@ -5,7 +5,6 @@ The HA network is Neutron's own kind: one per project, made with its first such 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection
 from typing import Any
 
@@ -14,20 +13,19 @@ from neutron.db import models_v2
 from neutron.db.models import flavor, l3, l3_attrs
 from neutron.plugins.ml2 import models as ml2
 from neutron_lib import constants
-from neutron_lib import context as neutron_context
 from neutron_lib import exceptions as n_exc
 from neutron_lib.db import api as db_api
 from oslo_log import log as logging
 
 from astara.contract.snapshot import ActiveHalf
-from astara_neutron import nodes, ownership, placement
+from astara_neutron import ha_networks, nodes, ownership, placement
 from astara_neutron.models import KIND_ROUTER, KIND_SECOND
 from astara_neutron.snapshot.routers import parse_metainfo
 from astara_neutron.watch import ROUTER_OWNERS
 
 LOG = logging.getLogger(__name__)
 
-OWNER = constants.DEVICE_OWNER_ROUTER_HA_INTF
+OWNER = ha_networks.OWNER
 _ROUTER = l3.Router.__table__
 _EXTRA = l3_attrs.RouterExtraAttributes.__table__
 _PORT = models_v2.Port.__table__
@@ -77,16 +75,12 @@ def complete(context: Any, router_id: str) -> None:
         if ports:
             _dissolve(context, router_id, list(ports))
         return
-    plugin = ownership.l3_plugin()
-    if not hasattr(plugin, "add_ha_port"):
-        LOG.warning("Router %s shall be a pair; the L3 plug-in of this cloud has no HA networks", router_id)
-        return
     if len(ports) < _SIZE:
-        _make_ports(plugin, router_id, project, _SIZE - len(ports))
+        ha_networks.make_ports(router_id, project, _SIZE - len(ports))
         with db_api.CONTEXT_READER.using(context):
             ports = _ports(context.session, router_id)
     for port_id in _surplus(ports):
-        _delete_port(plugin, context, port_id)
+        ha_networks.delete_ports(context, [port_id])
         del ports[port_id]
     for port_id, host in zip(sorted(ports), _place(context, router_id), strict=False):
         if host is not None and ports[port_id] != host:
@@ -182,16 +176,6 @@ def _rebind(context: Any, port_id: str, host: str, before: str) -> bool:
     return False
 
 
-def tidy(project_id: str) -> None:
-    """Delete the project's HA network when its last pair is gone: Neutron does so only for its own attribute."""
-    plugin = ownership.l3_plugin()
-    if project_id and hasattr(plugin, "get_ha_network"):
-        context = neutron_context.get_admin_context()
-        network = plugin.get_ha_network(context, project_id)
-        if network is not None:
-            plugin.safe_delete_ha_network(context, network, project_id)
-
-
 def _ports(session: Any, router_id: str) -> dict[str, str]:
     """Return port id -> host of the halves' ports, in the order of slots."""
     query = (
@@ -201,16 +185,6 @@ def _ports(session: Any, router_id: str) -> dict[str, str]:
         .order_by(_PORT.c.id)
     )
     return {row.id: row.host or "" for row in session.execute(query)}
-
-
-def _make_ports(plugin: Any, router_id: str, project_id: str, count: int) -> None:
-    context = neutron_context.get_admin_context()
-    network = plugin.get_ha_network(context, project_id)
-    if network is None:
-        # In a context of its own: Neutron writes the project into the one it is given.
-        network = plugin._create_ha_network(neutron_context.get_admin_context(), project_id)
-    for _ in range(count):
-        plugin.add_ha_port(context, router_id, network.network_id, project_id)
 
 
 def _place(context: Any, router_id: str) -> tuple[str | None, str | None]:
@@ -226,13 +200,5 @@ def _place(context: Any, router_id: str) -> tuple[str | None, str | None]:
 
 
 def _dissolve(context: Any, router_id: str, port_ids: list[str]) -> None:
-    plugin = ownership.l3_plugin()
     placement.forget(context, KIND_SECOND, router_id)
-    for port_id in port_ids:
-        _delete_port(plugin, context, port_id)
-
-
-def _delete_port(plugin: Any, context: Any, port_id: str) -> None:
-    """Absence is success: another process may do the same."""
-    with contextlib.suppress(n_exc.PortNotFound):
-        plugin._core_plugin.delete_port(context.elevated(), port_id, l3_port_check=False)
+    ha_networks.delete_ports(context, port_ids)

@@ -25,6 +25,7 @@ from astara_neutron import (
     dhcp_ports,
     extensions,
     fence,
+    ha_networks,
     hints,
     models,
     options,
@@ -127,7 +128,7 @@ class AstaraPlugin(service_base.ServicePluginBase):
         shielded(pairs.complete)(payload.context, payload.resource_id)
 
     def router_gone(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
-        shielded(pairs.tidy)((payload.states[0] or {}).get("project_id", ""))
+        shielded(ha_networks.router_gone)(payload.resource_id, (payload.states[0] or {}).get("project_id", ""))
 
     def network_deleted(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         shielded(placement.forget)(payload.context, KIND_NETWORK, payload.resource_id)

@@ -89,3 +89,31 @@ def test_a_router_moves_to_another_chassis(cloud, flavor):
     cloud.call("PUT", "/astara/placements", move)
     (port,) = cloud.routers(router["id"])["routers"][0]["interfaces"]
     assert (port["host"], port["vif_type"]) == ("chassis-b", "ovs")
+
+
+def test_a_pair_has_a_network_of_its_own_and_the_chassis_of_the_active_half_gets_the_ports(cloud, databases):
+    """OVN's L3 plug-in has no HA networks; what OVN delivers to is `requested-chassis`."""
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": "chassis-a"}, {"host": "chassis-b"}]})
+    driver = "astara_neutron.ovn_provider.AstaraOvn"
+    profile = cloud.make("service_profile", driver=driver, metainfo='{"ha": "true"}')
+    flavor = cloud.make("flavor", name="pair", service_type="L3_ROUTER_NAT")
+    cloud.call("POST", f"/flavors/{flavor['id']}/service_profiles", {"service_profile": {"id": profile["id"]}})
+    _, (subnet,) = cloud.network("10.23.0.0/24")
+    router = cloud.router(subnet, flavor_id=flavor["id"])
+
+    (seen,) = cloud.routers(router["id"])["routers"]
+    first, second = (member["host"] for member in seen["members"])
+    assert {first, second} == {"chassis-a", "chassis-b"}
+    assert [member["port"]["host"] for member in seen["members"]] == [first, second]
+    (port,) = seen["interfaces"]
+    assert databases.requested(port["id"]) == first
+
+    cloud.call("PUT", "/astara/active", {"id": router["id"], "host": second})
+
+    assert databases.requested(port["id"]) == second
+    (seen,) = cloud.routers(router["id"])["routers"]
+    assert [(one["host"], one["vif_type"]) for one in seen["interfaces"]] == [(second, "ovs")]
+    cloud.call("PUT", f"/routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]})
+    cloud.call("DELETE", f"/routers/{router['id']}")
+    assert [one for one in cloud.call("GET", "/networks")["networks"] if one["name"].startswith("HA ")] == []
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": "chassis-a"}]})

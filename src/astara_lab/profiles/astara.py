@@ -35,7 +35,7 @@ class Variant:
     body: str = "namespace"  # of routers
     network_body: str | None = None  # of what serves DHCP, DNS and metadata; None: the same
     image: Path | None = None  # folder of the appliance's image; without one there are namespaces only
-    nodes: int = 1  # 2 for routers that are pairs; not on OVN
+    nodes: int = 1  # 2 for routers that are pairs
     mech: str = "ovs"  # "ovs": Open vSwitch with Neutron's agent, "ovn": OVN
     l3_agent: bool = False  # Neutron's own L3 and DHCP agents in Astara's place
     privsep_threads: int | None = None  # of the agents' privileged helpers; None: as many as there are CPUs

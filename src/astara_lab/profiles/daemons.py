@@ -250,37 +250,42 @@ def ovn(setting: Setting) -> list[Task]:
         "--no-chdir",
         "-vconsole:warn",
     )
-    controller = setting.spec(
-        "ovn-controller",
-        "ovn-controller",
-        f"unix:{OVSDB_SOCKET}",
-        "--no-chdir",
-        "-vconsole:warn",
-    )
-
-    def joined() -> bool:
-        """It has written the lab's chassis into the southbound database."""
-        return NODE_NAME in command(setting, "ovn-sbctl", f"--db={south}", "--bare", "list", "Chassis")
-
-    start_controller = tasks.service(setting.lab, setting.control, controller, joined)
-
-    def join() -> None:
-        settings = {
-            "ovn-remote": south,
-            "ovn-encap-type": "geneve",
-            "ovn-encap-ip": LOOPBACK,
-            "ovn-bridge-datapath-type": "netdev",
-            "ovn-bridge-mappings": f"{EXTERNAL_PHYSNET}:{EXTERNAL_BRIDGE}",
-            "ovn-cms-options": "enable-chassis-as-gw",
-        }
-        words = [f"external_ids:{name}={value}" for name, value in settings.items()]
-        vsctl(setting, "set", "Open_vSwitch", ".", *words)
-        start_controller()
-
     ready = tasks.unix_answers(OVN_RUN / "northd.ctl")
     return [
         database("nb", "OVN_Northbound,NB_Global"),
         database("sb", "OVN_Southbound,SB_Global"),
         Task("ovn-northd", tasks.service(setting.lab, setting.control, northd, ready), ("ovn-nb", "ovn-sb")),
-        Task("ovn-controller", join, ("openvswitch", "ovn-sb")),
+        chassis(setting),
     ]
+
+
+def chassis(setting: Setting, of: Switch = FIRST, address: str = LOOPBACK) -> Task:
+    """ovn-controller on one switch; `address` is that of its tunnels."""
+    south = f"unix:{OVN_RUN}/sb.sock"
+    run = Path(f"{OVN_RUN}{of.suffix}")
+    words = ("ovn-controller", f"unix:{of.database}", "--no-chdir", "-vconsole:warn")
+    env = {"OVN_RUNDIR": str(run), "OVS_RUNDIR": str(of.run)}
+    controller = setting.spec(f"ovn-controller{of.suffix}", *of.there, *words, env=env)
+
+    def joined() -> bool:
+        """It has written its chassis into the southbound database."""
+        said = command(setting, "ovn-sbctl", f"--db={south}", "--bare", "--columns=name", "list", "Chassis")
+        return of.host in said.split()
+
+    start_controller = tasks.service(setting.lab, setting.control, controller, joined)
+
+    def join() -> None:
+        run.mkdir(exist_ok=True)
+        settings = {
+            "ovn-remote": south,
+            "ovn-encap-type": "geneve",
+            "ovn-encap-ip": address,
+            "ovn-bridge-datapath-type": "netdev",
+            "ovn-bridge-mappings": f"{EXTERNAL_PHYSNET}:{EXTERNAL_BRIDGE}",
+            "ovn-cms-options": "enable-chassis-as-gw",
+        }
+        words = [f"external_ids:{name}={value}" for name, value in settings.items()]
+        vsctl(setting, "set", "Open_vSwitch", ".", *words, of=of)
+        start_controller()
+
+    return Task(f"ovn-controller{of.suffix}", join, (f"openvswitch{of.suffix}", "ovn-sb"))

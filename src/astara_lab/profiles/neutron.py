@@ -57,8 +57,7 @@ def planned(
     ]
     second = setting.variant.nodes > 1
     if second:
-        there = ("openvswitch", "l3") if setting.variant.l3_agent else ("openvswitch",)
-        found += second_host.agents(setting, there, {one: _files(setting, _INI[one]) for one in there})
+        found += _second_layer_two(setting)
     if setting.variant.l3_agent:
         return found + _reference_agents(setting)
     found += [second_host.node_agent(setting)] if second else []
@@ -66,12 +65,17 @@ def planned(
     return found + astara_tasks(setting, node_after=("openvswitch",), orchestrator_after=("records",))
 
 
+def _second_layer_two(setting: Setting) -> list[Task]:
+    if setting.variant.mech == "ovn":
+        return [daemons.chassis(setting, second_host.SWITCH, second_host.ADDRESS)]
+    there = ("openvswitch", "l3") if setting.variant.l3_agent else ("openvswitch",)
+    return second_host.agents(setting, there, {one: _files(setting, _INI[one]) for one in there})
+
+
 def choose(setting: Setting) -> NeutronChoice:
     ovn = setting.variant.mech == "ovn"
     if ovn and setting.variant.l3_agent:
         raise BringUpError("OVN has no L3 agent: choose --mech ovs for it")
-    if ovn and setting.variant.nodes > 1:
-        raise BringUpError("OVN's L3 plug-in knows no pairs: a second node is for --mech ovs")
     ours = "" if setting.variant.l3_agent else ",astara"
     provider = f"L3_ROUTER_NAT:astara:{OVN_PROVIDER}" if ovn else configuration.ASTARA_PROVIDER
     router = "ovn-router" if ovn else "router,conntrack_helper,ndp_proxy"
@@ -80,7 +84,7 @@ def choose(setting: Setting) -> NeutronChoice:
         database_url=daemons.database_url(setting),
         notify_driver="messagingv2",
         mechanism_drivers="ovn" if ovn else "openvswitch",
-        tenant_network_type="geneve" if ovn else ("vlan" if setting.variant.nodes > 1 else "vxlan"),
+        tenant_network_type="vlan" if setting.variant.nodes > 1 else ("geneve" if ovn else "vxlan"),
         service_plugins=f"{router},{_PLUGINS}{ours}",
         service_providers=() if setting.variant.l3_agent else (provider,),
         further={
@@ -134,9 +138,10 @@ def _write_files(setting: Setting, choice: NeutronChoice, orchestrator: ini.Sect
 
 
 def _type_options(setting: Setting) -> dict[str, dict[str, ini.Value]]:
+    vlans = second_host.ml2() if setting.variant.nodes > 1 else {}
     if setting.variant.mech == "ovn":
         run = daemons.OVN_RUN
-        return {
+        return vlans | {
             "ml2_type_geneve": {"vni_ranges": "1:5000", "max_header_size": 38},
             "ovn": {
                 "ovn_nb_connection": f"unix:{run}/nb.sock",
@@ -144,9 +149,7 @@ def _type_options(setting: Setting) -> dict[str, dict[str, ini.Value]]:
                 "ovn_metadata_enabled": False,
             },
         }
-    if setting.variant.nodes > 1:
-        return second_host.ml2()
-    return {"ml2_type_vxlan": {"vni_ranges": "1:5000", "vxlan_group": "239.1.1.1"}}
+    return vlans or {"ml2_type_vxlan": {"vni_ranges": "1:5000", "vxlan_group": "239.1.1.1"}}
 
 
 _INI = {"openvswitch": "ovs_agent.ini", "l3": "l3_agent.ini"}

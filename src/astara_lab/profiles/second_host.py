@@ -1,4 +1,4 @@
-"""A second node for profile `neutron`: an Open vSwitch of its own, Neutron's agents, and who serves routers there.
+"""A second node for profile `neutron`: an Open vSwitch of its own, Neutron's agents or OVN's, and who serves routers.
 
 Both switches join the provider network by a cable; networks are VLANs on it, since the userspace datapath has no way to
 tunnel between namespaces that is not a bridge itself.
@@ -16,6 +16,7 @@ from astara_lab.profiles.daemons import Switch
 from astara_lab.tasks import Task
 
 VLANS = f"{EXTERNAL_PHYSNET}:100:999"
+ADDRESS = second_node.ADDRESS
 SWITCH = Switch(second_node.NAME, Path("/run/openvswitch-2"), "-2", second_node.there(), ("wires",))
 #: Below the lab's `etc`: read after the first node's, so what they say counts.
 AGENT_FILE = "agent-2.ini"

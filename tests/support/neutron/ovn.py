@@ -18,6 +18,11 @@ class Ovn:
     north: str
     south: str
 
+    def requested(self, port_id: str) -> str:
+        """Return the chassis a logical switch port shall be on."""
+        asked = ("get", "Logical_Switch_Port", port_id, "options:requested-chassis")
+        return _run("ovn-nbctl", f"--db={self.north}", *asked).strip().strip('"')
+
     def ports(self) -> str:
         """Return what the northbound database knows of logical switch ports and routers."""
         tables = ["Logical_Switch_Port", "Logical_Router"]

@@ -12,7 +12,6 @@ from astara_lab.places import Lab
 from astara_lab.pod import Pod
 from astara_lab.profiles import neutron
 from astara_lab.profiles.astara import Setting, Variant
-from astara_lab.tasks import BringUpError
 from astara_lab.trust import establish
 
 
@@ -42,6 +41,7 @@ def test_agents_of_the_second_node_are_another_host_with_files_of_their_own(tmp_
     assert second["ovs"]["ovsdb_connection"] != ovs["ovs"]["ovsdb_connection"]
 
 
-def test_on_ovn_there_are_no_pairs_so_no_second_node(tmp_path: Path) -> None:
-    with pytest.raises(BringUpError, match="knows no pairs"):
-        neutron.plan(setting(tmp_path, mech="ovn"))
+def test_on_ovn_the_second_node_is_a_chassis(tmp_path: Path) -> None:
+    tasks = {task.name for task in neutron.plan(setting(tmp_path, mech="ovn"))}
+    assert {"ovn-controller", "ovn-controller-2", "cable", "node-2"} <= tasks
+    assert "neutron-openvswitch-agent-2" not in tasks

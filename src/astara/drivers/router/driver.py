@@ -127,8 +127,7 @@ def _no_pair(router: RouterSnapshot) -> list[str | None]:
         return []
     if not router.members:
         return [
-            f"a pair: router {router.id} has no ports for its halves: they come with the next announcement of nodes, "
-            "unless this cloud's L3 plug-in has no HA networks"
+            f"a pair: router {router.id} has no ports for its halves: they come with the next announcement of nodes"
         ]
     homeless = "a second node: it runs alone until one more is announced, see `astara node list`"
     return [homeless if not member.host else _not_plugged(member.port, (member.host,)) for member in router.members]
