@@ -29,7 +29,7 @@ from astara.contract.agent import Body, Health, InstanceSpec, Key, PortAttachmen
 from astara.contract.document import document
 from astara.contract.generation import Generation
 from astara.contract.identity import ORCHESTRATOR, node_role
-from astara.drivers.router.schema import Pair
+from astara.drivers.router.schema import Pair, RouterSection
 from astara.host.attach.bridge import bridge_name
 from astara.host.links import host_name
 from astara.model.errors import AstaraError, Retry
@@ -178,7 +178,6 @@ class TwoAgents:
         self._macs = {name: mac() for name in ("in", "out")}
         self._hearts = (mac(), mac())
         self._hosts: list[str] = []
-        self._files = files
         self.nodes = (Node(0, tag, files), Node(1, tag, files))
         self.nodes[0].wire(self.nodes[1])
         now = datetime.datetime.now(datetime.UTC)
@@ -194,16 +193,16 @@ class TwoAgents:
             )
             halves.append(BodiedHalf(node, client, self._spec(node)))
         self.halves = (halves[0], halves[1])
-        self.web = self._host(f"astara-w{tag}", "in", WEB)
-        self.world = self._host(f"astara-o{tag}", "out", WORLD)
+        self.web = self._machine(f"astara-w{tag}")
+        self.world = self._machine(f"astara-o{tag}")
 
     def ready(self) -> tuple[BodiedHalf, BodiedHalf]:
         """Make both, configure both; return (active, standby)."""
         for half in self.halves:
             assert self.eventually(lambda half=half: self._offers(half)), half.heard
             half.client.put_instance(half.spec)
-        for name, (netns, address) in zip(("in", "out"), self._placed, strict=True):
-            self._plug(netns, name, address)
+        self._plug(self.web.netns, "in", WEB)
+        self._plug(self.world.netns, "out", WORLD)
         for half in self.halves:
             self._configured(half)
         return self.settled()
@@ -290,7 +289,7 @@ class TwoAgents:
 
         assert self.eventually(taken), half.heard
 
-    def _section(self, number: int) -> object:
+    def _section(self, number: int) -> RouterSection:
         pair = Pair(
             mac=self._hearts[number],
             port_id=f"heart-{number}",
@@ -312,14 +311,10 @@ class TwoAgents:
             pair=pair,
         )
 
-    def _host(self, name: str, network: str, address: str) -> Machine:
+    def _machine(self, name: str) -> Machine:
         ip("netns", "add", name)
         self._hosts.append(name)
         return Machine(name, "")
-
-    @property
-    def _placed(self) -> list[tuple[str, str]]:
-        return list(zip(self._hosts, (WEB, WORLD), strict=True))
 
     def _plug(self, netns: str, network: str, address: str) -> None:
         """Plug a machine into the bridge the first node's agent has made."""
