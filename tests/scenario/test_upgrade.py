@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from msgspec import structs
 
 from astara.contract.agent import Health, Role
-from astara.model.errors import Gone, Retry, Terminal
+from astara.model.errors import Gone, Retry, Stale, Terminal
 from astara.model.resource import ObservedInstance, ResourceKey
-from astara.model.upgrade import Stage, State, UpgradeWish
-from astara.planning.rollout import Budget
+from astara.model.upgrade import Item, Stage, State, UpgradeWish
+from astara.planning.rollout import Budget, Decision
 from astara.providers.memory.cloud import MemoryCloud, Simulated
 from astara.reconcile.evacuation import NODE
 from astara.records.database import locate
@@ -697,3 +697,27 @@ def test_the_canary_has_one_of_each_service_the_commonest_first(world):
     assert [item.key.id for item in world.upgrades.items(1)] == ["s0", "n0", "s1", "n1", "s2"]
     orchestrator.run(60)
     assert upgraded(world) == {"s0", "n0"}
+
+
+def test_one_that_was_frozen_just_before_it_began_something_is_refused_as_soon_as_another_one_has_looked(
+    world, monkeypatch
+):
+    frozen = furnished(world)
+    world.upgrades.begin(structs.replace(NEXT, canary="100%"), "ann")
+    frozen.upgrading.look()  # knows now what it concerns
+    upgrade, term = world.upgrades.newest(), frozen.engine.term
+    real, woken = world.upgrades.items, []
+
+    def looked(number: int) -> Sequence[Item]:
+        items = real(number)
+        with pytest.raises(Stale):
+            world.upgrades.advance(upgrade, term, Decision(begin=(ResourceKey("router", "t1"),)))
+        woken.append(True)
+        return items
+
+    other = world.orchestrator()
+    monkeypatch.setattr(world.upgrades, "items", looked)
+    other.upgrading.look()
+    assert woken
+    monkeypatch.undo()
+    assert len(begun(world)) == 3

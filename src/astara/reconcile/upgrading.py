@@ -79,8 +79,14 @@ class Upgrading:
                 return IDLE_S
             self._collect(upgrade, term)
             return 0.0
+        return self._decide(upgrade, term)
+
+    def _decide(self, upgrade: Upgrade, term: int) -> float:
+        if upgrade.term != term:  # before looking: what whoever decided before us began later, we would not see
+            self._engine.upgrades.advance(upgrade, term, Decision())
         items = self._engine.upgrades.items(upgrade.number)
-        if upgrade.state.over and not any(item.stage is Stage.WORK for item in items):
+        working = any(item.stage is Stage.WORK for item in items)
+        if upgrade.state.over and not working:
             return IDLE_S
         self._engine.reread()
         probes = self._probes(upgrade, items)
@@ -91,8 +97,7 @@ class Upgrading:
             self._engine.reread()
         if upgrade.state is not State.RUNNING:
             return STANDING_S
-        working = decision.begin or any(item.stage is Stage.WORK for item in items)
-        return BUSY_S if working else IDLE_S
+        return BUSY_S if working or decision.begin else IDLE_S
 
     def _still_in_work(self, upgrade: Upgrade) -> Sequence[Item]:
         """Return what the upgrade before left in work and is not settled yet, nor late."""
