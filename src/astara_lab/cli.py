@@ -119,6 +119,12 @@ def _variant(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Profile neutron: processes of Neutron's API.",
         ),
         click.option(
+            "--direct-boot/--no-direct-boot",
+            default=False,
+            envvar="DIRECT_BOOT",
+            help="Profile cloud: appliances by their kernel instead of the boot loader of their disk.",
+        ),
+        click.option(
             "--orchestrators",
             type=click.IntRange(min=1, max=9),
             default=1,

@@ -40,6 +40,7 @@ class Variant:
     l3_agent: bool = False  # Neutron's own L3 and DHCP agents in Astara's place
     privsep_threads: int | None = None  # of the agents' privileged helpers; None: as many as there are CPUs
     api_processes: int = 1  # of Neutron's API
+    direct_boot: bool = False  # profile cloud only: appliances by their kernel, without a boot loader
     orchestrators: int = 1  # that share the work, profiles embedded (a database file of theirs) and cluster
 
     @property

@@ -23,6 +23,11 @@ FLAVORS = {"small": (128, 0), "medium": (256, 0), "large": (512, 0)}
 #: Image and flavor of Astara's appliances.
 APPLIANCE = "astara-appliance"
 _APPLIANCE_MB = 256
+#: As node agents start machines (host/bodies/microvm/command.py): the lab has no KVM either.
+_COMMAND_LINE = (
+    "console=ttyS0 quiet panic=-1 rdinit=/init random.trust_cpu=on cryptomgr.notests no_timer_check tsc=unstable "
+    "mitigations=off"
+)
 _DIGEST = "astara_digest"
 
 _TIMEOUT_S = 60.0
@@ -60,16 +65,20 @@ def appliance(setting: Setting) -> list[Task]:
     folder = setting.variant.image
     if folder is None or not (folder / "appliance.qcow2").is_file():
         raise BringUpError(f"no appliance image in {folder}: `make image` builds one")
-    digest = str(json.loads((folder / "manifest.json").read_text())["digest"])
-    properties = {
-        "hw_machine_type": "pc",
-        "hw_disk_bus": "virtio",
-        "hw_vif_model": "virtio",
-        _DIGEST: digest,
-    }
+    known = {_DIGEST: str(json.loads((folder / "manifest.json").read_text())["digest"])}
+    properties = {"hw_machine_type": "pc", "hw_disk_bus": "virtio", "hw_vif_model": "virtio", **known}
 
     def image() -> None:
-        Shop.open(setting).image(APPLIANCE, folder / "appliance.qcow2", "qcow2", properties, _DIGEST)
+        shop = Shop.open(setting)
+        if not setting.variant.direct_boot:
+            shop.image(APPLIANCE, folder / "appliance.qcow2", "qcow2", properties, _DIGEST)
+            return
+        parts = {
+            "kernel_id": shop.image(f"{APPLIANCE}-kernel", folder / "vmlinux", "aki", known, _DIGEST),
+            "ramdisk_id": shop.image(f"{APPLIANCE}-initramfs", folder / "initramfs", "ari", known, _DIGEST),
+            "os_command_line": _COMMAND_LINE,
+        }
+        shop.image(APPLIANCE, folder / "root.sqfs", "raw", properties | parts, _DIGEST)
 
     def flavor() -> None:
         Shop.open(setting).flavor(APPLIANCE, _APPLIANCE_MB, 0)
