@@ -413,6 +413,13 @@ def test_an_upgrade_is_asked_for_shown_paused_resumed_and_aborted(path: Path) ->
         assert (view.state, view.canary) == (state, "5%")
 
 
+def test_an_image_said_beside_pause_begins_nothing_and_is_not_passed_over(path: Path, operator: FakeOperator) -> None:
+    refused = ask(path, "upgrade", "--image", "astara", "pause")
+    assert refused.exit_code == 2
+    assert "leave out --image" in refused.output
+    assert operator.upgraded is None
+
+
 def test_watching_an_upgrade_that_is_not_done_in_the_end_exits_1(path: Path, operator: FakeOperator) -> None:
     ask(path, "upgrade", "--body", "microvm")
     operator.pause_upgrade()

@@ -48,6 +48,10 @@ def upgrade(
     serves. It stops by itself when what was upgraded gets worse. Asking twice for the same is asking once.
     """
     if context.invoked_subcommand is not None:
+        if image is not None or body is not None:
+            raise click.UsageError(
+                f"{context.invoked_subcommand} is about the upgrade under way: leave out --image, --body"
+            )
         return
     if image is None and body is None:
         raise click.UsageError("write --image IMAGE, or --body BODY; or one of: status, pause, resume, abort")
