@@ -24,6 +24,12 @@ from astara.runtime.options import Options, load
 from support.segment import eventually
 
 
+@pytest.fixture(autouse=True)
+def _logs_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loggers keep what was configured at their first use: a whole process would decide for every test after it."""
+    monkeypatch.setattr("astara.runtime.main.logs.configure", lambda **_: None)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
