@@ -124,10 +124,17 @@ class Sender:
                 self._thread.start()
             self._wake.notify()
 
+    def end(self) -> None:
+        """Try no more, after the attempt it is at; a later `put` goes on with what is queued."""
+        with self._wake:
+            thread, self._thread = self._thread, None
+            self._wake.notify()
+        if thread is not None:
+            thread.join()
+
     def _run(self) -> None:
         failures = 0
-        while True:
-            message = self._next()
+        while message := self._next():
             try:
                 self._deliver(message)
             except (OSError, http.client.HTTPException) as error:
@@ -142,11 +149,14 @@ class Sender:
                 self._delivered(message)
                 failures = 0
 
-    def _next(self) -> dict[str, Any]:
-        """Wait for the oldest message; it stays in the queue until it is delivered."""
+    def _next(self) -> dict[str, Any] | None:
+        """Wait for the oldest message; it stays in the queue until it is delivered. None: no more are wanted."""
         with self._wake:
-            while not self._queue:
+            while not self._queue and self._thread is threading.current_thread():
                 self._wake.wait()
+            if self._thread is not threading.current_thread():
+                self._close()
+                return None
             if self._lost and self._first <= 0:
                 marker = {"event_type": RESYNC_EVENT, "message_id": str(uuid.uuid4())}
                 self._told = self.dropped

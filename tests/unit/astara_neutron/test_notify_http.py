@@ -187,6 +187,19 @@ def test_start_notifications_are_left_out_and_the_callers_context_is_not_sent(li
     assert "token" not in str(listener.messages)
 
 
+def test_who_was_ended_tries_no_more_and_goes_on_with_the_next_message(listener, quick):
+    listener.stop()
+    before = set(threading.enumerate())
+    sender = notify_http.Sender(target(listener))
+    sender.put(message("early"))
+    sender.end()
+    assert not [one for one in threading.enumerate() if one not in before and one.name == "astara-notify"]
+    listener.start()
+    sender.put(message("late"))
+    listener.wait(lambda: listener.names() == ["early", "late"])
+    sender.end()
+
+
 def test_a_missing_or_empty_secret_is_named_at_start(tmp_path):
     with pytest.raises(cfg.RequiredOptError, match="notify_secret_file"):
         driver(tmp_path)
@@ -210,6 +223,8 @@ def test_https_wants_the_configured_authority(listener, tmp_path, quick):
     listener.wait(lambda: listener.messages)
     assert listener.names() == ["verified"]
     assert stranger.delivered == 0
+    for sender in (stranger, friend):  # who tries for ever would go on through the tests of others
+        sender.end()
 
 
 def self_signed(directory: Path) -> tuple[Path, Path]:
