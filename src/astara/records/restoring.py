@@ -41,7 +41,8 @@ def restore(database: Database, copy: Path) -> Restored:
 
     Cut off at any moment, the file is the one before or the copy, whole; the same call may be made again.
 
-    Raises Gone when there is no such copy, Terminal for a network database or a copy this version cannot use.
+    Raises Gone when there is no such copy, Terminal for a network database, a copy this version cannot use, or a file
+    that somebody has open.
     """
     if database.file is None:
         raise Terminal(f"{database.name} is no file", "load the dump with its own tools, then `astara db upgrade`")
@@ -87,15 +88,23 @@ def _ready(database: Database, copy: Path) -> dict[ResourceKey, str]:
 
 
 def _read(database: Database) -> tuple[int, dict[ResourceKey, str]] | None:
-    """Return the greatest term of what is there, and what it says, and fold it; None when it cannot be asked."""
+    """Return the greatest term of what is there, and what it says, and fold it; None when it cannot be asked.
+
+    Raises Terminal when it can be asked and not folded: what it is asked later may be less than what it says now.
+    """
     try:
         if not database.exists() or migrating.standing(database).found is None:
             return None
         found = terms.greatest(database), _said(database)
-        _fold(database)
-        return found
     except (SQLAlchemyError, OSError, ValueError):
         return None
+    try:
+        _fold(database)
+    except (SQLAlchemyError, OSError) as error:
+        raise Terminal(
+            f"{database.name} cannot be replaced: {words(error)}", "close whatever has it open; instances run on"
+        ) from None
+    return found
 
 
 def _said(database: Database) -> dict[ResourceKey, str]:

@@ -84,6 +84,25 @@ def test_terms_go_on_above_the_epochs_of_rings_too(home, copy):
         assert records.next_term() > AHEAD_S
 
 
+def test_it_is_refused_while_somebody_looks_into_the_file_and_terms_go_on_afterwards(home, copy):
+    """An open `sqlite3` keeps the journal from being folded into the file."""
+    with Opened(home, AHEAD_S) as records:
+        before = records.next_term()
+    looking = sqlite3.connect(home / "records.sqlite")
+    try:
+        looking.execute("SELECT * FROM holds").fetchall()
+        refused = asked(home, "restore", str(copy))
+    finally:
+        looking.close()
+    assert "close whatever has it open" in refused.exception.remedy
+    with Opened(home) as records:
+        assert records.holds() == {R3: "today"}
+    assert not list(home.glob("*.restoring*"))
+    assert asked(home, "restore", str(copy)).exit_code == 0
+    with Opened(home) as records:
+        assert records.next_term() > before
+
+
 def test_what_operators_said_is_the_copys_and_they_are_told_what_that_changes(home, copy):
     done = asked(home, "restore", str(copy))
     assert done.exit_code == 0
