@@ -93,8 +93,7 @@ class Paths:
                 everyone = list(self._watched.values())
             for watched in everyone:
                 watched.asked = watched.answered = False
-                with contextlib.suppress(OSError):  # it is going away, or its links are
-                    _ask(watched)
+                _ask(watched)
                 with self._mutex:
                     if self._watched.get(watched.file) is not watched:
                         watched.close()  # forgotten while it asked: nobody else knows of its new sockets
@@ -119,10 +118,15 @@ def _ask(watched: _Watched) -> None:
     for question in watched.questions:
         way = question.link, probes.protocol(question.address)
         source = _packed(question.source)
-        if way not in watched.sockets:
-            watched.sockets[way] = _opened(watched.place, *way, source)
-        watched.sockets[way].send(probes.question(question.address, source))
-        watched.asked = True
+        try:
+            if way not in watched.sockets:
+                watched.sockets[way] = _opened(watched.place, *way, source)
+            watched.sockets[way].send(probes.question(question.address, source))
+        except OSError:  # it is going away, or its link is: a socket never finds another one of that name
+            if (lost := watched.sockets.pop(way, None)) is not None:
+                lost.close()
+        else:
+            watched.asked = True
 
 
 def _opened(place: Path | None, link: str, protocol: int, source: bytes) -> socket.socket:

@@ -1,0 +1,82 @@
+"""Next hops are asked for as long as their link is there, whichever link of that name it is."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from astara.appliance.system import paths
+from astara.appliance.system.paths import Paths, Question
+from support.node_agent import isolated
+from support.segment import eventually, ip
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(not isolated(), reason="makes network namespaces: run it by `make kernel`"),
+]
+OWN, DEAD = "fa:16:3e:00:01:01", "-50"
+HOPS = {"gone": "192.0.2.9", "stays": "198.51.100.9"}
+
+
+@pytest.fixture
+def namespaces() -> Iterator[tuple[str, str]]:
+    """One that asks and one where next hops live."""
+    names = [f"p-{uuid.uuid4().hex[:8]}" for _ in range(2)]
+    for name in names:
+        ip("netns", "add", name)
+    yield names[0], names[1]
+    for name in names:
+        ip("netns", "del", name)
+
+
+def join(namespaces: tuple[str, str], link: str) -> None:
+    here, there = namespaces
+    ip("-n", here, "link", "add", link, "type", "veth", "peer", "name", link, "netns", there)
+    ip("-n", there, "address", "add", f"{HOPS[link]}/24", "dev", link)
+    for name in namespaces:
+        ip("-n", name, "link", "set", link, "up")
+
+
+def test_a_link_that_was_made_again_is_asked_on_again(
+    namespaces: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "EVERY_S", 0.2)
+    here, there = namespaces
+    file, asking = tmp_path / "path", Paths()
+    asking.watch(Path("/run/netns") / here, [_question("gone")], file, DEAD)
+    join(namespaces, "gone")
+    assert eventually(lambda: asking._watched[file].known)
+
+    ip("-n", here, "link", "del", "gone")
+    assert eventually(lambda: not asking._watched[file].asked)
+    join(namespaces, "gone")
+    ip("-n", there, "address", "flush", "dev", "gone")
+
+    assert eventually(lambda: file.read_text().strip() == DEAD)
+    ip("-n", there, "address", "add", f"{HOPS['gone']}/24", "dev", "gone")
+    assert eventually(lambda: file.read_text().strip() == "0")
+    asking.forget(file)
+
+
+def test_a_link_that_is_not_there_keeps_nobody_from_asking_on_others(
+    namespaces: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "EVERY_S", 0.2)
+    here, there = namespaces
+    join(namespaces, "stays")
+    file, asking = tmp_path / "path", Paths()
+    asking.watch(Path("/run/netns") / here, [_question("gone"), _question("stays")], file, DEAD)
+    assert eventually(lambda: asking._watched[file].known)
+
+    ip("-n", there, "address", "flush", "dev", "stays")
+
+    assert eventually(lambda: file.read_text().strip() == DEAD)
+    asking.forget(file)
+
+
+def _question(link: str) -> Question:
+    return Question(link, ip_address(HOPS[link]), OWN)
