@@ -103,7 +103,7 @@ class Sample(Entry, frozen=True, tag="sample"):
 
 class Flow(Entry, frozen=True, tag="flow"):
     """What one steady question met. `through`: "single" or "pair"; `kind`: "fresh", "flow" or "tcp"; `broken`: why a
-    connection ended, "" while it lives; `silences`: (from, seconds)."""
+    connection ended, "" while it lives; `silences`: (from, seconds); `heard_s`: the last answer came then."""
 
     name: str
     through: str
@@ -114,6 +114,7 @@ class Flow(Entry, frozen=True, tag="flow"):
     silences: tuple[tuple[float, float], ...] = ()
     slowest_s: float = 0.0
     broken: str = ""
+    heard_s: float | None = None
 
 
 class Body(Entry, frozen=True, tag="body"):

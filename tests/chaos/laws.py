@@ -147,8 +147,18 @@ def _replaced(history: History) -> Iterator[str]:
 
 def _broken_connections(history: History) -> Iterator[str]:
     for flow in _flows(history, "pair"):
-        if flow.kind != "fresh" and (flow.broken or not flow.answered):
-            yield f"{flow.name}: {flow.broken or 'nothing was ever answered'}"
+        if flow.kind != "fresh" and (why := _how_it_died(flow)):
+            yield f"{flow.name}: {why}"
+
+
+def _how_it_died(flow: Flow) -> str:
+    """Say why a connection lives no more, "" while it does. One without TCP ends without a word: nothing answers."""
+    if flow.broken:
+        return flow.broken
+    if not flow.answered:
+        return "nothing was ever answered"
+    unanswered = [at for at in flow.lost_at if flow.heard_s is not None and at > flow.heard_s]
+    return f"nothing was answered any more after {flow.heard_s:.1f} s" if unanswered else ""
 
 
 def _unbroken(history: History) -> Iterator[str]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from chaos import drawing
 from chaos.history import Act, Begin, Change, Fault, Flow, History, Sample, World, of
 from chaos.laws import Finding
+from storm.compare import differences_on
 from storm.probes import SILENCE_S
 
 _SHOWN = 20
@@ -66,17 +67,19 @@ def _stream(history: History) -> str:
     went = sum(change.outcome == "ok" for change in changes)
     refused = sum(not act.let_in for act in acts)
     span = max((change.at_s for change in changes), default=1.0)
-    rest = {world.when: world.waited_s for world in of(World, history)}
-    settled = "; ".join(
-        f"{'after the last fault' if when == 'rest' else 'after everything was deleted'} the world was "
-        f"Neutron's wish within {waited:.0f} s"
-        for when, waited in rest.items()
-    )
+    settled = "; ".join(_at_rest(world) for world in of(World, history))
     return (
         f"{len(changes)} changes by tenants ({len(changes) / span:.1f} a second; {went} went through, the others "
         f"Neutron refused or was away); node agents let in {len(acts) - refused} acts and refused {refused} as too "
         f"old; {settled}"
     )
+
+
+def _at_rest(world: World) -> str:
+    after = "after the last fault" if world.when == "rest" else "after everything was deleted"
+    if differences_on(world.wish, world.nodes):
+        return f"{after} the world was **not** Neutron's wish, {world.waited_s:.0f} s later still"
+    return f"{after} the world was Neutron's wish within {world.waited_s:.0f} s"
 
 
 def _laws(findings: Sequence[Finding]) -> Iterator[str]:

@@ -193,4 +193,5 @@ def _flow(question: Question, outcome: Outcome, began: float, pairs: set[str]) -
         silences=tuple((at - began, seconds) for at, seconds in outcome.silences),
         slowest_s=outcome.slowest_s,
         broken=outcome.broken,
+        heard_s=outcome.heard_at - began if outcome.answered else None,
     )

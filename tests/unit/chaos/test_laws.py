@@ -209,6 +209,14 @@ def test_a_pair_may_be_silent_and_lose_new_flows_and_its_connections_live():
     assert words == ("pair tcp 2: timed out",)
 
 
+def test_a_flow_through_a_pair_that_never_came_back_did_not_live():
+    came_back = Flow("pair flow", "pair", "flow", 100, 80, (3.0, 3.1), ((3.0, 2.0),), heard_s=9.0)
+    assert broken(with_(came_back)) == {}
+    law, words = only(with_(changed(came_back, lost_at=(3.0, 9.1, 9.2))))
+    assert law == "connections through pairs lived"
+    assert words == ("pair flow: nothing was answered any more after 9.0 s",)
+
+
 def test_a_fault_that_did_not_come_about_proves_nothing():
     fault = Fault("full disk", "node", "", 1.0, 1.0, None, failed="3 blocks are free")
     assert only(with_(fault)) == ("every fault came about", ("full disk of node: 3 blocks are free",))

@@ -53,6 +53,14 @@ def test_the_report_says_what_was_run_and_has_a_row_for_each_fault():
     assert "| 2 | cut a \\| mariadb | dropped | 40 s | not before the next (b: records: away) |" in said
 
 
+def test_a_world_that_never_was_neutrons_wish_is_not_said_to_have_been():
+    world = World("rest", Wish((), (), frozenset(), frozenset()), {"n1": Sight(stray_daemons=("radvd 7",))}, 91.0)
+    history = (*HISTORY[:-1], world)
+    said = "\n".join(text(history, judge(history)))
+    assert "after the last fault the world was **not** Neutron's wish, 91 s later still" in said
+    assert "after the last fault the world was Neutron's wish" in "\n".join(text(HISTORY, judge(HISTORY)))
+
+
 def test_pictures_are_well_formed_whatever_the_names():
     for picture in (drawing.timeline(HISTORY), drawing.recoveries(FAULTS), drawing.timeline((BEGIN,))):
         ET.fromstring(picture)
