@@ -94,19 +94,27 @@ class Feed:
         threading.Thread(target=self._until_it_answers, args=(client,), name=f"ask-{client.name}", daemon=True).start()
 
     def _until_it_answers(self, client: NodeClient) -> None:
-        try:
-            while not self._ended.wait(_ASK_S):
-                try:
-                    client.sight()
-                except AstaraError:
-                    continue
-                break
-        finally:
-            with self._mutex:
+        while not self._ended.wait(_ASK_S):
+            with self._mutex:  # a silence that begins while this is answered is another one
                 self._asking.discard(client.name)
-        if not self._ended.is_set():
-            _log.info("node.back", node=client.name)
-            self._on_change(client.name, None)
+            if self._answers(client):
+                _log.info("node.back", node=client.name)
+                self._on_change(client.name, None)
+                return
+            with self._mutex:
+                if client.name in self._asking:
+                    return  # somebody else asks by now
+                self._asking.add(client.name)
+
+    def _answers(self, client: NodeClient) -> bool:
+        try:
+            client.sight()
+        except AstaraError:
+            return False
+        except Exception:  # noqa: BLE001 - as in `_follow`; whatever it says, it answers
+            _log.exception("feed.crashed", node=client.name)
+            self._crashed("node-feed")
+        return not self._ended.is_set()
 
     def _listen(self, client: NodeClient, last: ChangeFeed | None) -> ChangeFeed:
         """Wait for the next answer and tell it on; raises what the client raises."""

@@ -101,6 +101,34 @@ def test_a_break_that_the_long_poll_outlives_means_look_at_everything_too(monkey
     agent.answers.put(ChangeFeed(cursor=0))
 
 
+def test_a_silence_that_begins_while_the_one_before_ends_is_another_one(monkeypatch: Any) -> None:
+    monkeypatch.setattr("astara.clients.node_feed._ASK_S", 0.0)
+    agent, heard = Agent(), queue.Queue[Any]()
+    feed = Feed([agent], lambda host, keys: heard.put((host, keys)))  # type: ignore[list-item]
+    answers = iter([agent.silent])  # it falls silent once more, to somebody else, just when it has answered
+    monkeypatch.setattr(agent, "sight", lambda: next(answers, lambda: None)())
+
+    agent.silent()
+
+    assert [heard.get(timeout=10) for _ in range(2)] == [("node-a", None)] * 2
+    feed.stop()
+    agent.answers.put(ChangeFeed(cursor=0))
+
+
+def test_an_exception_nobody_foresaw_from_a_node_that_is_back_is_counted_and_looked_after(monkeypatch: Any) -> None:
+    monkeypatch.setattr("astara.clients.node_feed._ASK_S", 0.0)
+    agent, heard, crashed = Agent(), queue.Queue[Any](), queue.Queue[str]()
+    feed = Feed([agent], lambda host, keys: heard.put((host, keys)), crashed.put)  # type: ignore[list-item]
+    agent.sights = [RuntimeError("a bug")]
+
+    agent.silent()
+
+    assert heard.get(timeout=10) == ("node-a", None)
+    assert crashed.get(timeout=10) == "node-feed"
+    feed.stop()
+    agent.answers.put(ChangeFeed(cursor=0))
+
+
 def test_an_exception_nobody_foresaw_is_counted_and_does_not_end_the_following(monkeypatch: Any) -> None:
     monkeypatch.setattr("astara.clients.node_feed._PAUSE_S", 0.0)
     agent, heard, crashed = Agent(), queue.Queue[Any](), queue.Queue[str]()
