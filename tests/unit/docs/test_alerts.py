@@ -111,7 +111,53 @@ def test_every_phase_of_a_resource_has_its_alarm_but_those_in_which_all_is_well(
     assert watched == {phase.value for phase in Phase} - {"configured", "gone"}
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is not here")
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is not here"
+)
+_UP = 'up{job="astara",instance="a"}'
+_OK, _AWAY = (
+    f'astara_neutron_call_seconds_count{{instance="a",call="routers",outcome="{one}"}}' for one in ("ok", "retry")
+)
+_ENDED = 'astara_reconcile_seconds_count{instance="a",driver="router",phase="configured",outcome="settled"}'
+_WORKING, _CRASHES = 'astara_working{instance="a"}', 'astara_crashes_total{instance="a",thread="worker"}'
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("alarm", "series", "at", "rings"),
+    [
+        ("AstaraNeutronAway", {_UP: "1x40", _OK: "0+3x40"}, "10m", False),
+        ("AstaraNeutronAway", {_UP: "1x40", _OK: "5x40", _AWAY: "0+3x40"}, "10m", True),
+        ("AstaraNeutronAway", {_UP: "1x40", _AWAY: "0+3x40"}, "10m", True),
+        ("AstaraNeutronAway", {_UP: "0x40"}, "10m", False),
+        ("AstaraWorkersStuck", {_WORKING: "8x48", _ENDED: "0+1x48"}, "12m", False),
+        ("AstaraWorkersStuck", {_WORKING: "8x48", _ENDED: "7x48"}, "12m", True),
+        ("AstaraWorkersStuck", {_WORKING: "8x48"}, "12m", True),
+        ("AstaraCrashes", {_CRASHES: "1x100"}, "25m", False),
+        ("AstaraCrashes", {_CRASHES: "1x35 2x5"}, "10m", True),
+        ("AstaraCrashes", {_CRASHES: "_x35 1x5"}, "10m", True),
+    ],
+)
+def test_an_alarm_rings_also_when_what_it_counts_has_never_been(tmp_path, alarm, series, at, rings):
+    """Prometheus knows no increase of what was not there before."""
+    question = {
+        "expr": f'count(ALERTS{{alertname="{alarm}",alertstate="firing"}})',
+        "eval_time": at,
+        "exp_samples": [{"labels": "{}", "value": 1}] if rings else [],
+    }
+    given = [{"series": name, "values": values} for name, values in series.items()]
+    asked = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": "15s",
+        "tests": [{"interval": "15s", "input_series": given, "promql_expr_test": [question]}],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(asked))
+    words = ["promtool", "test", "rules", str(tmp_path / "test.yaml")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
 def test_prometheus_takes_the_rules():
     done = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
