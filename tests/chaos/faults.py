@@ -34,6 +34,7 @@ _JUMP_S = 3600
 _GONE_S = 30.0
 _BALLAST = "ballast"
 _BLOCK = b"\0" * (1 << 20)
+_FAILURES = (OSError, LookupError, NotInTime, AstaraError, PodError, httpx.HTTPError)
 
 
 class NotDone(Exception):
@@ -69,7 +70,8 @@ class Hands:
         until("the slow way to Neutron", port_open(LOOPBACK, SLOW_PORT), 20.0)
 
     def close(self) -> None:
-        self.end()
+        with contextlib.suppress(NotDone):  # the lab ends
+            self.end()
         if self._slow is not None:
             self._slow.kill()
             self._slow.wait()
@@ -78,13 +80,19 @@ class Hands:
         """Do it. Raises NotDone."""
         try:
             return self._kinds[planned.kind](planned)
-        except (OSError, LookupError, NotInTime, AstaraError, PodError, httpx.HTTPError) as error:
-            raise NotDone(str(error) or type(error).__name__) from error
+        except _FAILURES as error:
+            raise NotDone(_said(error)) from error
 
     def end(self) -> None:
-        """Take back what lasts."""
+        """Take back what lasts, all of it that can be. Raises NotDone."""
+        left = []
         while self._undo:
-            self._undo.pop()()
+            try:
+                self._undo.pop()()
+            except _FAILURES as error:
+                left.append(_said(error))
+        if left:
+            raise NotDone(f"not taken back: {'; '.join(left)}")
 
     # -- processes
 
@@ -211,6 +219,10 @@ class Hands:
         other = self._random.choice([seat.name for seat in self._scene.seats if seat.name != planned.target])
         self._control.change("restart", other)
         return f"its wall clock {seconds:+d} s for {planned.hold_s:.0f} s, {other} restarted meanwhile"
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _ended(pid: int) -> bool:

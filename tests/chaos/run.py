@@ -143,8 +143,10 @@ class Chaos:
             threading.Event().wait(planned.hold_s)
         except NotDone as reason:
             failed = str(reason)
-        finally:
+        try:
             hands.end()
+        except NotDone as reason:
+            failed = failed or str(reason)
         over_s = self._timeline.now_s()
         verified = None if failed else watching.settled_since(over_s, self._asked.patience_s)
         last = watching.last
