@@ -265,11 +265,13 @@ def _sections(config_files: Sequence[str]) -> dict[str, dict[str, str]]:
 
 def _pool(section: Mapping[str, str], default_provider: str) -> PoolOptions:
     """Where routers are machines unless told otherwise, some are kept: such a one is there in a tenth of the time."""
-    usual = {_WARM: _USUALLY} if default_provider == _WARM else {}
     try:
-        return PoolOptions(sizes=sizes({**usual, **section}))
+        said = sizes(section)
     except ValueError as error:
         raise BadConfiguration(str(error), "write e.g. microvm = 1..4") from None
+    spoken_of = any(kind.provider == _WARM for kind in said)
+    usual = sizes({_WARM: _USUALLY}) if default_provider == _WARM and not spoken_of else {}
+    return PoolOptions(sizes={**usual, **said})
 
 
 def _engine(section: Any, chosen: Policy) -> EngineOptions:

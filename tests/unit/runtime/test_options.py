@@ -136,6 +136,8 @@ def test_where_routers_are_machines_some_are_kept_warm_unless_told_otherwise(hom
     machines = MINIMAL + "[services]\ndefault_provider = microvm\n"
     assert read(home, machines).pool.sizes == {Kind("microvm"): Size(1, 4)}
     assert read(home, machines + "[pool]\nmicrovm = 0\n").pool.sizes == {Kind("microvm"): Size(0, 0)}
+    of_one_image = read(home, machines + "[pool]\nmicrovm/frr = 1\n")
+    assert of_one_image.pool.sizes == {Kind("microvm", "frr"): Size(1, 1)}, "who speaks of machines has said how many"
 
 
 def test_a_size_that_cannot_be_read_names_the_option(home: Path) -> None:
