@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sqlite3
 import subprocess
@@ -125,6 +126,17 @@ def test_what_was_there_is_kept_whole_and_can_be_put_back_in_turn(home, copy):
     assert asked(home, "restore", f"{home}/records.sqlite.before").exit_code == 0
     with Opened(home) as records:
         assert records.holds() == {R3: "today"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another account")
+@pytest.mark.parametrize("there", [True, False], ids=["a file", "no file"])
+def test_what_root_restores_is_the_orchestrators(home, copy, there):
+    file = home / "records.sqlite"
+    if not there:
+        file.unlink()
+    os.chown(file if there else home, 64_000, 64_001)
+    assert asked(home, "restore", str(copy)).exit_code == 0
+    assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o777) == (64_000, 64_001, 0o600)
 
 
 def test_a_file_that_cannot_be_read_is_replaced_and_kept(home, copy):
