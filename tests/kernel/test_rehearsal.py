@@ -14,13 +14,16 @@ from astara.appliance.apply.engine import Engine
 from astara.appliance.boundaries import Place
 from astara.appliance.subsystems.kernel import kernel_subsystems
 from astara.appliance.subsystems.radvd.subsystem import RadvdSubsystem
-from astara.contract.agent import SPARE, ApplyReport, InstanceSpec, Key, Outcome
+from astara.appliance.system import processes
+from astara.appliance.system.processes import Process
+from astara.contract.agent import SPARE, ApplyReport, InstanceSpec, Key, Outcome, StateView
 from astara.contract.document import Document
 from astara.contract.generation import ZERO
 from astara.drivers.router.appliance import RouterAppliance
-from astara.drivers.router.schema import RouterSection
+from astara.drivers.router.schema import AdvertisedPrefix, RaMode, RouterSection
 from astara.host import namespaces, rehearsal
 from astara.host.node import Node
+from support.builders.router import internal
 from support.node_agent import Deployment, isolated, port, running, spec
 
 pytestmark = [
@@ -48,6 +51,32 @@ class Refused(RouterAppliance):
         raise ValueError("no")
 
 
+class WithRadvd(RouterAppliance):
+    """Its typical document wants a daemon."""
+
+    def typical(self, macs: tuple[str, str]) -> RouterSection:
+        return RouterSection(
+            router_id="typical",
+            internal=(
+                internal(
+                    macs[0],
+                    "2001:db8:1::1/64",
+                    advertise=(AdvertisedPrefix(prefix="2001:db8:1::/64", mode=RaMode.SLAAC),),
+                ),
+            ),
+        )
+
+
+class CannotLook(Told):
+    """Its state cannot be told."""
+
+    started: Process | None = None
+
+    def state(self, place: Place) -> StateView:
+        self.started = processes.remembered(next(place.files.rglob("daemon.pid")))
+        raise RuntimeError("no")
+
+
 def everything() -> set[str]:
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     return {*links.splitlines(), *(path.name for path in namespaces.RUN.iterdir())}
@@ -71,6 +100,14 @@ def test_what_goes_wrong_costs_nobody_anything() -> None:
     engine, before = Engine(kernel_subsystems(), {"router": Refused()}), everything()
     rehearsal.rehearse(engine, {"router": Refused()})
     assert everything() == before
+
+
+def test_what_goes_wrong_on_the_way_is_taken_away_all_the_same() -> None:
+    """A clone of a template would have a daemon of nobody's for ever."""
+    engine = CannotLook()
+    rehearsal.rehearse(engine, {"router": WithRadvd()})
+    assert engine.started is not None
+    assert not processes.alive(engine.started)
 
 
 def test_a_spare_rehearses_once_where_it_is_made_and_an_instance_of_somebodys_never(tmp_path: Path) -> None:

@@ -33,9 +33,11 @@ def rehearse(engine: Engine, appliances: Mapping[str, Appliance]) -> None:
         if isinstance(appliance, Rehearsed):
             try:
                 with _nobodys_place() as place:
-                    engine.apply(place, document(appliance.name, ZERO, appliance.typical(_MACS)))
-                    engine.state(place)
-                    engine.remove(place)
+                    try:
+                        engine.apply(place, document(appliance.name, ZERO, appliance.typical(_MACS)))
+                        engine.state(place)
+                    finally:
+                        engine.remove(place)  # a daemon would stay, and with it in every clone of a template
             except Exception as error:  # noqa: BLE001 - whatever it is, real documents say it to those who sent them
                 _log.warning("rehearsal.failed", driver=appliance.name, reason=str(error))
 
