@@ -29,8 +29,8 @@ def test_every_service_is_killed_frozen_and_started_again():
 
 
 def test_what_fails_is_one_of_those_there_are():
-    for planned in itertools.islice(draw("c", MEMBERS, NODES), 3 * len(MATRIX)):
-        assert planned.other in ("", *NODES, "mariadb", "half", EVERYTHING)
-        assert planned.target != ORCHESTRATOR or ORCHESTRATOR in MEMBERS
-        assert planned.target != NODE or NODE in NODES
-    assert {"kill orchestrator-2", "kill node-2"} <= set(first("c", 12 * len(MATRIX)))
+    found = list(itertools.islice(draw("c", ("left", "right"), ("here", "there")), 12 * len(MATRIX)))
+    said = {planned.target for planned in found} | {planned.other for planned in found}
+    assert said.isdisjoint({ORCHESTRATOR, NODE})
+    assert {"left", "right", "here", "there"} <= said
+    assert {"kill right", "kill there", "cut left | here", f"cut right | {EVERYTHING}"} <= {p.name for p in found}
