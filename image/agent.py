@@ -46,9 +46,19 @@ def compile_all(root: Path) -> None:
     )  # fmt: skip
 
 
+def write_installed(root: Path) -> None:
+    """Write down which plug-ins `root` has, for agents that need not search its packages then."""
+    (root / "usr/lib/astara").mkdir(exist_ok=True)
+    tell = "from astara import installed; installed.KEPT.write_text(installed.written() + '\\n')"
+    run("chroot", root, "/usr/bin/python3", "-I", "-B", "-c", tell)
+
+
 def try_import(root: Path) -> None:
-    """Import the agent with what is in `root` alone. Raises steps.BuildFailed."""
-    run("chroot", root, "/usr/bin/python3", "-I", "-B", "-c", "import astara.host.machine.main, ssl")
+    """Import the agent with what is in `root` alone, as it starts in a machine. Raises steps.BuildFailed."""
+    started = (
+        "from astara.spared import inside_a_machine\nwith inside_a_machine(): import astara.host.machine.main, ssl"
+    )
+    run("chroot", root, "/usr/bin/python3", "-I", "-B", "-c", started)
 
 
 def locked(lock: Path, names: list[str]) -> str:

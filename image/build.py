@@ -61,6 +61,7 @@ def make(recipe: Recipe, work: Path, staged: Path, kept: Path) -> None:
     debian.trim(root)
     agent.add_files(root, HERE / "root", *(folder / "root" for folder in recipe.custom))
     agent.compile_all(root)
+    agent.write_installed(root)
     agent.try_import(root)
     debian.forget_devices(root)
     _say("kernel")

@@ -90,7 +90,10 @@ def changed_image(directory: Path, lay_out: Callable[[Path], None]) -> Path:
         init = (tree / "init").read_text()
         before = "  exec /bin/busybox switch_root"
         assert before in init
-        (tree / "init").write_text(init.replace(before, f"  /bin/busybox cp -a /extra/. /root/ &&\n{before}"))
+        put = "  /bin/busybox cp -a /extra/. /root/ &&\n"
+        if any(packages.glob("*.dist-info")):  # then what the image has written down of its packages is not all
+            put += "  /bin/busybox rm -f /root/usr/lib/astara/installed.json &&\n"
+        (tree / "init").write_text(init.replace(before, put + before))
     return image
 
 

@@ -12,7 +12,7 @@ import pytest
 def test_a_service_loads_nothing_made_for_terminals(program: str) -> None:
     code = f"""
 import sys
-from astara.programs import without_terminal
+from astara.spared import without_terminal
 with without_terminal():
     import {program}
 found = {{"rich", "click", "pygments"}} & sys.modules.keys()
@@ -25,7 +25,7 @@ import rich, click  # the plug-ins of others may still want them
 def test_what_is_loaded_already_stays() -> None:
     code = """
 import click, sys
-from astara.programs import without_terminal
+from astara.spared import without_terminal
 with without_terminal():
     import click as again
 assert again is click and sys.modules["click"] is click

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint
 from typing import Any
 
 import structlog
 
-from astara.installed import plugins
+from astara.installed import Plugin, plugins
 from astara.model.errors import BadConfiguration
 from astara.model.operator import PluginLine
 
@@ -51,7 +50,7 @@ def lines(group: str, enabled: Iterable[str]) -> tuple[PluginLine, ...]:
     return tuple(PluginLine(name=p.name, enabled=p.name in wanted, description=_description(p)) for p in points)
 
 
-def _description(point: EntryPoint) -> str:
+def _description(point: Plugin) -> str:
     try:
         plugin = point.load()
     except Exception as error:  # noqa: BLE001 - as above; the operator's list says it

@@ -1,5 +1,8 @@
 """`python3 -m astara.host.machine` is the machine's first process."""
 
-from astara.host.machine.main import main
+from astara.spared import inside_a_machine
+
+with inside_a_machine():
+    from astara.host.machine.main import main
 
 main()
