@@ -26,7 +26,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     earlier: Path | None = config.getoption("--tally-from")
     if earlier and earlier.exists():
         for outcome, reports in json.loads(earlier.read_text()).items():
-            found = [config.hook.pytest_report_from_serializable(config=config, data=data) for data in reports]
+            found = [_from_json(config, data) for data in reports]
             terminalreporter.stats.setdefault(outcome, []).extend(found)
     written: Path | None = config.getoption("--tally-to")
     if written:
@@ -42,3 +42,10 @@ def _as_json(config: pytest.Config, report: Any) -> dict[str, Any]:
     data: dict[str, Any] = config.hook.pytest_report_to_serializable(config=config, report=report)
     data.pop("node", None)  # which of xdist's workers it was: an object
     return data
+
+
+def _from_json(config: pytest.Config, data: dict[str, Any]) -> Any:
+    report = config.hook.pytest_report_from_serializable(config=config, data=data)
+    if isinstance(report.longrepr, list):  # of a skip: a triple of file, line and reason, which JSON has none of
+        report.longrepr = tuple(report.longrepr)
+    return report
