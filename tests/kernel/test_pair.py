@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from astara.contract.agent import Health, PortAttachment, Role
 from astara.contract.document import Document, document
 from astara.contract.generation import Generation
 from astara.drivers.router.schema import RouterSection
+from astara.host import namespaces
 from astara_lab.conversation import Conversation, conversation
 from support.builders.router import external
 from support.node_agent import Deployment, isolated, port, running, spec
@@ -318,9 +320,39 @@ def test_a_node_agent_tells_who_is_active_also_after_a_push(tmp_path: Path) -> N
                 client.configure(one.id, alone(index, ports, revision=2, enabled=False))
 
             assert told() == {Role.ACTIVE, Role.STANDBY}
+
+            def roles() -> dict[str, Role | None]:
+                return {view.id: view.state.role for view in client.instances().instances}
+
+            silent = next(one for one, role in roles().items() if role is Role.ACTIVE)
+            for pid in keepalived_in(silent):
+                os.kill(pid, signal.SIGSTOP)  # its lease ends, which no kernel tells
+            # Whoever sees the other one active sees that this one is not: no moment of two, and none of nobody.
+            seen = taken_over(roles, silent)
+            assert seen[silent] is Role.STANDBY, seen
         finally:
             for one in specs:
                 client.delete_instance(one.id, Generation(9, 9))
+
+
+def taken_over(roles: Callable[[], dict[str, Role | None]], before: str) -> dict[str, Role | None]:
+    """Return what is told first when another one than `before` is told active."""
+    told: list[dict[str, Role | None]] = []
+
+    def another() -> bool:
+        told.append(roles())
+        return any(role is Role.ACTIVE for one, role in told[-1].items() if one != before)
+
+    assert eventually(another), told[-1]
+    return told[-1]
+
+
+def keepalived_in(instance_id: str) -> list[int]:
+    inside = subprocess.run(
+        ["ip", "netns", "pids", namespaces.path_of(instance_id).name], capture_output=True, check=True
+    )
+    pids = [int(pid) for pid in inside.stdout.split()]
+    return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "keepalived"]
 
 
 def alone(index: int, ports: list[PortAttachment], *, revision: int = 1, enabled: bool = True) -> Document:

@@ -13,12 +13,15 @@ import sqlalchemy as sa
 from msgspec import structs
 
 from astara.contract.agent import Health, Role
-from astara.model.errors import Gone, Retry, Stale, Terminal
+from astara.contract.snapshot import MemberSnapshot, PortSnapshot
+from astara.model.errors import Gone, Retry, Stale, Terminal, Unoffered
 from astara.model.resource import ObservedInstance, ResourceKey
 from astara.model.upgrade import Item, Stage, State, UpgradeWish
 from astara.planning.rollout import Budget, Decision
 from astara.providers.memory.cloud import MemoryCloud, Simulated
 from astara.reconcile.evacuation import NODE
+from astara.reconcile.following import ASKED_AGAIN_S
+from astara.reconcile.options import EngineOptions
 from astara.records.database import locate
 from astara.records.schema import EDITIONS, UPGRADE_ITEMS, UPGRADES
 from astara.records.store import StoredRecords
@@ -153,6 +156,111 @@ def test_of_a_pair_the_half_that_stands_by_is_first(world, monkeypatch):
     world.upgrades.begin(NEXT, "ann")
     orchestrator.run(100)
     assert gone == ["h2", "h1"]
+
+
+class Elected:
+    """Who is active of each pair: whoever was, as long as it is there, else the other one."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = world
+        self.active: dict[str, str] = {}
+        real = MemoryCloud.observed
+
+        def with_roles(cloud: MemoryCloud, one: Simulated) -> ObservedInstance:
+            seen = real(cloud, one)
+            if one.health is not Health.HEALTHY:
+                return seen
+            role = Role.ACTIVE if self.of(one.key.id) == one.id else Role.STANDBY
+            return replace(seen, state=structs.replace(seen.state, role=role))
+
+        monkeypatch.setattr(MemoryCloud, "observed", with_roles)
+
+    def of(self, name: str) -> str:
+        able = [one.id for one in self.world.instances()[name] if one.health is Health.HEALTHY]
+        if self.active.get(name) not in able:
+            self.active[name] = able[0]
+        return self.active[name]
+
+    def hand_over(self, name: str) -> None:
+        """They elect the other one; nobody is told."""
+        self.active[name] = next(one.id for one in self.world.instances()[name] if one.id != self.of(name))
+
+    def strays(self, name: str) -> bool:
+        """Whether a port is bound elsewhere than where the active half is."""
+        host = self.world.cloud.instances[self.of(name)].host
+        return {port.host for port in self.world.neutron.routers_by_id[name].interfaces} != {host}
+
+
+def paired(world: World, pairs: int = 3) -> Orchestrator:
+    """Return one that keeps pairs whose ports are bound at their first half."""
+    for number in range(pairs):
+        halves = tuple(
+            MemberSnapshot(
+                slot=str(slot),
+                host=host,
+                port=PortSnapshot(id=f"ha{slot}", network_id="ha", mac_address=f"mac-ha{slot}"),
+            )
+            for slot, host in enumerate(("h1", "h2"))
+        )
+        made = router(f"t{number}", host="h1,h2", ports=(f"p{number}",), slots="a,b")
+        bound = tuple(structs.replace(port, host="h1") for port in made.interfaces)
+        world.neutron.put_router(structs.replace(made, interfaces=bound, members=halves))
+    orchestrator = world.orchestrator()
+    orchestrator.run(60)
+    assert {line.phase for line in orchestrator.engine.resources()} == {"configured"}
+    return orchestrator
+
+
+def test_where_only_who_is_active_has_changed_the_ports_follow_with_the_next_look_at_all(world, monkeypatch):
+    """Nobody is told: no event of Neutron's, no change of configuration."""
+    elected = Elected(world, monkeypatch)
+    orchestrator = paired(world, pairs=1)
+    for _ in range(3):
+        elected.hand_over("t0")
+        assert elected.strays("t0")
+        orchestrator.run(EngineOptions().drift_look_s + 1)
+        assert not elected.strays("t0")
+    assert world.neutron.calls["follow_active"] == 3
+
+
+def test_pairs_are_upgraded_twice_in_a_row_while_neutron_does_not_bind_their_ports_anew(world, monkeypatch):
+    elected = Elected(world, monkeypatch)
+    orchestrator = paired(world)
+
+    def unbound(*_: object) -> None:
+        raise Retry("no agent there")
+
+    monkeypatch.setattr(world.neutron, "follow_active", unbound)
+    for number in (1, 2):
+        world.upgrades.begin(UpgradeWish(kind="memory", canary="1", soak_s=0.0, deadline_s=60.0), "ann")
+        orchestrator.run(60)
+        assert state(world) == (State.DONE, "3 upgraded"), number
+    monkeypatch.undo()
+    elected = Elected(world, monkeypatch)
+    orchestrator.run(60)
+    assert not [name for name in world.instances() if elected.strays(name)]
+
+
+def test_what_a_plug_in_does_not_offer_is_no_step_that_waits(world, monkeypatch):
+    elected = Elected(world, monkeypatch)
+    orchestrator = paired(world, pairs=1)
+    asked: list[float] = []
+
+    def older(*_: object) -> None:
+        asked.append(world.clock.now())
+        raise Unoffered("404 Not Found")
+
+    monkeypatch.setattr(world.neutron, "follow_active", older)
+    elected.hand_over("t0")
+    orchestrator.run(120)
+    inspected = orchestrator.engine.inspect(ResourceKey("router", "t0"))
+    assert (inspected.steps, inspected.line.phase, len(asked)) == ((), "configured", 1)
+
+    monkeypatch.undo()  # the plug-in is upgraded
+    elected = Elected(world, monkeypatch)
+    elected.hand_over("t0")
+    orchestrator.run(ASKED_AGAIN_S + 60)
+    assert not elected.strays("t0")
 
 
 def test_the_canary_is_first_and_watched_before_the_others(world):

@@ -33,7 +33,7 @@ from astara.contract.snapshot import (
     RouterPage,
     StatusReport,
 )
-from astara.model.errors import AstaraError, Retry, Stale, Terminal
+from astara.model.errors import AstaraError, Retry, Stale, Terminal, Unoffered
 
 T = TypeVar("T", bound=Wire)
 R = TypeVar("R")
@@ -154,7 +154,7 @@ class NeutronClient:
         self._observed("status", lambda: self._answer("status", "PUT", (), report, term))
 
     def follow_active(self, half: ActiveHalf, term: int) -> None:
-        """Bind the ports of a pair to the node of its active half."""
+        """Bind the ports of a pair to the node of its active half. Raises Unoffered when the plug-in is older."""
         self._observed("active", lambda: self._answer("active", "PUT", (), half, term))
 
     def ensure_dhcp_port(self, request: DhcpPortRequest, term: int) -> PortSnapshot:
@@ -272,6 +272,8 @@ _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 def _refusal(response: httpx.Response, url: str) -> AstaraError:
     status = response.status_code
     message = f"Neutron at {url} answered {status} {response.reason_phrase}{_words(response)}"
+    if status == httpx.codes.NOT_FOUND and response.request.url.path.endswith("/active") and not _ours(response):
+        return Unoffered(message, "run the same Astara version inside Neutron and in the orchestrator")
     if status == httpx.codes.CONFLICT and _type(response) == STALE_TERM:
         return Stale(message, "look again before acting")
     if status in _PASSING:
@@ -292,6 +294,11 @@ def _type(response: httpx.Response) -> str:
     """Return the name of Neutron's exception."""
     error = _error(response)
     return str(error.get("type", "")) if isinstance(error, dict) else ""
+
+
+def _ours(response: httpx.Response) -> bool:
+    """Whether our plug-in says of the router that it is no pair; else nobody there knows the call."""
+    return _type(response) == "NotAPair"
 
 
 def _error(response: httpx.Response) -> Any:

@@ -116,10 +116,13 @@ class Healer:
         self._monotonic = monotonic
         self._agenda = _Agenda()
         self._cares: dict[str, _Care] = {}
+        #: What was there when we began: who asks an agent that was started anew looks at everything himself.
+        self._found: frozenset[str] = frozenset()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
+        self._found = frozenset(instance.id for instance in self._node.instances())
         targets = [self._work] * self._pace.threads + [self._sweep]
         self._threads = [threading.Thread(target=each, name=each.__name__.strip("_"), daemon=True) for each in targets]
         for thread in self._threads:
@@ -162,8 +165,14 @@ class Healer:
             self._failed(instance, care, _why(state))
         elif mended:
             self._mended(instance, care)
-        elif before[0] is not None and before != (state.health, state.role):
+        elif self._differs(instance, before, state):
             self._publish(instance)
+
+    def _differs(self, instance: Instance, before: tuple[Health | None, Role | None], state: StateView) -> bool:
+        """Whether there is news. A half may have become the active one before the first look at it."""
+        if before[0] is None:
+            return state.role is not None and instance.id not in self._found
+        return before != (state.health, state.role)
 
     def _mended(self, instance: Instance, care: _Care) -> None:
         self._count(care)

@@ -187,6 +187,8 @@ class Instance:
     def recent_view(self) -> InstanceView | None:
         """Return the last read-back if nothing was heard of a change since, else read back now.
 
+        Of half of a pair the gate is looked at all the same: no kernel tells that its lease has ended.
+
         Whoever is busy with this instance is not waited for: then the last one has to do. None: no such instance.
         """
         if not self.turn.acquire(blocking=False):
@@ -195,7 +197,7 @@ class Instance:
         try:
             if self.record is None:
                 return None
-            return self._shown(self.record, self._look.fresh or self._read_back())
+            return self._shown(self.record, self._recent(self.record) or self._read_back())
         finally:
             self.turn.release()
 
@@ -402,6 +404,13 @@ class Instance:
         self._around.records.remove(self.id)
         self.record = None
         self._look.forget()
+
+    def _recent(self, record: Record) -> StateView | None:
+        fresh = self._look.fresh
+        if fresh is None or fresh.driver is None:
+            return fresh
+        role = self._body(record).engine.role(self.place)
+        return self._look.now(role) if role is not None else fresh
 
     def _read_back(self) -> StateView:
         return self._look.take(self._body(self._existing()).engine.state(self.place))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from astara.contract.agent import ApplyReport, Health, StateView
+from astara.contract.agent import ApplyReport, Health, Role, StateView
 from astara.contract.document import Document
 from astara.contract.generation import Generation
 
@@ -44,6 +44,12 @@ class LastLook:
         self.fresh = self.last = state
         self.applied, self.looked = state.generation or self.applied, True
         return state
+
+    def now(self, role: Role) -> StateView | None:
+        """Take note of who is active; returns what is fresh."""
+        if self.fresh is not None and self.fresh.role is not role:
+            self.fresh = self.last = replace(self.fresh, role=role)
+        return self.fresh
 
     def take_applied(self, document: Document, report: ApplyReport) -> None:
         """An apply ends with a read-back that found everything: nothing is to be asked again."""

@@ -217,7 +217,8 @@ class NeutronApi(Protocol):
     def follow_active(self, half: ActiveHalf, term: int) -> None:
         """Bind the ports of a pair to the node of its active half.
 
-        Raises Stale like `report_status`, Retry when they cannot be bound there, Terminal for what is no pair there.
+        Raises Stale like `report_status`, Retry when they cannot be bound there, Terminal for what is no pair there,
+        Unoffered by a plug-in that cannot be asked so.
         """
         ...
 

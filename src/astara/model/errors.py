@@ -27,6 +27,10 @@ class Terminal(AstaraError):
     """The same call can never succeed: the wish or the installation must change."""
 
 
+class Unoffered(Terminal):
+    """The other side is of another version and does not know the call at all."""
+
+
 class Gone(AstaraError):
     """The thing to act on does not exist any more."""
 

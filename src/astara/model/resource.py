@@ -64,6 +64,7 @@ class Present:
     instances: tuple[DesiredInstance, ...]
     status: StatusTargets
     unmet: str | None = None
+    binding: Binding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +88,19 @@ DesiredState: TypeAlias = Present | Absent | PortNeeded
 
 @dataclass(frozen=True, slots=True)
 class StatusTargets:
-    """Where Neutron shows the status of this resource, with the statuses it shows now.
-
-    `bound`: of a router that is a pair the nodes its ports are bound to.
-    """
+    """Where Neutron shows the status of this resource, with the statuses it shows now."""
 
     routers: tuple[tuple[str, str], ...] = ()
     ports: tuple[tuple[str, str], ...] = ()
     floating_ips: tuple[tuple[str, str], ...] = ()
-    bound: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Of a router that is a pair: the nodes its ports are bound to in Neutron. They follow the active half."""
+
+    router_id: str
+    hosts: tuple[str, ...]
 
 
 class Unknown(enum.Enum):

@@ -33,7 +33,8 @@ _SERVING = (Phase.CONFIGURED, Phase.OUTDATED, Phase.DEGRADED, Phase.EXPIRING)
 class Circumstances:
     """What else bears on a plan. `condemned` are ids of instances an operator wants replaced.
 
-    `rigid` names providers that cannot plug ports into a living instance.
+    `rigid` names providers that cannot plug ports into a living instance. `follows`: Neutron can be asked to bind a
+    pair's ports where its active half is.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -42,6 +43,7 @@ class Circumstances:
     rigid: frozenset[str] = frozenset()
     #: Providers whose instances can be on one host beside each other with the same ports: one of them is standby.
     seamless: frozenset[str] = frozenset()
+    follows: bool = True
 
 
 @dataclass(frozen=True, slots=True)

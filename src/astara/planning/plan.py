@@ -123,7 +123,7 @@ def _present(
         gone = [step.instance for step in acting if isinstance(step, DeleteInstance)]
         acting += _removals(tuple(one for one in finding.surplus if one not in gone), observed, Why.SURPLUS)
     shows = verdict(finding, observed, attempts, now, policy)
-    follow = () if held_back_s else following(desired.status, finding)
+    follow = following(desired.binding, finding) if circumstances.follows and not held_back_s else ()
     first = _first_report(desired, shows)
     last = _last_report(desired, first) if complete and acting and shows is not Shows.ACTIVE else []
     look_again_s = _sooner(_courses_look_s(chosen), _left_behind_s(finding, observed, policy))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from astara.contract.agent import Health, Role, StateView
 from astara.contract.snapshot import StatusItem, StatusReport
-from astara.model.resource import ObservedInstance, ObservedState, StatusTargets
+from astara.model.resource import Binding, ObservedInstance, ObservedState, StatusTargets
 from astara.planning.backoff import Attempts
 from astara.planning.classify import Finding, Phase
 from astara.planning.lifecycle import LIFECYCLE, Shows, Wish
@@ -68,18 +68,19 @@ def once_reported(targets: StatusTargets, done: StatusReport) -> StatusTargets:
     )
 
 
-def following(targets: StatusTargets, finding: Finding) -> tuple[FollowActive, ...]:
+def following(binding: Binding | None, finding: Finding) -> tuple[FollowActive, ...]:
     """Return the step that binds a pair's ports where its active half is; none while they are, or nobody is sure.
 
     Layer 2 that delivers by port binding (OVN, ML2/OVS with l2population) leads there only then; where it learns, this
     changes what operators read and nothing else.
     """
+    if binding is None:
+        return ()
     states = [(slot.wanted.host, slot.seen.state) for slot in finding.slots if slot.seen is not None]
     active = {host for host, state in states if isinstance(state, StateView) and state.role is Role.ACTIVE}
-    if len(active) != 1 or not targets.bound or set(targets.bound) == active:
+    if len(active) != 1 or set(binding.hosts) == active:
         return ()
-    (router_id, _), *_ = targets.routers
-    return (FollowActive(router_id, active.pop()),)
+    return (FollowActive(binding.router_id, active.pop()),)
 
 
 def _serves(surplus: tuple[ObservedInstance, ...]) -> bool:

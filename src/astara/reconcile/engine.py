@@ -22,6 +22,7 @@ from astara.reconcile.boundaries import Metrics, NoMetrics, NoUpgrades, Ownershi
 from astara.reconcile.brakes import BrakeKeeper
 from astara.reconcile.editions import Editions
 from astara.reconcile.executor import Executor
+from astara.reconcile.following import Following
 from astara.reconcile.holds import Holds
 from astara.reconcile.inbox import Inbox, Lane
 from astara.reconcile.ledger import Ledger
@@ -96,7 +97,8 @@ class Engine:
         )
         self._rereading = Rereading(records, self.holds, self.bodies, self.metrics, self._said_elsewhere)
         self._brake = BrakeKeeper(self.ledger, clock, policy.brake)
-        planner = Planner(self.ledger, self._brake, clock, policy, providers)
+        following = Following(neutron, clock)
+        planner = Planner(self.ledger, self._brake, clock, policy, providers, following)
         observer = Observer(neutron, drivers, providers, self.bodies, clock, self.options, self.metrics)
         statuses = StatusWriter(neutron, clock, self.options, self.metrics)
         self.looks = looks = Looks(
@@ -118,7 +120,7 @@ class Engine:
         self._reconciler = Reconciler(
             observer,
             planner,
-            Executor(neutron, providers, statuses, records, clock, self.metrics),
+            Executor(neutron, providers, statuses, following, records, clock, self.metrics),
             self.ledger,
             self.holds,
             records,

@@ -31,6 +31,7 @@ from astara.planning.steps import (
     words,
 )
 from astara.reconcile.boundaries import Metrics, Records
+from astara.reconcile.following import Following
 from astara.reconcile.statuses import StatusWriter
 
 
@@ -74,6 +75,7 @@ class Executor:
         neutron: NeutronApi,
         providers: Mapping[str, InstanceProvider],
         statuses: StatusWriter,
+        following: Following,
         records: Records,
         clock: Clock,
         metrics: Metrics,
@@ -82,6 +84,7 @@ class Executor:
         self._neutron = neutron
         self._providers = providers
         self._statuses = statuses
+        self._following = following
         self._clock = clock
         self._metrics = metrics
 
@@ -156,7 +159,7 @@ class Executor:
             case ReportStatus(report=report):
                 self._statuses.report(report, term)
             case FollowActive(router_id=router_id, host=host):
-                self._neutron.follow_active(ActiveHalf(id=router_id, host=host), term)
+                self._following.follow(ActiveHalf(id=router_id, host=host), term)
             case EnsurePort(network_id=network_id, host=host):
                 self._neutron.ensure_dhcp_port(DhcpPortRequest(network_id=network_id, host=host), term)
             case _:

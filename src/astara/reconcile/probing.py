@@ -11,6 +11,7 @@ from astara.model.resource import ObservedInstance, ObservedState, Present, Reso
 from astara.model.upgrade import Item, Stage, State, Upgrade, UpgradeWish
 from astara.planning.classify import Phase
 from astara.planning.rollout import Probe
+from astara.planning.steps import FollowActive, ReportStatus
 from astara.reconcile.engine import Engine
 from astara.reconcile.resync import Listing
 
@@ -73,7 +74,9 @@ class Probing:
         others = [one for one in mine if one.edition not in (None, edition)]
         if made_of := [one.image_digest for one in mine if not others and _of_another(upgrade.wish, one)]:
             return Probe(because=f"made from {made_of[0]}, although {upgrade.wish.digest} is asked for")
-        configured = plan.phase is Phase.CONFIGURED and not plan.acts
+        # Where Neutron binds the ports follows who is active, whatever that half was made from.
+        steps = [step for step in plan.steps if not isinstance(step, ReportStatus | FollowActive)]
+        configured = plan.phase is Phase.CONFIGURED and not steps
         if configured and not others and isinstance(seen.desired, Present) and seen.desired.instances:
             self._ill_since.pop(key, None)
             return Probe(verified=True)

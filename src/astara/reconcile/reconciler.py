@@ -21,6 +21,7 @@ from astara.planning.steps import DeleteInstance, Step, Why, words
 from astara.reconcile.boundaries import Metrics, Records
 from astara.reconcile.brakes import BrakeKeeper
 from astara.reconcile.executor import Executor, Outcome, Result
+from astara.reconcile.following import Following
 from astara.reconcile.holds import Holds
 from astara.reconcile.inbox import Work
 from astara.reconcile.ledger import Ledger, Look, settles
@@ -59,6 +60,7 @@ class Planner:
     clock: Clock
     policy: Policy
     providers: Mapping[str, InstanceProvider]
+    following: Following
 
     def seen(self, key: ResourceKey, desired: DesiredState, observed: ObservedState) -> Seen:
         now = self.clock.now()
@@ -69,6 +71,7 @@ class Planner:
             condemned=self.ledger.condemned(key),
             rigid=frozenset(n for n, p in self.providers.items() if "hotplug" not in p.capabilities),
             seamless=frozenset(n for n, p in self.providers.items() if "cut-over" in p.capabilities),
+            follows=self.following.offered,
         )
         return Seen(desired, observed, attempts, plan(desired, observed, attempts, now, circumstances))
 

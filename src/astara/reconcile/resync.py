@@ -23,6 +23,7 @@ from astara.model.errors import Retry
 from astara.model.resource import Absent, DesiredState, ObservedInstance, ObservedState, Present, ResourceKey
 from astara.planning.classify import Phase, classify
 from astara.planning.plan import Plan
+from astara.planning.status import following
 from astara.reconcile.bodies import Bodies
 from astara.reconcile.boundaries import Metrics
 from astara.reconcile.holds import Holds
@@ -183,8 +184,8 @@ class Looks:
             if not self._share.takes(key):
                 self._ledger.forget(key)  # a look that ended just when the ring changed noted it once more
                 continue
-            if settled and attempts is NEW and classify(desired, listing.of(key)).phase is Phase.CONFIGURED:
-                continue  # as it was: nearly all of them, nearly always
+            if settled and attempts is NEW and _as_it_was(desired, listing.of(key)):
+                continue  # nearly all of them, nearly always
             if attempts.tries and recovered & _hosts(desired):
                 self._ledger.eager(key)
                 self._inbox.add(key, "host is back", Lane.BACKGROUND)
@@ -300,6 +301,13 @@ class Looks:
 
 class JournalTruncated(Exception):
     """Too much has changed since the last poll: look at everything."""
+
+
+def _as_it_was(desired: DesiredState, observed: ObservedState) -> bool:
+    """Whether it is configured and, of a pair, bound where its active half is: who is active changes by itself."""
+    finding = classify(desired, observed)
+    binding = desired.binding if isinstance(desired, Present) else None
+    return finding.phase is Phase.CONFIGURED and not following(binding, finding)
 
 
 def _look(seen: Seen) -> Look:

@@ -10,6 +10,7 @@ from astara.contract.snapshot import NetworkPage, PortSnapshot, RouterPage
 from astara.model.boundaries import Event, NetworkWorld, RouterWorld, World
 from astara.model.resource import (
     Absent,
+    Binding,
     DesiredInstance,
     DesiredState,
     PortNeeded,
@@ -78,6 +79,9 @@ class SlottedRouters:
                 floating_ips=tuple((floating.id, floating.status) for floating in router.floating_ips),
             ),
             unmet=None if router.host else "no node serves this router",
+            binding=Binding(router.id, tuple(sorted({port.host for port in router.interfaces if port.host})))
+            if router.members
+            else None,
         )
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from astara.clients.keystone import Anonymous
 from astara.clients.neutron import NeutronClient, NeutronOptions
-from astara.contract.snapshot import DhcpPortRequest, StatusItem, StatusReport
-from astara.model.errors import AstaraError, Retry, Stale, Terminal
+from astara.contract.snapshot import ActiveHalf, DhcpPortRequest, StatusItem, StatusReport
+from astara.model.errors import AstaraError, Retry, Stale, Terminal, Unoffered
 from support.segment import eventually
 
 EMPTY_PAGE = {"revision": 5, "routers": [], "networks": []}
@@ -107,6 +107,23 @@ def test_no_ids_at_all_is_not_everything(client: NeutronClient, server: Server) 
     server.replies = [(200, EMPTY_PAGE)]
     assert client.routers(ids=[]).routers == ()
     assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"NeutronError": {"type": "NotAPair", "message": "router r1 is not a pair", "detail": ""}}, Terminal),
+        ({"NeutronError": {"type": "HTTPNotFound", "message": "could not be found", "detail": ""}}, Unoffered),
+        ({"message": "The resource could not be found."}, Unoffered),
+    ],
+)
+def test_a_plug_in_that_cannot_be_asked_to_follow_is_not_one_that_knows_no_such_pair(
+    client: NeutronClient, server: Server, answer: Any, error: type[Exception]
+) -> None:
+    server.replies = [(404, answer)]
+    with pytest.raises(Terminal) as refused:
+        client.follow_active(ActiveHalf(id="r1", host="h1"), 7)
+    assert type(refused.value) is error
 
 
 def test_status_is_written_in_one_call(client: NeutronClient, server: Server) -> None:

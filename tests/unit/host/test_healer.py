@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from astara.contract.agent import Health, Key, StateView
+from astara.contract.agent import Health, Key, Role, StateView
 from astara.host.changes import Changes
 from astara.host.healer import Healer, Pace
 from astara.host.records import Record
@@ -21,18 +22,19 @@ QUICK = Pace(settle_s=0.0, sweep_period_s=3600.0, first_retry_s=0.01, longest_re
 class Patient:
     """Stands for an Instance: each look returns or raises what the test lined up."""
 
-    def __init__(self, *outcomes: Any, health: Health = Health.HEALTHY) -> None:
+    def __init__(self, *outcomes: Any, health: Health = Health.HEALTHY, role: Role | None = None) -> None:
         self.record = Record.of(spec(), created_at=0.0)
         self.id = self.record.id
         self.outcomes = list(outcomes)
         self.health = health
+        self.role = role
         self.looks = 0
         self.reasons: list[str] = []
         self.doubts = 0
 
     @property
     def last_seen(self) -> StateView:
-        return StateView(health=self.health)
+        return StateView(health=self.health, role=self.role)
 
     def verify(self) -> bool:
         self.looks += 1
@@ -98,6 +100,24 @@ def test_a_mended_instance_is_told_once(healers: list[Healer]) -> None:
     healer.suspect(patient.id)
     assert eventually(lambda: keys(changes) == (patient.record.key,))
     assert changes.cursor == 1
+
+
+def test_a_half_that_became_active_before_the_first_look_is_told_of(healers: list[Healer]) -> None:
+    """Of an upgraded pair the new half takes over within moments, and nobody else would say so."""
+    there, changes = Patient(role=Role.ACTIVE), Changes()
+    ward: Any = Ward(there)
+    healer = Healer(ward, changes, QUICK)
+    healers.append(healer)
+    healer.start()
+    assert eventually(lambda: there.looks)
+    assert keys(changes) == ()  # who asks an agent that was started anew looks at everything himself
+
+    new = Patient(role=Role.ACTIVE)
+    new.record = structs.replace(new.record, id="new")
+    new.id = "new"
+    ward.patients[new.id] = new
+    healer.suspect(new.id)
+    assert eventually(lambda: changes.cursor == 1)
 
 
 def test_what_cannot_be_mended_is_tried_again_by_itself_until_it_works(healers: list[Healer]) -> None:

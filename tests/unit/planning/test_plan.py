@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from astara.contract.agent import Health, Role
-from astara.model.resource import Absent, ObservedInstance, ObservedState, PortNeeded, Present, StatusTargets, Unknown
+from astara.model.resource import Absent, Binding, ObservedInstance, ObservedState, PortNeeded, Present, Unknown
 from astara.planning.backoff import Attempts, Failure, FailureKind
 from astara.planning.classify import Phase
 from astara.planning.courses import Circumstances
@@ -275,7 +275,7 @@ def test_halves_that_disagree_are_told(roles: tuple[Role, Role], words_: str) ->
 
 
 def bound(*hosts: str) -> Present:
-    return replaced(halves(), status=StatusTargets(routers=(("r1", "ACTIVE"),), bound=hosts))
+    return replaced(halves(), binding=Binding("r1", hosts) if hosts else None)
 
 
 @pytest.mark.parametrize(

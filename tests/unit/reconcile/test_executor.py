@@ -25,6 +25,7 @@ from astara.providers.memory.cloud import MemoryCloud
 from astara.providers.memory.provider import MemoryProvider
 from astara.reconcile.boundaries import NoMetrics
 from astara.reconcile.executor import Executor, Outcome, Result
+from astara.reconcile.following import Following
 from astara.reconcile.options import EngineOptions
 from astara.reconcile.statuses import StatusWriter
 from support.builders.resources import KEY, port, router
@@ -41,8 +42,15 @@ class Bench:
         self.cloud, self.neutron, self.clock = MemoryCloud(), FakeNeutron(), VirtualClock()
         self.provider = MemoryProvider(self.cloud)
         statuses = StatusWriter(self.neutron, self.clock, EngineOptions(), NoMetrics())
+        self.following = Following(self.neutron, self.clock)
         self.executor = Executor(
-            self.neutron, {"memory": self.provider}, statuses, FakeRecords(), self.clock, NoMetrics()
+            self.neutron,
+            {"memory": self.provider},
+            statuses,
+            self.following,
+            FakeRecords(),
+            self.clock,
+            NoMetrics(),
         )
         self.neutron.put_router(router(ports=("p1",)))
         present = SlottedRouters().desired(KEY, RouterWorld(5, self.neutron.routers_by_id["r1"], {}))
@@ -145,7 +153,9 @@ def test_where_nobody_can_refuse_a_creation_it_is_claimed_first_and_the_greater_
     provider = Unfenced(bench.cloud)
     records = FakeRecords()
     statuses = StatusWriter(bench.neutron, bench.clock, EngineOptions(), NoMetrics())
-    executor = Executor(bench.neutron, {"memory": provider}, statuses, records, bench.clock, NoMetrics())
+    executor = Executor(
+        bench.neutron, {"memory": provider}, statuses, bench.following, records, bench.clock, NoMetrics()
+    )
 
     def make(term: int) -> Outcome:
         return executor.run(KEY, [CreateInstance(bench.wanted)], Generation(term, 1), 1e9).outcome

@@ -25,7 +25,7 @@ _NEWSET, _GETSET = _SUBSYSTEM | 9, _SUBSYSTEM | 10
 _NEWELEMENT, _GETELEMENT, _DELELEMENT = _SUBSYSTEM | 12, _SUBSYSTEM | 13, _SUBSYSTEM | 14
 _NEWOBJECT, _GETOBJECT = _SUBSYSTEM | 18, _SUBSYSTEM | 19
 _BEGIN, _END = 16, 17
-_INET = 1
+_INET, _NETDEV = 1, 5
 _APPEND = 0x800
 _HEADER = struct.pack("!BBH", _INET, 0, 0)
 _BATCH = struct.pack("!BBH", 0, 0, 10)
@@ -130,6 +130,18 @@ def read_elements(kernel: Netlink, table: str, shape: SetShape) -> list[RawEleme
         listed = netlink.attributes(body, 4).get(_ELEMENTS, b"")
         found += [_element(element) for _, element in netlink.attribute_list(listed)]
     return _ranges(found) if shape.bounds else [element for element, _ in found]
+
+
+def inhabited(kernel: Netlink, table: str, name: str) -> bool | None:
+    """Return whether a set of a netdev table has elements that have not timed out; None when it is not there."""
+    body = struct.pack("!BBH", _NETDEV, 0, 0) + netlink.text(_TABLE_NAME, table) + netlink.text(_ELEMENTS_SET, name)
+    try:
+        messages = kernel.dump(_GETELEMENT, body)
+    except NetlinkError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return any(netlink.attributes(message, 4).get(_ELEMENTS) for message in messages)
 
 
 def describe(found: Structure, wanted: Structure) -> list[str]:

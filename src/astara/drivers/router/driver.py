@@ -13,7 +13,7 @@ from astara.drivers.router.members import Member, members
 from astara.drivers.router.schema import RouterSection
 from astara.drivers.router.section import router_section, served_floating_ips, unreachable_routes
 from astara.model.boundaries import DriverOptions, Event, RouterWorld, World
-from astara.model.resource import Absent, DesiredInstance, DesiredState, Present, ResourceKey, StatusTargets
+from astara.model.resource import Absent, Binding, DesiredInstance, DesiredState, Present, ResourceKey, StatusTargets
 
 NAME = "router"
 #: Neutron's binding:vif_type -> how the node plugs the port (entry points `astara.attach`).
@@ -73,6 +73,7 @@ class RouterDriver:
             instances=() if any(moving) else self._instances(router, world.networks),
             status=_status_targets(router, world.networks),
             unmet="; ".join(filter(None, (*moving, *obstacles))) or None,
+            binding=_binding(router),
         )
 
     def _instances(self, router: RouterSnapshot, networks: dict[str, NetworkSnapshot]) -> tuple[DesiredInstance, ...]:
@@ -189,6 +190,10 @@ def _status_targets(router: RouterSnapshot, networks: dict[str, NetworkSnapshot]
     return StatusTargets(
         routers=((router.id, router.status),),
         ports=tuple((port.id, port.status) for port in (*_ports(usable), *_hearts(router))),
-        bound=tuple(sorted({port.host for port in _ports(usable)})) if len(_hearts(router)) > 1 else (),
         floating_ips=tuple(sorted((address.id, address.status) for address in floating)),
     )
+
+
+def _binding(router: RouterSnapshot) -> Binding | None:
+    hosts = tuple(sorted({port.host for port in _ports(_plugged(router)) if port.host}))
+    return Binding(router.id, hosts) if hosts and len(_hearts(router)) > 1 else None

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from astara.appliance.apply.engine import Engine
 from astara.appliance.apply.wish import NoSuchDriver
 from astara.appliance.boundaries import Appliance, Place, Subsystem
-from astara.contract.agent import ApplyReport, Deviation, Health, StateView
+from astara.contract.agent import ApplyReport, Deviation, Health, Role, StateView
 from astara.contract.document import Document
 from astara.host.bodies.boundary import ApplyEngine
 
@@ -77,6 +77,9 @@ class Beside:
 
     def state(self, place: Place) -> StateView:
         return self._together(place, self._inside.state(place))
+
+    def role(self, place: Place) -> Role | None:
+        return self._inside.role(place)
 
     def repair(self, place: Place) -> StateView:
         state = self._inside.repair(place)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from astara.appliance.boundaries import Appliance, Place, Subsystem
-from astara.contract.agent import ApplyReport, Connection, InstanceSpec, StateView
+from astara.contract.agent import ApplyReport, Connection, InstanceSpec, Role, StateView
 from astara.contract.document import Document
 from astara.host.options import NodeOptions
 
@@ -19,6 +19,10 @@ class ApplyEngine(Protocol):
     def apply(self, place: Place, document: Document) -> ApplyReport: ...
 
     def state(self, place: Place) -> StateView: ...
+
+    def role(self, place: Place) -> Role | None:
+        """Return who this half of a pair is now, if that costs a blink; None: no half, or not known so cheaply."""
+        ...
 
     def repair(self, place: Place) -> StateView: ...
 

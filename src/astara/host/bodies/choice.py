@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from astara.appliance.api import refusals
 from astara.appliance.boundaries import Place
-from astara.contract.agent import ApplyReport, Connection, Health, StateView
+from astara.contract.agent import ApplyReport, Connection, Health, Role, StateView
 from astara.contract.agent import Body as BodyWish
 from astara.contract.document import Document
 from astara.host.bodies.boundary import Birth, Body, BodyFailed
@@ -59,6 +59,9 @@ class LostBody:
 
     def state(self, place: Place) -> StateView:
         return StateView(health=Health.FAILED, last_error=str(self._reason()))
+
+    def role(self, place: Place) -> Role | None:
+        return None
 
     def repair(self, place: Place) -> StateView:
         self._refuse()

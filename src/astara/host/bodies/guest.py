@@ -23,8 +23,18 @@ from astara.appliance.api import refusals
 from astara.appliance.api.refusals import Refusal
 from astara.appliance.apply import store
 from astara.appliance.boundaries import Place
+from astara.appliance.subsystems.gate import subsystem as gate
 from astara.appliance.system import netns
-from astara.contract.agent import ApplyReport, Connection, Connections, Deviation, Health, PortAttachment, StateView
+from astara.contract.agent import (
+    ApplyReport,
+    Connection,
+    Connections,
+    Deviation,
+    Health,
+    PortAttachment,
+    Role,
+    StateView,
+)
 from astara.contract.agent import Body as BodyWish
 from astara.contract.codec import ContractError, Wire, encode
 from astara.contract.document import Document
@@ -166,6 +176,10 @@ class GuestEngine:
             lost = Deviation(subsystem="agent", detail="the configuration inside is gone")
             return replace(state, health=Health.DEGRADED, deviations=(lost,))
         return state
+
+    def role(self, place: Place) -> Role | None:
+        """Look at a container's gate: its namespace is the node's. A machine's is in a kernel of its own: None."""
+        return gate.role_in(place.netns)
 
     def repair(self, place: Place) -> StateView:
         """Hand the kept document over once more; the agent inside mends everything else by itself."""

@@ -24,7 +24,7 @@ from astara.contract.snapshot import (
 from astara.drivers.router.driver import RouterDriver
 from astara.drivers.router.schema import AdvertisedPrefix, RaMode, RouterSection, Shaping
 from astara.model.boundaries import DriverOptions, Event, NetworkWorld, RouterWorld
-from astara.model.resource import Absent, DesiredInstance, Present, ResourceKey
+from astara.model.resource import Absent, Binding, DesiredInstance, Present, ResourceKey
 from support.builders.neutron import NODE, gateway, network, port, subnet
 
 ROUTER = "r1"
@@ -486,9 +486,9 @@ def test_a_pairs_ports_may_be_bound_to_either_of_its_nodes() -> None:
 
 def test_a_pair_tells_where_its_ports_are_bound_and_a_lone_router_does_not() -> None:
     moved = structs.replace(pair_of(), interfaces=(structs.replace(BLUE4, host=OTHER_NODE),))
-    assert wish_for(pair_of()).status.bound == (NODE,)
-    assert wish_for(moved).status.bound == tuple(sorted((NODE, OTHER_NODE)))
-    assert wish_for(structs.replace(pair_of(), ha=False, members=())).status.bound == ()
+    assert wish_for(pair_of()).binding == Binding(pair_of().id, (NODE,))
+    assert wish_for(moved).binding == Binding(pair_of().id, tuple(sorted((NODE, OTHER_NODE))))
+    assert wish_for(structs.replace(pair_of(), ha=False, members=())).binding is None
 
 
 def test_a_pair_keeps_what_it_has_while_a_port_changes_nodes() -> None:

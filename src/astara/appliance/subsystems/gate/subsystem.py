@@ -14,8 +14,8 @@ from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems.gate.config import GateConfig
 from astara.appliance.subsystems.gate.render import ACTIVE, TABLE, Rendered
 from astara.appliance.subsystems.keepalived.pace import Pace
-from astara.appliance.system import files, netns, rtnetlink
-from astara.appliance.system.netlink import Netlink
+from astara.appliance.system import files, netns, nfnetlink, rtnetlink
+from astara.appliance.system.netlink import NETFILTER, Netlink
 from astara.appliance.system.nft import Nft, NftError
 from astara.contract.agent import Deviation, Role
 
@@ -59,13 +59,7 @@ class GateSubsystem:
         return [] if detail is None else [Deviation(subsystem=NAME, detail=detail)]
 
     def role(self, place: Place, rendered: Rendered) -> Role | None:
-        """Say whether the gate is open; None when it is not there."""
-        try:
-            with netns.entered(place.netns), Nft() as nft:
-                (found,) = nft.listing(f"list set {TABLE} {ACTIVE}")
-        except NftError:
-            return None
-        return Role.ACTIVE if found["set"].get("elem") else Role.STANDBY
+        return role_in(place.netns)
 
     def _text(self, rendered: Rendered, phase: str) -> str:
         with Netlink() as kernel:
@@ -95,6 +89,16 @@ class GateSubsystem:
             except NftError as error:
                 raise SubsystemError(NAME, "apply", str(error)) from None
         files.remove(_loaded(place))
+
+
+def role_in(inside: Path | None) -> Role | None:
+    """Say whether the gate of this network namespace is open; None when it is not there."""
+    try:
+        with netns.entered(inside), Netlink(NETFILTER) as kernel:
+            opened = nfnetlink.inhabited(kernel, TABLE.removeprefix("netdev "), ACTIVE)
+    except OSError:
+        return None
+    return None if opened is None else Role.ACTIVE if opened else Role.STANDBY
 
 
 def _loaded(place: Place) -> Path:
