@@ -22,19 +22,25 @@ def say(shell: Path, command: str, timeout_s: float = 20.0) -> str:
 
     Raises OSError when the machine is gone, or does not answer in time.
     """
-    token = secrets.token_hex(8)
-    line = f"{{ {command} ; }} </dev/null 2>&1; echo; echo {token[:8]}''{token[8:]}\n"
+    first, last = secrets.token_hex(8), secrets.token_hex(8)
+    line = f"echo {_unlike(first)}; {{ {command} ; }} </dev/null 2>&1; echo; echo {_unlike(last)}\n"
     until = time.monotonic() + timeout_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line_to:
         line_to.settimeout(timeout_s)
         line_to.connect(str(shell))
         line_to.sendall(line.encode())
         said = b""
-        while token.encode() not in said:
+        while last.encode() not in said:
             line_to.settimeout(max(0.01, until - time.monotonic()))
             more = line_to.recv(_BLOCK)
             if not more:
                 raise ConnectionError("the machine has ended")
             said += more
     text = said.decode(errors="replace").replace("\r", "")
-    return text[: text.index(token)].removesuffix("\n")
+    # Before it may stand what the shell said after another conversation had ended: its prompt.
+    return text[text.index(first) + len(first) + 1 : text.index(last)].removesuffix("\n")
+
+
+def _unlike(token: str) -> str:
+    """As a word of the shell that is not the token itself: a line that echoes must not answer for it."""
+    return f"{token[:8]}''{token[8:]}"

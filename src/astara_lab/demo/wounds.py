@@ -19,7 +19,11 @@ from astara_lab.namespaces import NETNS_DIRECTORY, within
 
 _PREFIX = "astara-"
 #: Says the process ids of programs called $1: a machine of ours has no procps.
-_CALLED = 'for one in /proc/[0-9]*; do read name <$one/comm && [ "$name" = {name} ] && echo ${{one#/proc/}}; done'
+#: One that ends meanwhile has nothing to read.
+_CALLED = (
+    "for one in /proc/[0-9]*; do "
+    '{{ read name <$one/comm; }} 2>/dev/null && [ "$name" = {name} ] && echo ${{one#/proc/}}; done'
+)
 
 
 def netns_of(instance_id: str) -> str:
