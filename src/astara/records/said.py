@@ -1,4 +1,4 @@
-"""What operators said of resources: holds and bodies. A counter tells others that there is something new."""
+"""What operators said of resources: holds, bodies, editions. A counter tells others that there is something new."""
 
 from __future__ import annotations
 
@@ -24,8 +24,13 @@ def read(database: Database, table: sa.Table, column: sa.Column[str]) -> dict[Re
 def change(database: Database, statement: sa.Executable) -> None:
     """Carry out the statement and let others know; raises SQLAlchemyError."""
     with database.engine.begin() as connection:
-        connection.execute(database.upsert(SAID, {"id": 1, "revision": 1}, {"revision": SAID.c.revision + 1}))
+        tell(database, connection)
         connection.execute(statement)
+
+
+def tell(database: Database, connection: sa.Connection) -> None:
+    """Let others know, as part of the transaction that changes something; raises SQLAlchemyError."""
+    connection.execute(database.upsert(SAID, {"id": 1, "revision": 1}, {"revision": SAID.c.revision + 1}))
 
 
 def revision(database: Database) -> int:

@@ -14,8 +14,9 @@ from astara.model.errors import Gone, Retry, Stale, Terminal
 from astara.model.resource import ResourceKey
 from astara.model.upgrade import Edition, Item, Stage, State, Upgrade, UpgradeWish
 from astara.planning.rollout import Decision
+from astara.records import said
 from astara.records.asking import Asking
-from astara.records.schema import EDITIONS, SAID, UPGRADE_ITEMS, UPGRADES
+from astara.records.schema import EDITIONS, UPGRADE_ITEMS, UPGRADES
 
 #: Upgrades remembered, with their resources.
 _KEPT = 20
@@ -32,8 +33,7 @@ class StoredUpgrades:
     def newest(self) -> Upgrade | None:
         """Return the last one asked for."""
         with self._asking.transaction() as connection:
-            row = connection.execute(sa.select(UPGRADES).order_by(_U.number.desc()).limit(1)).first()
-        return None if row is None else _upgrade(row)
+            return _newest(connection)
 
     def items(self, number: int) -> Sequence[Item]:
         """Return the resources of an upgrade, in the order in which they are begun."""
@@ -58,8 +58,7 @@ class StoredUpgrades:
             raise Retry("another upgrade is begun at this moment", "see `astara upgrade status`", 1.0) from None
 
     def _begun(self, connection: sa.Connection, wish: UpgradeWish, by: str) -> Upgrade:
-        row = connection.execute(sa.select(UPGRADES).order_by(_U.number.desc()).limit(1)).first()
-        last = None if row is None else _upgrade(row)
+        last = _newest(connection)
         if last is not None and not last.state.over:
             if last.wish == wish:
                 return last
@@ -78,8 +77,7 @@ class StoredUpgrades:
             return self._said(connection, state, why)
 
     def _said(self, connection: sa.Connection, state: State, why: str) -> Upgrade:
-        row = connection.execute(sa.select(UPGRADES).order_by(_U.number.desc()).limit(1)).first()
-        last = None if row is None else _upgrade(row)
+        last = _newest(connection)
         if last is None or (last.state.over and last.state is not state):
             raise Gone("no upgrade is under way", "see `astara upgrade status`")
         if last.state is state or (last.state is State.STOPPED and state is State.PAUSED):
@@ -94,8 +92,7 @@ class StoredUpgrades:
     def abort(self, by: str, *, back: bool) -> Upgrade:
         """End the newest one for good; `back`: what was begun of it goes back, as an upgrade of its own."""
         with self._asking.transaction() as connection:
-            row = connection.execute(sa.select(UPGRADES).order_by(_U.number.desc()).limit(1)).first()
-            last = None if row is None else _upgrade(row)
+            last = _newest(connection)
             if back and last is not None and last.wish.back_of is not None:
                 if last.state is not State.ABORTED:
                     return last
@@ -177,7 +174,12 @@ class StoredUpgrades:
         for key, image in connection.execute(sa.select(_I.key, _I.image).where(where)).all():
             wished = {"kind": upgrade.wish.kind, "number": upgrade.edition, "image": image}
             connection.execute(database.upsert(EDITIONS, {"key": key, **wished}))
-        connection.execute(database.upsert(SAID, {"id": 1, "revision": 1}, {"revision": SAID.c.revision + 1}))
+        said.tell(database, connection)
+
+
+def _newest(connection: sa.Connection) -> Upgrade | None:
+    row = connection.execute(sa.select(UPGRADES).order_by(_U.number.desc()).limit(1)).first()
+    return None if row is None else _upgrade(row)
 
 
 def _taken(connection: sa.Connection, number: int, term: int) -> Any:
