@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from astara.contract.agent import PortAttachment, StateView
+from astara.contract.agent import Health, PortAttachment, Role, StateView
 from astara.contract.codec import Wire
 
 
@@ -131,6 +131,16 @@ class ObservedInstance:
     standby: bool = False
     #: The one it was made as (DesiredInstance.edition); "": none was asked for. None: its provider does not tell.
     edition: str | None = None
+
+    @property
+    def health(self) -> Health | None:
+        """What its agent says; None while that does not answer."""
+        return self.state.health if isinstance(self.state, StateView) else None
+
+    @property
+    def role(self) -> Role | None:
+        """Which half of a pair it is now; None of what is no half, or does not answer."""
+        return self.state.role if isinstance(self.state, StateView) else None
 
 
 @dataclass(frozen=True, slots=True)

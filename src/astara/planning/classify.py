@@ -129,8 +129,7 @@ def _present(desired: Present, observed: ObservedState) -> Finding:
 
 def _discord(slots: tuple[Slot, ...]) -> str:
     """Say what is wrong between halves that are each as wished; they settle it themselves, or their network is cut."""
-    states = [slot.seen.state for slot in slots if slot.seen is not None]
-    roles = [state.role for state in states if isinstance(state, StateView)]
+    roles = [slot.seen.role for slot in slots if slot.seen is not None]
     if len(roles) < 2 or None in roles:
         return ""
     hosts = " and ".join(slot.wanted.host for slot in slots)

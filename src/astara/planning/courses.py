@@ -8,7 +8,7 @@ from typing import assert_never
 
 from msgspec import structs
 
-from astara.contract.agent import Health, Role, StateView
+from astara.contract.agent import Health, Role
 from astara.model.resource import DesiredInstance, ObservedInstance
 from astara.planning.backoff import Attempts, rebuild_allowed_at
 from astara.planning.classify import Phase, Slot, made_otherwise, ports_changed
@@ -85,9 +85,7 @@ class Course:
         """Return whether something of this slot serves until this course is taken."""
         if self.slot.phase in _SERVING:
             return True
-        states = [one.state for one in self.slot.rivals]
-        healths = [state.health for state in states if isinstance(state, StateView)]
-        return Health.HEALTHY in healths or Health.DEGRADED in healths
+        return any(one.health in (Health.HEALTHY, Health.DEGRADED) for one in self.slot.rivals)
 
     @property
     def willing(self) -> bool:
@@ -180,8 +178,7 @@ def _in_turn(alone: Sequence[Course], policy: Policy) -> Iterator[Course]:
 
 def _lost(instance: ObservedInstance) -> bool:
     """Return whether there is nothing to lose with it; one that says nothing may serve all the same."""
-    state = instance.state
-    return isinstance(state, StateView) and state.health in (Health.FAILED, Health.UNCONFIGURED)
+    return instance.health in (Health.FAILED, Health.UNCONFIGURED)
 
 
 def _others_serve(course: Course, all_of_them: Sequence[Course]) -> bool:
@@ -190,7 +187,7 @@ def _others_serve(course: Course, all_of_them: Sequence[Course]) -> bool:
 
 def _active(slot: Slot) -> bool:
     found = (*slot.rivals, *((slot.seen,) if slot.seen is not None else ()))
-    return any(isinstance(one.state, StateView) and one.state.role is Role.ACTIVE for one in found)
+    return any(one.role is Role.ACTIVE for one in found)
 
 
 def steps_of(course: Course) -> Iterator[Step]:

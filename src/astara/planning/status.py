@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from astara.contract.agent import Health, Role, StateView
+from astara.contract.agent import Health, Role
 from astara.contract.snapshot import StatusItem, StatusReport
 from astara.model.resource import Binding, ObservedInstance, ObservedState, StatusTargets
 from astara.planning.backoff import Attempts
@@ -76,15 +76,15 @@ def following(binding: Binding | None, finding: Finding) -> tuple[FollowActive, 
     """
     if binding is None:
         return ()
-    states = [(slot.wanted.host, slot.seen.state) for slot in finding.slots if slot.seen is not None]
-    active = {host for host, state in states if isinstance(state, StateView) and state.role is Role.ACTIVE}
+    halves = [(slot.wanted.host, slot.seen) for slot in finding.slots if slot.seen is not None]
+    active = {host for host, seen in halves if seen.role is Role.ACTIVE}
     if len(active) != 1 or set(binding.hosts) == active:
         return ()
     return (FollowActive(binding.router_id, active.pop()),)
 
 
 def _serves(surplus: tuple[ObservedInstance, ...]) -> bool:
-    return any(isinstance(i.state, StateView) and i.state.health is Health.HEALTHY for i in surplus)
+    return any(instance.health is Health.HEALTHY for instance in surplus)
 
 
 def _out_of_rebuilds(attempts: Attempts, now: float, policy: Policy) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from astara.contract.agent import Health, Role, StateView
+from astara.contract.agent import Health, Role
 from astara.model.boundaries import Clock, NeutronApi
 from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
 from astara.model.resource import (
@@ -284,9 +284,8 @@ def _lodgers(one: Surveyed, sources: frozenset[str]) -> Iterator[Lodger]:
 
 
 def _plays(found: Sequence[ObservedInstance], role: Role) -> bool:
-    return any(isinstance(seen.state, StateView) and seen.state.role is role for seen in found)
+    return any(seen.role is role for seen in found)
 
 
 def _serves(wanted: DesiredInstance, seen: ObservedInstance) -> bool:
-    well = isinstance(seen.state, StateView) and seen.state.health is Health.HEALTHY
-    return well and (seen.slot, seen.host) == (wanted.slot, wanted.host)
+    return seen.health is Health.HEALTHY and (seen.slot, seen.host) == (wanted.slot, wanted.host)

@@ -19,6 +19,7 @@ from astara.reconcile.resync import Listing
 ILL_AFTER_S = 10.0
 #: So old may be what is known of those that are done, once the canary was found well: every node is asked for it.
 LISTED_S = 5.0
+_SETTLED = (Phase.CONFIGURED, Phase.GONE)
 
 
 class Probing:
@@ -80,9 +81,9 @@ class Probing:
         if configured and not others and isinstance(seen.desired, Present) and seen.desired.instances:
             self._ill_since.pop(key, None)
             return Probe(verified=True)
-        failed = [one for one in seen.observed.instances if _failed(one) and one.edition in (None, edition)]
+        failed = any(one.health is Health.FAILED and one.edition in (None, edition) for one in seen.observed.instances)
         hopeless = self._engine.ledger.attempts(key).tries >= self._engine.options.policy.failure_budget
-        ill = hopeless or self._stays(key, bool(failed))
+        ill = hopeless or self._stays(key, failed)
         late = self._clock.wall() - item.since > upgrade.wish.deadline_s
         return Probe(ill=ill, because=(self._told(key) if ill or late else "") or plan.because)
 
@@ -101,17 +102,11 @@ class Probing:
         if well(observed):
             self._ill_since.pop(key, None)
             return Probe()
-        if not observed.instances and self._is_gone(key):
+        if not observed.instances and self._phase(key) is Phase.GONE:
             self._gone.add(key)
             return Probe()
         lasting = self._stays(key, ill=True)
         return Probe(ill=lasting, doubtful=not lasting, because=_ailment(observed))
-
-    def _is_gone(self, key: ResourceKey) -> bool:
-        try:
-            return self._engine.glance(key).plan.phase is Phase.GONE
-        except AstaraError:
-            return False
 
     def _stays(self, key: ResourceKey, ill: bool) -> bool:
         if not ill:
@@ -128,15 +123,20 @@ class Probing:
             before = self._engine.upgrades.items(upgrade.number - 1)
             self._before = {upgrade.number: [item for item in before if item.stage is Stage.WORK]}
         since = self._clock.wall() - upgrade.wish.deadline_s
-        left = [item for item in self._before[upgrade.number] if item.since >= since and not self._settled(item.key)]
+        left = [
+            item
+            for item in self._before[upgrade.number]
+            if item.since >= since and self._phase(item.key) not in _SETTLED
+        ]
         self._before[upgrade.number] = left
         return left
 
-    def _settled(self, key: ResourceKey) -> bool:
+    def _phase(self, key: ResourceKey) -> Phase | None:
+        """Return how it stands; None when it cannot be looked at."""
         try:
-            return self._engine.glance(key).plan.phase in (Phase.CONFIGURED, Phase.GONE)
+            return self._engine.glance(key).plan.phase
         except AstaraError:
-            return False
+            return None
 
 
 def _of_another(wish: UpgradeWish, instance: ObservedInstance) -> bool:
@@ -144,14 +144,9 @@ def _of_another(wish: UpgradeWish, instance: ObservedInstance) -> bool:
     return None not in (wish.digest, instance.image_digest) and wish.digest != instance.image_digest
 
 
-def _failed(instance: ObservedInstance) -> bool:
-    return isinstance(instance.state, StateView) and instance.state.health is Health.FAILED
-
-
 def well(observed: ObservedState) -> bool:
     """Return whether every instance that is seen is healthy, and there is one."""
-    states = [instance.state for instance in observed.instances]
-    return bool(states) and all(isinstance(state, StateView) and state.health is Health.HEALTHY for state in states)
+    return bool(observed.instances) and all(one.health is Health.HEALTHY for one in observed.instances)
 
 
 def unseen(observed: ObservedState) -> bool:
