@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from astara.installed import own_version
 from astara.model.boundaries import NeutronApi
 from astara.model.errors import AstaraError
 from astara.model.operator import CheckLine, NodeLine, PoolLine
@@ -20,7 +21,6 @@ from astara.records.store import RecordsStanding
 from astara.runtime.nodes import SAME_NODES
 from astara.runtime.operator import CountingFeed
 from astara.runtime.options import Options
-from astara.runtime.version import astara_version
 
 #: Below this much free space the records may soon fail to be written.
 DISK_FREE_BYTES = 100 * 1024 * 1024
@@ -90,7 +90,7 @@ def _neutron(neutron: NeutronApi, url: str, plugin_version: Callable[[], str | N
         yield _bad("neutron", str(error), error.remedy)
         return
     yield _ok("neutron", f"the plug-in at {url} answers, revision {revision}")
-    yield of_versions(plugin_version(), astara_version())
+    yield of_versions(plugin_version(), own_version())
 
 
 def of_versions(plugin: str | None, ours: str) -> CheckLine:

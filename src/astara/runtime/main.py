@@ -16,6 +16,7 @@ from astara.clients.neutron import NeutronClient
 from astara.clients.node_feed import Feed
 from astara.cluster.membership import Membership
 from astara.contract.agent import SPARE
+from astara.installed import own_version
 from astara.model.errors import BadConfiguration
 from astara.model.operator import ORCHESTRATOR, CheckLine, ClusterView, HistoryLine
 from astara.model.resource import ResourceKey
@@ -33,7 +34,6 @@ from astara.runtime.operator import Parts, RunningOperator
 from astara.runtime.options import Options, load
 from astara.runtime.rolling import Rolling
 from astara.runtime.turns import Turns
-from astara.runtime.version import astara_version
 
 _log = structlog.get_logger(__name__)
 #: How long running reconciles may take to end after SIGTERM, in seconds.
@@ -66,6 +66,7 @@ class Orchestrator:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._who = f"{ORCHESTRATOR} {options.name}"
         clock = SystemClock()
         self._metrics = OrchestratorMetrics()
         located = database.locate(options.connection, _made(options.state_dir))
@@ -90,7 +91,7 @@ class Orchestrator:
             ownership=self._member,
             options=options.engine,
             metrics=self._metrics,
-            who=f"{ORCHESTRATOR} {options.name}",
+            who=self._who,
             upgrades=self._records.upgrades,
             offers=lambda: wiring.offers(options, made, self._watch.bodies()),
         )
@@ -116,8 +117,7 @@ class Orchestrator:
             self._watch.stands,
             lambda key, what: self._tell("nodes", what, key),
         )
-        who = f"{ORCHESTRATOR} {options.name}"
-        upgrading = Upgrading(self.engine, clock, options.upgrade_budget, who)
+        upgrading = Upgrading(self.engine, clock, options.upgrade_budget, self._who)
         self._turns = (
             Turns("evacuation", self._evacuation.look, self._metrics.crashed),
             Turns("upgrade", upgrading.look, self._metrics.crashed),
@@ -176,7 +176,7 @@ class Orchestrator:
 
     def start(self) -> None:
         """Start. Feeds come before the first full look, so that nothing falls between the two."""
-        _log.info("orchestrator.starting", version=astara_version(), term=self.engine.term, name=self._options.name)
+        _log.info("orchestrator.starting", version=own_version(), term=self.engine.term, name=self._options.name)
         self._admin.claim()
         if self._metrics_server is not None:
             self._metrics_server.start()
@@ -195,7 +195,7 @@ class Orchestrator:
             turns.start()
         # Last: whoever finds the socket finds a running orchestrator behind it.
         self._admin.start()
-        self._tell("start", f"started with term {self.engine.term}, version {astara_version()}")
+        self._tell("start", f"started with term {self.engine.term}, version {own_version()}")
         _log.info("orchestrator.started")
 
     def stop(self) -> None:
@@ -227,8 +227,7 @@ class Orchestrator:
 
     def _tell(self, reason: str, step: str, key: ResourceKey | None = None) -> None:
         """Leave a line in the audit of what the engine does not do itself."""
-        who = f"{ORCHESTRATOR} {self._options.name}"
-        line = HistoryLine(at=time.time(), reason=reason, phase="", steps=(step,), outcome="done", who=who)
+        line = HistoryLine(at=time.time(), reason=reason, phase="", steps=(step,), outcome="done", who=self._who)
         self.engine.witness(key, line)
 
     def _join(self) -> None:

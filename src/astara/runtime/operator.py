@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from astara.installed import own_version
 from astara.intake.tally import Counts
 from astara.model.boundaries import EventFeed, InstanceProvider
 from astara.model.errors import AstaraError, Gone, Retry
@@ -34,7 +35,6 @@ from astara.records.store import RecordsStanding
 from astara.runtime import plugins
 from astara.runtime.pairs import of_pairs
 from astara.runtime.rolling import Rolling
-from astara.runtime.version import astara_version
 
 
 class CountingFeed(EventFeed, Protocol):
@@ -77,7 +77,7 @@ class RunningOperator:
         engine, brake = self._engine, self._engine.brake()
         lines = self._parts.nodes()
         return StatusSummary(
-            version=astara_version(),
+            version=own_version(),
             started_at=self._parts.started_at,
             term=engine.term,
             neutron=self._parts.trouble() or "ok",
