@@ -155,7 +155,7 @@ class NeutronClient:
 
     def follow_active(self, half: ActiveHalf, term: int) -> None:
         """Bind the ports of a pair to the node of its active half. Raises Unoffered when the plug-in is older."""
-        self._observed("active", lambda: self._answer("active", "PUT", (), half, term))
+        self._observed("active", lambda: self._answer("active", "PUT", (), half, term, lacks="NotAPair"))
 
     def ensure_dhcp_port(self, request: DhcpPortRequest, term: int) -> PortSnapshot:
         """Make or mend the DHCP port of a network."""
@@ -217,15 +217,22 @@ class NeutronClient:
         self._observer(what, outcome, time.monotonic() - begun)
 
     def _answer(
-        self, what: str, method: str, params: Params, body: Wire | None, term: int | None = None
+        self,
+        what: str,
+        method: str,
+        params: Params,
+        body: Wire | None,
+        term: int | None = None,
+        lacks: str | None = None,
     ) -> httpx.Response:
+        """`lacks`: our plug-in's exception for a subject that is not there; any other 404 is that of an older one."""
         said = self._term() if term is None else term
         response = self._request(what, method, params, body, said)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             self._credentials.forget()
             response = self._request(what, method, params, body, said)
         if response.is_error:
-            raise _refusal(response, self._options.url)
+            raise _refusal(response, self._options.url, lacks)
         self._plugin_version = response.headers.get(VERSION_HEADER)
         return response
 
@@ -256,10 +263,11 @@ def _decoded(what: str, kind: type[T], response: httpx.Response) -> T:
     except ContractError as error:
         raise Terminal(
             f"Neutron's plug-in answers {what} in a way this version does not know ({error.field}: {error.reason})",
-            "run the same Astara version inside Neutron and in the orchestrator",
+            _SAME_VERSION,
         ) from None
 
 
+_SAME_VERSION = "run the same Astara version inside Neutron and in the orchestrator"
 _REMEDIES = {
     401: "check the credentials in [neutron]",
     403: "grant the service role to the user of [neutron], or adapt the astara rules of Neutron's policy",
@@ -269,18 +277,16 @@ _REMEDIES = {
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
-def _refusal(response: httpx.Response, url: str) -> AstaraError:
+def _refusal(response: httpx.Response, url: str, lacks: str | None) -> AstaraError:
     status = response.status_code
     message = f"Neutron at {url} answered {status} {response.reason_phrase}{_words(response)}"
-    if status == httpx.codes.NOT_FOUND and response.request.url.path.endswith("/active") and not _ours(response):
-        return Unoffered(message, "run the same Astara version inside Neutron and in the orchestrator")
+    if status == httpx.codes.NOT_FOUND and lacks not in (None, _type(response)):
+        return Unoffered(message, _SAME_VERSION)
     if status == httpx.codes.CONFLICT and _type(response) == STALE_TERM:
         return Stale(message, "look again before acting")
     if status in _PASSING:
         return Retry(message, "see Neutron's log if it stays", after_s=_retry_after(response))
-    return Terminal(
-        message, _REMEDIES.get(status, "run the same Astara version inside Neutron and in the orchestrator")
-    )
+    return Terminal(message, _REMEDIES.get(status, _SAME_VERSION))
 
 
 def _words(response: httpx.Response) -> str:
@@ -294,11 +300,6 @@ def _type(response: httpx.Response) -> str:
     """Return the name of Neutron's exception."""
     error = _error(response)
     return str(error.get("type", "")) if isinstance(error, dict) else ""
-
-
-def _ours(response: httpx.Response) -> bool:
-    """Whether our plug-in says of the router that it is no pair; else nobody there knows the call."""
-    return _type(response) == "NotAPair"
 
 
 def _error(response: httpx.Response) -> Any:
