@@ -1,4 +1,8 @@
-"""One instance: its namespace, its plugs, its body, its configuration. Every method takes the instance's own turn."""
+"""One instance: its namespace, its plugs, its body, its configuration. Every method takes the instance's own turn.
+
+Longer than most for one reason: what must not happen at the same time is in one class with its lock. What needs no
+turn is elsewhere: `plugs`, `last_look`, `records`, `surroundings`.
+"""
 
 from __future__ import annotations
 
@@ -373,10 +377,9 @@ class Instance:
         self._look.doubt()
         try:
             if before is not None:
-                leaving = [port for port in before.ports if wanted.port(port.port_id) != port]
-                self._plugs.unplug(leaving, standby=before.standby)
+                self._plugs.unplug(before.leaving(wanted), standby=before.standby)
             self._build(wanted)
-        except Exception:
+        except Exception:  # whatever it was: half of a change is what nobody asked for
             self._back_to(before, wanted)
             raise
 
@@ -385,8 +388,7 @@ class Instance:
             if before is None:
                 self._clear()
                 return
-            leaving = [port for port in wanted.ports if before.port(port.port_id) != port]
-            self._plugs.unplug(leaving, standby=before.standby)
+            self._plugs.unplug(wanted.leaving(before), standby=before.standby)
             self._around.records.save(before)
             self.record = before
             self._build(before)
@@ -416,19 +418,7 @@ class Instance:
         return self._look.take(self._body(self._existing()).engine.state(self.place))
 
     def _shown(self, record: Record, state: StateView) -> InstanceView:
-        return InstanceView(
-            id=record.known_as or record.id,
-            born_as=record.id if record.known_as is not None else None,
-            key=record.key,
-            slot=record.slot,
-            ports=record.ports,
-            state=state,
-            created_at=record.created_at,
-            labels=record.labels,
-            body=record.body,
-            standby=record.standby,
-            image=self._body(record).image_of(self.id),
-        )
+        return record.view(state, self._body(record).image_of(self.id))
 
 
 _BUSY = StateView(health=Health.UNCONFIGURED, last_error="busy: being worked on right now")

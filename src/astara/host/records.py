@@ -18,7 +18,16 @@ import msgspec
 import structlog
 
 from astara.appliance.system import files
-from astara.contract.agent import SPARE, Body, Credential, InstanceSpec, Key, PortAttachment
+from astara.contract.agent import (
+    SPARE,
+    Body,
+    Credential,
+    InstanceSpec,
+    InstanceView,
+    Key,
+    PortAttachment,
+    StateView,
+)
 from astara.contract.codec import ContractError, Wire, decode, encode
 from astara.contract.generation import Generation
 from astara.contract.identity import leaves_in
@@ -90,8 +99,28 @@ class Record(Wire, frozen=True):
         """Whether it waits for somebody to adopt it."""
         return self.key.driver == SPARE
 
+    def view(self, state: StateView, image: str | None) -> InstanceView:
+        """Return what is told of it; `image`: the digest of the one it runs."""
+        return InstanceView(
+            id=self.known_as or self.id,
+            born_as=self.id if self.known_as is not None else None,
+            key=self.key,
+            slot=self.slot,
+            ports=self.ports,
+            state=state,
+            created_at=self.created_at,
+            labels=self.labels,
+            body=self.body,
+            standby=self.standby,
+            image=image,
+        )
+
     def port(self, port_id: str) -> PortAttachment | None:
         return next((port for port in self.ports if port.port_id == port_id), None)
+
+    def leaving(self, to: Record) -> list[PortAttachment]:
+        """Return the ports that are not the same, or not there, in `to`."""
+        return [port for port in self.ports if to.port(port.port_id) != port]
 
 
 class Tombstone(Wire, frozen=True):

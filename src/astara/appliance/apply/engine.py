@@ -157,7 +157,7 @@ class Engine:
             touched = self._swap(place, wish, good)
             deviations = self._differences(place, wish)
             reason = "; ".join(f"{found.subsystem}: {found.detail}" for found in deviations[:_NAMED])
-        except Exception as error:
+        except Exception as error:  # a subsystem of somebody else's raises what it likes: the last good goes back
             reason = str(error) or type(error).__name__
             raise self._failure(place, memory, wish, good, reason, (), _remedy(place, error)) from error
         if deviations:

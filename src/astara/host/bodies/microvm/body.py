@@ -187,7 +187,7 @@ class MicrovmBody:
             self._greet(birth, one)
             if birth.spec.key.driver == SPARE:
                 self._rehearse(birth, one)
-        except Exception as error:
+        except Exception as error:  # whatever it was, nothing of a machine that is none stays behind
             said = one.last_words().decode(errors="replace")[-_WORDS_IN_ERRORS:].strip()
             with contextlib.suppress(OSError):
                 self.end(birth.spec.id, birth.files)
