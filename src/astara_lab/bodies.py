@@ -22,7 +22,7 @@ from astara_lab.tasks import BringUpError, Task
 from astara_lab.waiting import NotInTime, until
 
 if TYPE_CHECKING:
-    from astara_lab.profiles.astara import Variant
+    from astara_lab.variant import Variant
 
 #: The node agents' services, and the folders of their state.
 FIRST, SECOND = "node", "node-2"

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from astara_lab.cli import lab_options
+from astara_lab.options import lab_options
 from astara_lab.places import Lab
 
 

@@ -13,10 +13,11 @@ from rich.console import Console
 from astara_lab.control import Control
 from astara_lab.places import POD_MARKER, Lab
 from astara_lab.pod import Pod, PodError
-from astara_lab.profiles.astara import Setting, Variant
+from astara_lab.profiles.astara import Setting
 from astara_lab.supervised import Request
 from astara_lab.tasks import Progress, Task, run_all
 from astara_lab.trust import establish
+from astara_lab.variant import Variant
 from astara_lab.waiting import NotInTime, until
 
 #: Longer than the supervisor's own grace.

@@ -14,7 +14,7 @@ import click
 from astara_lab.places import BODIES, Lab, find_lab
 
 if TYPE_CHECKING:
-    from astara_lab.profiles.astara import Variant
+    from astara_lab.variant import Variant
 
 _DIRECTORY = ".lab/demo"
 _INTERRUPTED = 130
@@ -35,8 +35,8 @@ _INTERRUPTED = 130
 def main(as_json: bool, keep: bool, directory: str, body: str, image: Path | None, ha: bool) -> None:
     """Show Astara at work: a small cloud, routers, tenant machines, packets, accidents. Needs root."""
     from astara_lab.pod import Pod, PodError
-    from astara_lab.profiles.astara import Variant
     from astara_lab.up import take_down
+    from astara_lab.variant import Variant
 
     began = time.monotonic() - _age_s()
     lab = find_lab("embedded", directory)

@@ -24,8 +24,8 @@ from astara_lab.demo.screen import Proof, Result, Screen
 from astara_lab.demo.traffic import Voices
 from astara_lab.hosts import OutsideHost
 from astara_lab.places import ADMIN_SOCKET, Lab
-from astara_lab.profiles.astara import Variant
 from astara_lab.up import bring_up
+from astara_lab.variant import Variant
 from astara_lab.waiting import NotInTime, patient, until
 
 _DEADLINE_S = 60.0

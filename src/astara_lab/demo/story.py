@@ -25,9 +25,9 @@ from astara_lab.demo.traffic import Voices
 from astara_lab.hosts import OutsideHost
 from astara_lab.places import Lab, client_environment
 from astara_lab.pod import PodError
-from astara_lab.profiles.astara import Variant
 from astara_lab.tasks import BringUpError
 from astara_lab.up import bring_up
+from astara_lab.variant import Variant
 from astara_lab.waiting import NotInTime
 
 #: By what the instances are. Machines without KVM boot once, for the template, before the first packet.

@@ -8,8 +8,8 @@ import pytest
 
 from astara_lab import bodies, ini
 from astara_lab.places import Lab
-from astara_lab.profiles.astara import Variant
 from astara_lab.tasks import BringUpError
+from astara_lab.variant import Variant
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from astara_lab.control import Control
 from astara_lab.places import Lab
 from astara_lab.pod import Pod
 from astara_lab.profiles import neutron
-from astara_lab.profiles.astara import Setting, Variant
+from astara_lab.profiles.astara import Setting
 from astara_lab.trust import establish
+from astara_lab.variant import Variant
 
 
 def setting(directory: Path, **choices: object) -> Setting:
