@@ -140,6 +140,15 @@ def beat(coordinator: Coordinator) -> frozenset[Member]:
     return coordinator.beat()
 
 
+def alone_within_two_leases(group, one: Coordinator) -> None:
+    """Beat while time passes until A alone is left."""
+    for _ in range(20):
+        if beat(one) == {A}:
+            return
+        group.pass_time(LEASE_S / 10)
+    pytest.fail("it is among the living for more than two leases")
+
+
 def test_members_that_beat_see_each_other_with_name_incarnation_and_weight(group):
     one, other = group.member(A), group.member(B)
     assert beat(one) == {A}
@@ -174,12 +183,7 @@ def test_one_that_beats_no_more_is_gone_when_the_lease_is_over_and_finds_its_way
     for _ in range(3):
         beat(one)
         beat(other)
-    for _ in range(20):
-        if beat(one) == {A}:
-            break
-        group.pass_time(LEASE_S / 10)
-    else:
-        pytest.fail("it is among the living for more than two leases")
+    alone_within_two_leases(group, one)
     beat(other)
     beat(one)
     beat(other)
@@ -196,12 +200,7 @@ def test_on_zookeeper_a_process_that_stands_still_is_gone_when_the_lease_is_over
     with member_process(url, B, LEASE_S, tmp_path / "member.log") as other:
         assert eventually(lambda: beat(one) == {A, B}, within_s=30)
         other.send_signal(signal.SIGSTOP)
-        for _ in range(20):
-            if beat(one) == {A}:
-                break
-            group.pass_time(LEASE_S / 10)
-        else:
-            pytest.fail("it is among the living for more than two leases")
+        alone_within_two_leases(group, one)
         other.send_signal(signal.SIGCONT)
         assert eventually(lambda: beat(one) == {A, B}, within_s=30)
 
