@@ -6,9 +6,9 @@ What it set up goes on without it.
 from __future__ import annotations
 
 import logging
+import queue
 import signal
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -91,14 +91,15 @@ class Agent:
         self.node = Node(self._around, self.changes)
         self.healer = Healer(self.node, self.changes, pace, self._on_round)
         self.server = wiring.build_server(options, self.node, self._around, tuple(drivers))
-        self._ended = threading.Event()
+        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Start, wait for a signal, stop."""
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: self._ended.set())
+            # No Event: a handler that sets one may wait, for ever, for the lock of the wait() it came into.
+            signal.signal(signum, lambda number, _frame: self._ended.put(number))
         self.start()
-        self._ended.wait()
+        self._ended.get()
         self.stop()
 
     def start(self) -> None:

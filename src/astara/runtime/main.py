@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,15 +162,16 @@ class Orchestrator:
         self._admin = AdminServer(self.operator, options.admin_socket, self.engine.witness)
         self._metrics_server = MetricsServer(self._metrics, options.metrics_listen) if options.metrics_listen else None
         self._changes: Feed | None = None
-        self._ended = threading.Event()
+        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Start, wait for a signal, stop."""
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: self._ended.set())
+            # No Event: a handler that sets one may wait, for ever, for the lock of the wait() it came into.
+            signal.signal(signum, lambda number, _frame: self._ended.put(number))
         try:
             self.start()  # what began to listen before another part failed would keep the process from ending
-            self._ended.wait()
+            self._ended.get()
         finally:
             self.stop()
 
