@@ -6,8 +6,6 @@ What it set up goes on without it.
 from __future__ import annotations
 
 import logging
-import queue
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ from astara.appliance.boundaries import Appliance, Subsystem
 from astara.appliance.subsystems.metadata.config import NAME as METADATA
 from astara.appliance.system import descriptors
 from astara.contract.identity import ORCHESTRATOR
+from astara.ending import Ending
 from astara.host import wiring
 from astara.host.bodies.beside import Elsewhere
 from astara.host.changes import Changes
@@ -91,15 +90,12 @@ class Agent:
         self.node = Node(self._around, self.changes)
         self.healer = Healer(self.node, self.changes, pace, self._on_round)
         self.server = wiring.build_server(options, self.node, self._around, tuple(drivers))
-        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Start, wait for a signal, stop."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            # No Event: a handler that sets one may wait, for ever, for the lock of the wait() it came into.
-            signal.signal(signum, lambda number, _frame: self._ended.put(number))
+        ending = Ending()
         self.start()
-        self._ended.get()
+        ending.wait()
         self.stop()
 
     def start(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from astara.clients.neutron import NeutronClient
 from astara.clients.node_feed import Feed
 from astara.cluster.membership import Membership
 from astara.contract.agent import SPARE
+from astara.ending import Ending
 from astara.installed import own_version
 from astara.model.errors import BadConfiguration
 from astara.model.operator import ORCHESTRATOR, CheckLine, ClusterView, HistoryLine
@@ -162,16 +161,13 @@ class Orchestrator:
         self._admin = AdminServer(self.operator, options.admin_socket, self.engine.witness)
         self._metrics_server = MetricsServer(self._metrics, options.metrics_listen) if options.metrics_listen else None
         self._changes: Feed | None = None
-        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Start, wait for a signal, stop."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            # No Event: a handler that sets one may wait, for ever, for the lock of the wait() it came into.
-            signal.signal(signum, lambda number, _frame: self._ended.put(number))
+        ending = Ending()
         try:
             self.start()  # what began to listen before another part failed would keep the process from ending
-            self._ended.get()
+            ending.wait()
         finally:
             self.stop()
 
