@@ -11,9 +11,9 @@ _ASK = (signal.SIGTERM, signal.SIGINT)
 class Ending:
     """Hears SIGTERM and SIGINT from when it is made, which only the main thread may.
 
-    Through a descriptor, which the interpreter's own handler writes to. A handler in Python runs in the thread that waits: one
-    that sets an Event may wait, for ever, for the lock of the wait() it came into, and none runs at all for a signal that comes
-    in the moment before a thread goes to sleep on a lock.
+    Through a descriptor, which the interpreter writes to before any Python runs. A handler in Python runs in the thread
+    that waits: one that sets an Event may wait, for ever, for the lock of the wait() it came into, and none runs at all
+    for a signal that comes in the moment before that thread goes to sleep on a lock.
     """
 
     def __init__(self) -> None:

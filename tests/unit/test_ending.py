@@ -5,16 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 
-#: Asked again and again, at a moment just before, within or after the wait; says where it stands when it still waits after seconds.
+#: Asked many times, before, within or after the wait; says where it stands when it still waits after so many seconds.
 _ASKED_OFTEN = """
-import faulthandler, random, signal, time
+import faulthandler, os, random, signal, threading
 from astara.ending import Ending
 
-faulthandler.dump_traceback_later(10, exit=True)
-ending, until = Ending(), time.monotonic() + 1.5
-signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(random.choice((signal.SIGTERM, signal.SIGINT))))
-while time.monotonic() < until:
-    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00002, 0.0005))
+faulthandler.dump_traceback_later(40, exit=True)
+ending, turn = Ending(), threading.Semaphore(0)
+
+def ask() -> None:
+    while turn.acquire():
+        for _ in range(random.randrange(200)):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=ask, daemon=True).start()
+for _ in range(20000):
+    turn.release()
     ending.wait()
 """
 
