@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import struct
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from astara.appliance.subsystems.gate import subsystem as gate
 from astara.contract.agent import Health, PortAttachment, Role
 from astara.contract.document import Document, document
 from astara.contract.generation import Generation
@@ -24,6 +27,7 @@ from support.builders.router import external
 from support.node_agent import Deployment, isolated, port, running, spec
 from support.pair import (
     GATEWAY,
+    HEART_MACS,
     HEARTS,
     INSIDE_MAC,
     METADATA,
@@ -234,6 +238,54 @@ def _path(half: Half) -> str:
     return (half.place.files / "keepalived" / "path").read_text().strip()
 
 
+def test_a_half_whose_peer_answers_no_more_goes_on(world: TwoNodes) -> None:
+    """Its advertisements would wait for the peer's MAC address for ever, and its gate opens with those that leave."""
+    active, standby = world.settled()
+
+    def lonely() -> None:
+        standby.reconnect(connected=False)
+        ip("-n", active.netns, "neigh", "flush", "dev", "e-heart")  # what was learnt would be doubted in five seconds
+
+    said = through(world, lonely, lambda: standby.role() is Role.ACTIVE)
+
+    assert active.role() is Role.ACTIVE
+    assert unharmed(said), said.tcp_broken
+    mended(world, standby)
+
+
+def test_a_half_whose_peer_never_was_there_serves(tmp_path: Path) -> None:
+    with two_nodes(tmp_path) as made:
+        half = made.halves[0]
+        half.configure()
+        assert eventually(lambda: half.role() is Role.ACTIVE), half.told()
+        assert eventually(lambda: " 0% packet loss" in _ping(half, WEB))
+
+
+def test_what_another_pair_advertises_closes_no_gate(world: TwoNodes) -> None:
+    """Switches bring it to everybody while they do not know where its receiver is."""
+    lower = active_is(world, 0)
+    for _ in range(5):
+        world.flood(_advertisement(to=HEART_MACS[0].replace("01", "99")))
+        assert gate.role_in(lower.place.netns) is Role.ACTIVE
+
+
+def active_is(world: TwoNodes, index: int) -> Half:
+    """Have this half be the active one; the other one leaves for a moment."""
+    active, standby = world.settled()
+    if active.index != index:
+        goodbye(active)
+        assert eventually(lambda: standby.role() is Role.ACTIVE)
+        mended(world, active)
+    return world.halves[index]
+
+
+def _advertisement(to: str) -> bytes:
+    """Return a VRRPv3 advertisement in an Ethernet frame; nobody gets as far as its checksums."""
+    ethernet = bytes.fromhex((to + HEART_MACS[1]).replace(":", "")) + b"\x08\x00"
+    ipv4 = struct.pack("!BxH4xBB2x4s4s", 0x45, 28, 255, 112, *(ip_address(one).packed for one in HEARTS))
+    return ethernet + ipv4 + bytes((0x31, 1, 250, 0, 0, 2, 0, 0))
+
+
 def test_another_configuration_changes_no_role(world: TwoNodes) -> None:
     """W7: both are configured. The active one's gate stays open, keepalived is the same process."""
     active, standby = world.settled()
@@ -357,5 +409,5 @@ def keepalived_in(instance_id: str) -> list[int]:
 
 def alone(index: int, ports: list[PortAttachment], *, revision: int = 1, enabled: bool = True) -> Document:
     """Return the document of a half without tenants' networks."""
-    pair = structs.replace(section(index).pair, mac=ports[index].mac)
+    pair = structs.replace(section(index).pair, mac=ports[index].mac, peer_mac=ports[1 - index].mac)
     return document("router", Generation(1, revision), RouterSection(router_id="r", enabled=enabled, pair=pair))

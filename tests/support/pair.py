@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from astara.contract.document import document
 from astara.contract.generation import Generation
 from astara.drivers.router.appliance import RouterAppliance
 from astara.drivers.router.schema import Pair, RouterSection
+from astara_lab.namespaces import within
 from support.builders.router import external, internal
 from support.segment import Machine, eventually, ip
 from support.terrain import Unseen
@@ -55,6 +57,7 @@ def section(half: int, advert_ms: int = 20, **more: object) -> RouterSection:
             address=f"{HEARTS[half]}/18",
             peer=HEARTS[1 - half],
             advert_ms=advert_ms,
+            peer_mac=HEART_MACS[1 - half],
         ),
     )
     return replace(plain, **more)
@@ -186,6 +189,16 @@ class TwoNodes:
     def _namespace(self, name: str) -> None:
         ip("netns", "add", name)
         self._made.append(name)
+
+    def flood(self, frame: bytes) -> None:
+        """Have node 0's switch of the HA network bring a frame to its half."""
+        with within(self.halves[0].node, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as switch:
+            switch.bind((self.halves[0].ports["heart"], 0))
+            switch.send(frame)
+
+    def machine(self, network: str, address: str, node: int) -> Machine:
+        """Return one more machine on a network, on node 0 or 1."""
+        return self._machine(f"astara-m{uuid.uuid4().hex[:5]}", self.halves[node].node, network, address)
 
     def _machine(self, name: str, node: str, network: str, address: str) -> Machine:
         self._namespace(name)

@@ -298,6 +298,7 @@ class TwoAgents:
             address=f"{HEARTS[number]}/18",
             peer=HEARTS[1 - number],
             advert_ms=self._advert_ms,
+            peer_mac=self._hearts[1 - number],
         )
         return replace(
             section(number),

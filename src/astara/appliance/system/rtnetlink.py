@@ -31,7 +31,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_PROTO = 1, 2, 4, 8, 1
 _IFF_UP = 1
 _IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_TENTATIVE, _IFA_F_DADFAILED = 0x02, 0x80, 0x40, 0x08
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
-_NDA_DST, _NTF_PROXY, _NUD_PERMANENT = 1, 8, 0x80
+_NDA_DST, _NDA_LLADDR, _NTF_PROXY, _NUD_PERMANENT = 1, 2, 8, 0x80
 _NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")
 _LINK_HEADER = struct.Struct("=BxHiII")
 _ADDRESS_HEADER = struct.Struct("=BBBBI")
@@ -65,6 +65,15 @@ class Proxy:
 
     index: int
     address: ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Who has an IPv4 address on a link, and nobody is asked."""
+
+    index: int
+    address: ipaddress.IPv4Address
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,32 @@ def add_proxy(proxy: Proxy) -> Request:
 
 def delete_proxy(proxy: Proxy) -> Request:
     return Request(_DELNEIGH, 0, _proxy_body(proxy))
+
+
+def neighbours(kernel: Netlink) -> list[Neighbour]:
+    """Return the permanent IPv4 neighbours of the namespace. Raises NetlinkError."""
+    found = []
+    for answer in kernel.dump(_GETNEIGH, _NEIGHBOUR_HEADER.pack(socket.AF_INET, 0, 0, 0, 0)):
+        _, index, state, _, _ = _NEIGHBOUR_HEADER.unpack_from(answer)
+        said = netlink.attributes(answer, 12)
+        if state & _NUD_PERMANENT and _NDA_LLADDR in said:
+            found.append(Neighbour(index, ipaddress.IPv4Address(said[_NDA_DST]), said[_NDA_LLADDR].hex(":")))
+    return found
+
+
+def add_neighbour(neighbour: Neighbour) -> Request:
+    """Also of one that was asked for until now, or had another MAC address."""
+    return Request(_NEWNEIGH, netlink.CREATE | netlink.REPLACE, _neighbour_body(neighbour))
+
+
+def delete_neighbour(neighbour: Neighbour) -> Request:
+    return Request(_DELNEIGH, 0, _neighbour_body(neighbour))
+
+
+def _neighbour_body(neighbour: Neighbour) -> bytes:
+    header = _NEIGHBOUR_HEADER.pack(socket.AF_INET, neighbour.index, _NUD_PERMANENT, 0, 0)
+    hardware = netlink.attribute(_NDA_LLADDR, bytes.fromhex(neighbour.mac.replace(":", "")))
+    return header + netlink.attribute(_NDA_DST, neighbour.address.packed) + hardware
 
 
 def by_mac(found: Sequence[Link]) -> dict[str, Link]:

@@ -64,4 +64,5 @@ def _pair(own: PortSnapshot, other: PortSnapshot, terrain: Terrain, advert_ms: i
         address=addresses[0],
         peer=peers[0].partition("/")[0],
         advert_ms=advert_ms,
+        peer_mac=other.mac_address,
     )

@@ -37,8 +37,13 @@ def pair_configs(half: Half, router: Router) -> Mapping[str, Any]:
 
 
 def heart_link(half: Half) -> LinkConfig:
-    """Return the link the halves share: IPv4 only, whatever the tenants speak."""
-    return LinkConfig(half.mac, half.mtu, (half.address,), ipv6=False, arp_retry_ms=_ARP_RETRY_MS)
+    """Return the link the halves share: IPv4 only, whatever the tenants speak.
+
+    The other half is not asked for its MAC address: while nobody answers, the kernel would send no advertisement, and
+    the gate opens with those that are sent.
+    """
+    known = ((half.peer, half.peer_mac),) if half.peer_mac is not None else ()
+    return LinkConfig(half.mac, half.mtu, (half.address,), ipv6=False, arp_retry_ms=_ARP_RETRY_MS, neighbours=known)
 
 
 def strict(settings: SysctlConfig) -> SysctlConfig:

@@ -106,13 +106,14 @@ class Via:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """This half of a pair. `mac`: of the link it shares with the other half."""
+    """This half of a pair. `mac`: of the link it shares with the other half, whose own is `peer_mac` where told."""
 
     mac: str
     mtu: int
     address: IPv4Interface
     peer: IPv4Address
     advert_ms: int
+    peer_mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,10 @@ def _half(pair: Pair | None, taken: set[str]) -> Half | None:
     if pair.advert_ms not in ADVERTS_MS:
         limits = f"{ADVERTS_MS.start} to {ADVERTS_MS.stop - 1}"
         raise ContractError("$.pair.advert_ms", "not an interval VRRP can have", f"use {limits}, in steps of 10")
-    return Half(mac, _mtu(pair.mtu, "$.pair.mtu"), address, peer, pair.advert_ms)
+    peer_mac = _mac(pair.peer_mac, "$.pair.peer_mac") if pair.peer_mac else None
+    if peer_mac == mac:
+        raise ContractError("$.pair.peer_mac", "this half's own", "send the MAC address of the other half's port")
+    return Half(mac, _mtu(pair.mtu, "$.pair.mtu"), address, peer, pair.advert_ms, peer_mac)
 
 
 def _side(link: InternalLink | ExternalLink, field: str) -> Side:

@@ -119,6 +119,7 @@ class Pair(Wire, frozen=True):
     """This half of a highly available router and the other one; the only part in which their documents differ.
 
     `address` ("169.254.192.5/18") and `peer` ("169.254.192.9") are on the link `mac`, which no tenant sees.
+    `peer_mac`: the other half's `mac`; "" from an orchestrator of an earlier version, then it is asked for.
     `advert_ms`: between two VRRP advertisements, a multiple of 10 (RFC 9568 5.2.7 counts centiseconds).
     """
 
@@ -129,6 +130,7 @@ class Pair(Wire, frozen=True):
     address: str
     peer: str
     advert_ms: int = ADVERT_MS
+    peer_mac: str = ""
 
 
 class RouterSection(Wire, frozen=True):

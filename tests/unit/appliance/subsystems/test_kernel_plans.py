@@ -13,7 +13,7 @@ from astara.appliance.subsystems.traffic import plan as traffic_plan
 from astara.appliance.subsystems.traffic.config import HostLimit, LinkLimit, Rate, TrafficConfig
 from astara.appliance.system import fib
 from astara.appliance.system.fib import Hop, Route, Rule
-from astara.appliance.system.rtnetlink import Address, Link
+from astara.appliance.system.rtnetlink import Address, Link, Neighbour, add_neighbour, delete_neighbour
 
 MAC = "fa:16:3e:00:00:01"
 LINK = Link(index=3, name="whatever0", mac=MAC, mtu=1500, up=True, kind="veth", alias="")
@@ -50,6 +50,20 @@ def test_only_new_addresses_are_announced() -> None:
 def test_addresses_somebody_else_added_stay() -> None:
     plan = links_plan.changes(WISH, world(address("10.0.0.1/24"), address("10.9.9.9/32", ours=False)))
     assert plan.requests == []
+
+
+def test_a_neighbour_that_is_told_replaces_what_was_told_before() -> None:
+    def told(number: int, mac: str = "fa:16:3e:00:01:02") -> Neighbour:
+        return Neighbour(LINK.index, IPv4Address(f"169.254.192.{number}"), mac)
+
+    wish = LinksConfig((replace(WISH.links[0], neighbours=((told(2).address, told(2).mac),)),))
+    there = world(address("10.0.0.1/24"))
+    assert links_plan.changes(wish, replace(there, neighbours=(told(2),))).details == []
+    assert links_plan.changes(wish, replace(there, neighbours=(told(2, "fa:16:3e:00:01:09"), told(3)))).requests == [
+        add_neighbour(told(2)),
+        delete_neighbour(told(3)),
+    ]
+    assert links_plan.changes(WISH, replace(there, neighbours=(told(3),))).details == []
 
 
 def test_a_route_is_the_same_whatever_link_the_kernel_chose_unless_one_was_named() -> None:

@@ -452,6 +452,9 @@ def test_a_pair_is_two_instances_that_differ_in_how_they_speak_to_each_other_onl
     assert second.section.pair is not None
     assert (first.section.pair.address, first.section.pair.peer) == ("169.254.192.5/18", "169.254.192.9")
     assert (second.section.pair.address, second.section.pair.peer) == ("169.254.192.9/18", "169.254.192.5")
+    one, other = first.section.pair, second.section.pair
+    assert one.mac != other.mac
+    assert (one.peer_mac, other.peer_mac) == (other.mac, one.mac)
     assert first.section.pair.mtu == 1400
     assert structs.replace(first.section, pair=None) == structs.replace(second.section, pair=None)
     assert {one.port_id for one in first.ports} ^ {one.port_id for one in second.ports} == {"half0", "half1"}

@@ -273,6 +273,13 @@ def test_a_pair_asks_next_hops_of_either_ip_version() -> None:
     ]
 
 
+@pytest.mark.parametrize(("told", "known"), [("FA:16:3E:00:01:02", True), ("", False)])
+def test_the_peers_mac_address_is_not_asked_for_when_it_was_told(told: str, known: bool) -> None:
+    links = configs(section(pair=replace(PAIR, peer_mac=told)))["links"].links
+    (heart,) = [link for link in links if link.mac == HEART]
+    assert heart.neighbours == (((IPv4Address("169.254.192.9"), "fa:16:3e:00:01:02"),) if known else ())
+
+
 def test_one_of_two_halves_yields() -> None:
     other = replace(PAIR, address="169.254.192.9/18", peer="169.254.192.5")
     assert not configs(section(pair=other))["gate"].yields
@@ -288,6 +295,8 @@ def test_one_of_two_halves_yields() -> None:
         ("peer", "169.254.192.5"),
         ("peer", "10.0.0.1"),
         ("peer", "x"),
+        ("peer_mac", "x"),
+        ("peer_mac", HEART),
         ("advert_ms", 5),
         ("advert_ms", 25),
         ("advert_ms", 40960),

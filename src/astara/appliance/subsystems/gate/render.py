@@ -50,10 +50,12 @@ def _commands(heart: str, guarded: list[str], config: GateConfig) -> Iterator[st
     lease = f"{_KEY} timeout {_LEASE_ADVERTS * config.advert_ms:d}ms"
     yield f"add rule {TABLE} heart ip protocol 112 @th,16,8 != 0 update @{ACTIVE} {{ {lease} }}"
     if config.yields:
+        own = _mac(config.heart)
         # Both were active: the other one wins this (RFC 9568 6.4.3), and its announcements must be the last.
+        # What is for another pair comes here too while switches do not know where that is.
         place = f'type filter hook ingress device "{heart}" priority {_FIRST}; policy accept;'
         yield f"add chain {TABLE} yielding {{ {place} }}"
-        yield f"add rule {TABLE} yielding ip protocol 112 @th,16,8 != 0 delete @{ACTIVE} {{ {_KEY} }}"
+        yield f"add rule {TABLE} yielding ether daddr {own} ip protocol 112 @th,16,8 != 0 delete @{ACTIVE} {{ {_KEY} }}"
     if not guarded:
         return
     devices = ", ".join(f'"{name}"' for name in guarded)

@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 from astara.appliance.subsystems.links.config import Interface, LinkConfig, LinksConfig
 from astara.appliance.system import rtnetlink
 from astara.appliance.system.netlink import Request
-from astara.appliance.system.rtnetlink import Address, Link, Proxy
+from astara.appliance.system.rtnetlink import Address, Link, Neighbour, Proxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class World:
     addresses: Sequence[Address]
     proxies: Sequence[Proxy]
     sysctl: Callable[[str], str | None]
+    neighbours: Sequence[Neighbour] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def changes(config: LinksConfig, world: World) -> Changes:
                 rtnetlink.delete_address(address.index, address.interface),
             )
     _proxies(plan, present, world, silent)
+    _neighbours(plan, present, world)
     return plan
 
 
@@ -171,6 +173,21 @@ def _proxies(plan: Changes, present: Sequence[tuple[LinkConfig, Link]], world: W
         plan.add(f"neighbour proxy for {proxy.address} is missing", rtnetlink.add_proxy(proxy))
     for proxy in sorted((proxy for proxy in found - wanted if proxy.index not in silent), key=_order):
         plan.add(f"neighbour proxy for {proxy.address} is not wanted", rtnetlink.delete_proxy(proxy))
+
+
+def _neighbours(plan: Changes, present: Sequence[tuple[LinkConfig, Link]], world: World) -> None:
+    for config, link in present:
+        if not config.neighbours:
+            continue
+        wanted = [Neighbour(link.index, address, mac) for address, mac in config.neighbours]
+        found = [neighbour for neighbour in world.neighbours if neighbour.index == link.index]
+        for neighbour in wanted:
+            if neighbour not in found:
+                plan.add(f"neighbour {neighbour.address} is not known", rtnetlink.add_neighbour(neighbour))
+        kept = {neighbour.address for neighbour in wanted}
+        for neighbour in found:
+            if neighbour.address not in kept:
+                plan.add(f"neighbour {neighbour.address} is not wanted", rtnetlink.delete_neighbour(neighbour))
 
 
 def _order(proxy: Proxy) -> tuple[int, IPv6Address]:

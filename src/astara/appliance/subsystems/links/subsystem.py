@@ -35,7 +35,7 @@ class LinksSubsystem:
 
     def apply(self, place: Place, rendered: LinksConfig, previous: LinksConfig | None) -> bool:
         with netns.entered(place.netns), Netlink() as kernel, Settings() as settings:
-            world = _world(kernel, rtnetlink.links(kernel), settings)
+            world = _world(kernel, rtnetlink.links(kernel), settings, rendered)
             absent = missing(rendered, world.links)
             plan = changes(rendered, world)
             _carry_out(kernel, settings, plan)
@@ -49,23 +49,25 @@ class LinksSubsystem:
 
     def read_back(self, place: Place, rendered: LinksConfig) -> Sequence[Deviation]:
         with netns.entered(place.netns), Netlink() as kernel, Settings() as settings:
-            world = _world(kernel, rtnetlink.seen_links(kernel), settings)
+            world = _world(kernel, rtnetlink.seen_links(kernel), settings, rendered)
             details = [f"link {mac} is missing" for mac in missing(rendered, world.links)]
             details += changes(rendered, world).details
         return [Deviation(subsystem=self.name, detail=detail) for detail in details]
 
     def remove(self, place: Place) -> None:
         with netns.entered(place.netns), Netlink() as kernel, Settings() as settings:
-            world = _world(kernel, rtnetlink.links(kernel), settings)
+            world = _world(kernel, rtnetlink.links(kernel), settings, LinksConfig())
             _carry_out(kernel, settings, changes(LinksConfig(), world))
 
 
-def _world(kernel: Netlink, links: Sequence[Link], settings: Settings) -> World:
+def _world(kernel: Netlink, links: Sequence[Link], settings: Settings, wish: LinksConfig) -> World:
+    known = any(link.neighbours for link in wish.links)
     return World(
         links=rtnetlink.by_mac(links),
         addresses=rtnetlink.addresses(kernel),
         proxies=rtnetlink.proxies(kernel),
         sysctl=LinkSettings(links, settings.read).read,
+        neighbours=rtnetlink.neighbours(kernel) if known else (),
     )
 
 
