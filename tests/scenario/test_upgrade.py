@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from msgspec import structs
 
 from astara.contract.agent import Health, Role
-from astara.contract.snapshot import MemberSnapshot, PortSnapshot
+from astara.contract.snapshot import ActiveHalf, MemberSnapshot, PortSnapshot
 from astara.model.errors import Gone, Retry, Stale, Terminal, Unoffered
 from astara.model.resource import ObservedInstance, ResourceKey
 from astara.model.upgrade import Item, Stage, State, UpgradeWish
@@ -239,6 +240,104 @@ def test_pairs_are_upgraded_twice_in_a_row_while_neutron_does_not_bind_their_por
     elected = Elected(world, monkeypatch)
     orchestrator.run(60)
     assert not [name for name in world.instances() if elected.strays(name)]
+
+
+def unbindable(world: World, monkeypatch: pytest.MonkeyPatch, orchestrator: Orchestrator) -> list[float]:
+    """Have Neutron bind nothing, bind back what was, and tell of both; returns when it was asked."""
+    asked: list[float] = []
+
+    def refuse(half: ActiveHalf, term: int | None = None) -> None:
+        asked.append(world.clock.now())
+        world.neutron.put_router(world.neutron.routers_by_id[half.id])
+        orchestrator.event(half.id, name="port.update.end")
+        raise Retry(f"port p0 cannot be bound to node {half.host}", "see its layer-2 agent")
+
+    monkeypatch.setattr(world.neutron, "follow_active", refuse)
+    return asked
+
+
+def test_ports_that_cannot_be_bound_are_tried_less_and_less_often_and_it_is_in_sight(world, monkeypatch):
+    elected = Elected(world, monkeypatch)
+    orchestrator = paired(world, pairs=1)
+    asked = unbindable(world, monkeypatch, orchestrator)
+    elected.hand_over("t0")
+    orchestrator.event("t0")
+    orchestrator.run(600)
+    gaps = [round(after - before, 1) for before, after in pairwise(asked)]
+    # One in five less at most, half of that here; and no sooner than that although each try is heard of.
+    assert gaps[:7] == [0.9, 1.8, 3.6, 7.2, 14.4, 28.8, 54.0]
+    assert set(gaps[7:]) == {54.0}
+    inspected = orchestrator.engine.inspect(ResourceKey("router", "t0"))
+    assert (inspected.line.phase, inspected.steps) == ("configured", ())
+    for told in ("bind the ports to", "port p0 cannot be bound to node", "see its layer-2 agent", f"try {len(asked)} "):
+        assert told in inspected.line.because
+    assert inspected.line.next_look_in_s <= 60.0
+    assert world.neutron.routers_by_id["t0"].status == "ACTIVE", "it serves"
+
+
+@pytest.mark.parametrize("cured", ["by a word", "by an operator", "by the clock"])
+def test_once_they_can_be_bound_they_soon_are(world, monkeypatch, cured):
+    elected = Elected(world, monkeypatch)
+    orchestrator = paired(world, pairs=1)
+    unbindable(world, monkeypatch, orchestrator)
+    elected.hand_over("t0")
+    orchestrator.event("t0")
+    orchestrator.run(300)
+    monkeypatch.undo()
+    active = elected.active
+    elected = Elected(world, monkeypatch)
+    elected.active = active
+    assert elected.strays("t0")
+    orchestrator.run(13)  # so long after a try a word is no echo of it
+    if cured == "by a word":
+        orchestrator.event("t0")
+    elif cured == "by an operator":
+        orchestrator.engine.look(ResourceKey("router", "t0"))
+    orchestrator.run(60 if cured == "by the clock" else 0)
+    assert not elected.strays("t0")
+    orchestrator.run(60)
+    [line] = orchestrator.engine.resources()
+    assert (line.because, orchestrator.engine.ledger.attempts(ResourceKey("router", "t0")).tries) == ("", 0)
+
+
+def test_when_the_other_half_takes_over_again_nothing_is_left_to_be_bound(world, monkeypatch):
+    elected = Elected(world, monkeypatch)
+    orchestrator = paired(world, pairs=1)
+    asked = unbindable(world, monkeypatch, orchestrator)
+    elected.hand_over("t0")
+    orchestrator.event("t0")
+    orchestrator.run(100)
+    elected.hand_over("t0")
+    orchestrator.event("t0")
+    orchestrator.run(0)
+    [line] = orchestrator.engine.resources()
+    assert line.because == ""
+    before = len(asked)
+    elected.hand_over("t0")
+    orchestrator.event("t0")
+    orchestrator.run(0)
+    assert len(asked) == before + 1, "a new role is no repetition"
+
+
+def test_a_status_that_cannot_be_written_is_not_tried_each_second(world, monkeypatch):
+    orchestrator = paired(world, pairs=1)
+    tried: list[float] = []
+
+    def refuse(*_: object) -> None:
+        tried.append(world.clock.now())
+        raise Retry("503 Service Unavailable")
+
+    world.neutron.routers_by_id["t0"] = structs.replace(world.neutron.routers_by_id["t0"], status="DOWN")
+    monkeypatch.setattr(world.neutron, "report_status", refuse)
+    orchestrator.event("t0")
+    orchestrator.run(300)
+    assert 5 <= len(tried) <= 12, tried[5:30]
+    [line] = orchestrator.engine.resources()
+    assert "report 1 router ACTIVE" in line.because
+    assert "503 Service Unavailable" in line.because
+    monkeypatch.undo()
+    orchestrator.run(60)
+    assert world.neutron.routers_by_id["t0"].status == "ACTIVE"
 
 
 def test_what_a_plug_in_does_not_offer_is_no_step_that_waits(world, monkeypatch):

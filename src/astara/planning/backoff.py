@@ -25,7 +25,7 @@ class Failure:
     after_s: float | None = None
 
 
-_SETTLED = (Phase.CONFIGURED, Phase.GONE)
+SETTLED = (Phase.CONFIGURED, Phase.GONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,9 @@ class Attempts:
     A plan that got through but is followed by a look that finds the resource unsettled still was fruitless:
     it counts as a try and delays the next one, so that nothing loops hot (W6). A new wish has no tries: a
     corrected configuration is tried at once. Losing this memory is harmless: deadlines start again.
+
+    What fails without unsettling the resource (a status that cannot be written, ports that cannot be bound where the
+    active half is) counts like any other try for as long as the very same is left to do: `owed`, in words.
     """
 
     wish: str = ""
@@ -44,22 +47,30 @@ class Attempts:
     phase: Phase | None = None
     since: float = 0.0
     rebuilds: tuple[float, ...] = ()
+    tried_at: float = 0.0
+    owed: tuple[str, ...] = ()
 
-    def noticed(self, phase: Phase, wish: str, now: float) -> Attempts:
-        """Take note of a look."""
+    def noticed(self, phase: Phase, wish: str, now: float, *, owing: bool = False) -> Attempts:
+        """Take note of a look. `owing`: it is settled, and what failed is still to be done: see `may_owe`."""
         known = self
         if wish != self.wish:
             known = replace(self, wish=wish, tries=0, last=None, not_before=0.0)
         if phase is not known.phase:
             known = replace(known, phase=phase, since=now)
-        if phase in _SETTLED and (known.tries or known.last):
-            known = replace(known, tries=0, last=None, not_before=0.0)
+        if phase in SETTLED and (known.tries or known.last) and not owing:
+            known = replace(known, tries=0, last=None, not_before=0.0, owed=())
         return known
 
-    def failed(self, failure: Failure, now: float, policy: BackoffPolicy, random_value: float) -> Attempts:
-        """Count one more try that failed; `random_value` in [0, 1) spreads the delay."""
+    def may_owe(self, phase: Phase, wish: str) -> bool:
+        """Return whether what is left to do decides if the tries still count."""
+        return self.last is not None and phase in SETTLED and (phase, wish) == (self.phase, self.wish)
+
+    def failed(
+        self, failure: Failure, now: float, policy: BackoffPolicy, random_value: float, owed: tuple[str, ...] = ()
+    ) -> Attempts:
+        """Count one more try that failed; `random_value` in [0, 1) spreads the delay. `owed`: what was not done."""
         delay = delay_s(self.tries, failure, policy, random_value)
-        return replace(self, tries=self.tries + 1, last=failure, not_before=now + delay)
+        return replace(self, tries=self.tries + 1, last=failure, not_before=now + delay, tried_at=now, owed=owed)
 
     def succeeded(self, now: float, policy: BackoffPolicy, random_value: float) -> Attempts:
         """Count a plan that got through; only a look can tell whether it helped. The first repetition is free."""
@@ -70,6 +81,18 @@ class Attempts:
         """The operator, or a host that came back, says: try now."""
         return replace(self, tries=0, not_before=0.0, rebuilds=())
 
+    def nudged(self, now: float, policy: BackoffPolicy) -> Attempts:
+        """Something was said of the resource: what failed while it is settled need not wait any longer.
+
+        A try that fails is itself heard of (ports are bound and bound back, and the journal tells of that two polls
+        later): what is heard that soon is taken for its echo, or each try would bring the next one.
+        """
+        if self.last is None or self.phase not in SETTLED:
+            return self
+        if now < self.tried_at + max(policy.echo_s, self.last.after_s or 0.0):
+            return self
+        return replace(self, not_before=min(self.not_before, now))
+
     def rebuilding(self, now: float, policy: Policy) -> Attempts:
         """An instance is being replaced now; its successor gets a whole deadline of its own."""
         recent = tuple(at for at in self.rebuilds if at > now - policy.rebuild_window_s)
@@ -78,7 +101,7 @@ class Attempts:
     def memorable(self, now: float, policy: Policy) -> bool:
         """Return whether forgetting this would change a later decision."""
         recent = any(at > now - policy.rebuild_window_s for at in self.rebuilds)
-        return bool(self.tries or recent or self.phase not in (*_SETTLED, None))
+        return bool(self.tries or recent or self.phase not in (*SETTLED, None))
 
 
 _FRUITLESS = Failure(FailureKind.RETRY, "")

@@ -6,17 +6,17 @@ wants to know whether there is anything to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from astara.model.resource import DesiredState, ObservedInstance, ObservedState, PortNeeded, Present
-from astara.planning.backoff import Attempts
+from astara.model.resource import DesiredState, ObservedInstance, ObservedState, PortNeeded, Present, StatusTargets
+from astara.planning.backoff import SETTLED, Attempts
 from astara.planning.classify import Finding, Phase, classify
 from astara.planning.courses import Circumstances, Course, courses, seconds, steps_of
 from astara.planning.lifecycle import LIFECYCLE, Action, Shows, wish_of
 from astara.planning.policy import Policy
 from astara.planning.status import following, once_reported, report, verdict
-from astara.planning.steps import DeleteInstance, EnsurePort, ReportStatus, Step, Why
+from astara.planning.steps import DeleteInstance, EnsurePort, ReportStatus, Step, Why, words
 
 NORMAL = Circumstances()
 
@@ -86,9 +86,27 @@ def plan(
     )
 
 
-def noticed(desired: DesiredState, observed: ObservedState, attempts: Attempts, now: float) -> Attempts:
+def noticed(
+    desired: DesiredState,
+    observed: ObservedState,
+    attempts: Attempts,
+    now: float,
+    circumstances: Circumstances = NORMAL,
+) -> Attempts:
     """Return the memory after this look, to be handed to `plan` and kept."""
-    return attempts.noticed(classify(desired, observed).phase, fingerprint(desired), now)
+    phase, wish = classify(desired, observed).phase, fingerprint(desired)
+    owing = False
+    if attempts.may_owe(phase, wish):
+        left = owed(plan(desired, observed, attempts.eager(), now, circumstances).steps)
+        # A remembered wish does not say what Neutron shows: of reports nothing can be known then.
+        remembered = isinstance(desired, Present) and desired.status == StatusTargets()
+        owing = set(left) <= set(attempts.owed) if remembered else left == attempts.owed
+    return attempts.noticed(phase, wish, now, owing=owing)
+
+
+def owed(undone: Iterable[Step]) -> tuple[str, ...]:
+    """Say what is left to do, to be told apart from what is left another time."""
+    return tuple(words(step) for step in undone)
 
 
 def fingerprint(desired: DesiredState) -> str:
@@ -124,7 +142,8 @@ def _present(
         acting += _removals(tuple(one for one in finding.surplus if one not in gone), observed, Why.SURPLUS)
     shows = verdict(finding, observed, attempts, now, policy)
     follow = following(desired.binding, finding) if circumstances.follows and not held_back_s else ()
-    first = _first_report(desired, shows)
+    # What is said of one that is not as wished does not wait: that its tries are used up, for one.
+    first = [] if held_back_s and finding.phase in SETTLED else _first_report(desired, shows)
     last = _last_report(desired, first) if complete and acting and shows is not Shows.ACTIVE else []
     look_again_s = _sooner(_courses_look_s(chosen), _left_behind_s(finding, observed, policy))
     if desired.unmet is not None:

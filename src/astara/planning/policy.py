@@ -16,6 +16,8 @@ class BackoffPolicy:
     terminal_first_s: float = 15.0
     terminal_cap_s: float = 600.0
     jitter: float = 0.2
+    #: What is heard of a settled resource this soon after a try that failed may be the try's own doing.
+    echo_s: float = 12.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from astara.model.resource import ResourceKey
 from astara.reconcile.lanes import FairQueue
 
 REASONS_KEPT = 8
+#: The reason of a look that was only wished for: its time has come.
+AGAIN = "again"
 _FRESH_IN_A_ROW = 4
 #: New work that wants another look this soon is still in the making; what waits longer has failed, and is in no hurry.
 _IN_THE_MAKING_S = 5.0
@@ -31,10 +33,15 @@ class Lane(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One turn. `reasons` are for the log only."""
+    """One turn. `reasons` are for the log only, but for whether there was any beside the clock."""
 
     key: ResourceKey
     reasons: tuple[str, ...]
+
+    @property
+    def told(self) -> bool:
+        """Return whether somebody said something about it."""
+        return any(reason != AGAIN for reason in self.reasons)
 
 
 @dataclass(slots=True)
@@ -221,7 +228,7 @@ class Inbox:
         while self._later and self._later[0][0] <= now:
             key = heapq.heappop(self._later)[2]
             entry = self._entries[key]
-            entry.reasons.append("again")
+            entry.reasons.append(AGAIN)
             self._enqueue(key, entry, entry.lane)
             self._drop_stale()
 

@@ -179,6 +179,13 @@ class Ledger:
             if entry is not None:
                 entry.attempts = entry.attempts.eager()
 
+    def nudge(self, key: ResourceKey) -> None:
+        """Something was said of the resource."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.attempts = entry.attempts.nudged(self._clock.now(), self._policy.backoff)
+
     def hope(self) -> None:
         """Something came back: what failed because somebody was away may be tried at once, its tries still counted."""
         with self._lock:

@@ -15,7 +15,7 @@ from astara.model.operator import HistoryLine
 from astara.model.resource import DesiredState, ObservedState, ResourceKey
 from astara.planning.backoff import Attempts, Failure, FailureKind
 from astara.planning.courses import Circumstances
-from astara.planning.plan import Plan, noticed, plan
+from astara.planning.plan import Plan, noticed, owed, plan
 from astara.planning.policy import Policy
 from astara.planning.steps import DeleteInstance, Step, Why, words
 from astara.reconcile.boundaries import Metrics, Records
@@ -64,7 +64,6 @@ class Planner:
 
     def seen(self, key: ResourceKey, desired: DesiredState, observed: ObservedState) -> Seen:
         now = self.clock.now()
-        attempts = noticed(desired, observed, self.ledger.attempts(key), now)
         circumstances = Circumstances(
             policy=self.policy,
             braked=self.brake.judged().engaged,
@@ -73,6 +72,7 @@ class Planner:
             seamless=frozenset(n for n, p in self.providers.items() if "cut-over" in p.capabilities),
             follows=self.following.offered,
         )
+        attempts = noticed(desired, observed, self.ledger.attempts(key), now, circumstances)
         return Seen(desired, observed, attempts, plan(desired, observed, attempts, now, circumstances))
 
 
@@ -119,6 +119,8 @@ class Reconciler:
         """Do one turn; returns after how many seconds to come again, None: when something happens."""
         began = self._clock.now()
         owned = self._share.ownership
+        if work.told:
+            self._ledger.nudge(work.key)
         # Before looking: what is seen must be seen under the term that is acted under, or the fence proves nothing.
         term = owned.term(work.key)
         if term is None:
@@ -180,7 +182,8 @@ class Reconciler:
         if any(isinstance(step, DeleteInstance) and step.why is Why.REPLACED for step in result.done):
             attempts = attempts.rebuilding(now, policy)
         if result.failure is not None:
-            return attempts.failed(result.failure, now, policy.backoff, self._random_value())
+            undone = owed(step for step in seen.plan.steps if step not in result.done)
+            return attempts.failed(result.failure, now, policy.backoff, self._random_value(), undone)
         if result.outcome is Outcome.DONE and seen.plan.acts:
             return attempts.succeeded(now, policy.backoff, self._random_value())
         return attempts
