@@ -2,6 +2,7 @@
 
     nodes0   the network between the nodes: VXLAN, and how the orchestrator reaches the agent
     wire1    a cable into the provider network that leads outside (its end here is called wire2)
+    under1   a cable between two switches' bridges for tunnels, for switches that have tunnels (here under2)
 
 The agent has its own /run/netns and its own /sys, as on another machine.
 """
@@ -29,10 +30,12 @@ from astara_lab.trust import Trust
 NAME, ADDRESS, FIRST_ADDRESS = SECOND_NODE_NAME, SECOND_NODE_ADDRESS, FIRST_NODE_ADDRESS
 #: The first node's cable into the provider network.
 WIRE = "wire1"
+#: The cable for tunnels between two Open vSwitches, by node, and the addresses of these.
+UNDER = (("under1", "10.255.254.1"), ("under2", "10.255.254.2"))
 _NETNS = Path("/run/netns") / NAME
 _MOUNTS = POD_RUN / "node-2.mnt"
 #: Room for what VXLAN adds (RFC 7348 4.3).
-_MTU = "1600"
+MTU = "1600"
 _ATTEMPTS = 20
 #: Containers want to see control groups; none is made there.
 _OWN_PLACES = """mount -t sysfs sysfs /sys && mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
@@ -50,8 +53,8 @@ def make() -> None:
         return
     _run("ip", "netns", "add", NAME)
     inside = ("ip", "-n", NAME)
-    for here, there in (("nodes0", "nodes0"), (WIRE, "wire2")):
-        _run("ip", "link", "add", here, "mtu", _MTU, "type", "veth", "peer", "name", there, "mtu", _MTU, "netns", NAME)
+    for here, there in (("nodes0", "nodes0"), (WIRE, "wire2"), (UNDER[0][0], UNDER[1][0])):
+        _run("ip", "link", "add", here, "mtu", MTU, "type", "veth", "peer", "name", there, "mtu", MTU, "netns", NAME)
         _run("ip", "link", "set", here, "up")
         _run(*inside, "link", "set", there, "up")
     _run("ip", "addr", "add", f"{FIRST_ADDRESS}/30", "dev", "nodes0")

@@ -41,6 +41,17 @@ OPTIONS = [
         choices=[("any", "bind a port on any host named in it"), ("nodes", "only on nodes the orchestrator announced")],
         help="Where the mechanism driver astara_bridge binds ports.",
     ),
+    cfg.StrOpt(
+        "ovn_both_chassis",
+        default="auto",
+        choices=[
+            ("auto", "where tenants' networks are tunnels and the frames of the network at hand fit into them"),
+            ("always", "on every network: frames that do not fit are refused by OVN (ICMP, from 23.03 on)"),
+            ("never", "ports follow the active half, which takes about a second"),
+        ],
+        help="Whether OVN delivers to the chassis of both halves of a highly available router, so that a fail-over "
+        "waits for nobody. Every frame to such a port goes to both chassis, through tunnels.",
+    ),
     cfg.IntOpt(
         "journal_overlap",
         default=60,

@@ -18,7 +18,7 @@ from neutron_lib.db import api as db_api
 from oslo_log import log as logging
 
 from astara.contract.snapshot import ActiveHalf
-from astara_neutron import ha_networks, nodes, ownership, placement
+from astara_neutron import chassis, ha_networks, nodes, ownership, placement
 from astara_neutron.models import KIND_ROUTER, KIND_SECOND
 from astara_neutron.snapshot.routers import parse_metainfo
 from astara_neutron.watch import ROUTER_OWNERS
@@ -85,6 +85,7 @@ def complete(context: Any, router_id: str) -> None:
     for port_id, host in zip(sorted(ports), _place(context, router_id), strict=False):
         if host is not None and ports[port_id] != host:
             placement.bind(context, port_id, host)
+    placement.share(context, router_id)
 
 
 def move_second(context: Any, router_id: str, host: str) -> None:
@@ -132,6 +133,10 @@ def complete_what_waits(context: Any) -> None:
         whole = {row[0] for row in context.session.execute(bound) if row[1] >= _SIZE} & exact
     for router_id in placement.portion(sorted(set(every) - whole)):
         complete(context, router_id)
+    if chassis.offered():
+        # Pairs of before an upgrade, of before a choice of the operator's.
+        for router_id in placement.portion(sorted(whole & set(every))):
+            placement.share(context, router_id)
 
 
 def follow(context: Any, half: ActiveHalf) -> int:
@@ -149,6 +154,8 @@ def follow(context: Any, half: ActiveHalf) -> int:
         if half.host not in hosts or half.id not in wanted(context.session, [half.id]):
             raise NotAPair(router_id=half.id, host=half.host)
         elsewhere = _bound_elsewhere(context.session, half)
+        led = [port_id for port_id, _ in elsewhere if not chassis.shared(context.session, port_id)]
+    chassis.lead(led, half.host)
     failed = [port_id for port_id, before in elsewhere if not _rebind(context, port_id, half.host, before)]
     if failed:
         raise NotBound(port_id=failed[0], host=half.host)
@@ -201,4 +208,5 @@ def _place(context: Any, router_id: str) -> tuple[str | None, str | None]:
 
 def _dissolve(context: Any, router_id: str, port_ids: list[str]) -> None:
     placement.forget(context, KIND_SECOND, router_id)
+    placement.share(context, router_id)
     ha_networks.delete_ports(context, port_ids)

@@ -17,7 +17,7 @@ from neutron_lib.plugins import directory
 from oslo_db import exception as db_exc
 from oslo_log import log as logging
 
-from astara_neutron import journal, models, nodes, ownership
+from astara_neutron import chassis, journal, models, nodes, ownership
 from astara_neutron.models import KIND_ROUTER, KIND_SECOND
 from astara_neutron.watch import ROUTER_OWNERS
 
@@ -96,6 +96,8 @@ def bind_at_creation(context: Any, port: dict[str, Any]) -> None:
         chosen = place(context, KIND_ROUTER, router_id)
         if chosen:
             port[portbindings.HOST_ID] = chosen
+            with db_api.CONTEXT_READER.using(context):
+                chassis.at_creation(context.session, port, _other_half(context.session, router_id, chosen))
 
 
 def bind_attached(context: Any, router_id: str, port_ids: Iterable[str]) -> None:
@@ -110,11 +112,46 @@ def bind_attached(context: Any, router_id: str, port_ids: Iterable[str]) -> None
 
 
 def bind(context: Any, port_id: str, host: str) -> None:
-    """Bind one port; one that is deleted meanwhile is no error."""
+    """Bind one port; one that is deleted meanwhile is no error. What both halves of a pair can have, both get."""
+    wish: dict[str, Any] = {portbindings.HOST_ID: host}
+    with db_api.CONTEXT_READER.using(context):
+        router_id = context.session.execute(
+            sa.select(_PORT.c.device_id).where(_PORT.c.id == port_id, _PORT.c.device_owner.in_(ROUTER_OWNERS))
+        ).scalar()
+        if router_id is not None:
+            profile = chassis.profile_of(context.session, port_id, _other_half(context.session, router_id, host))
+            wish |= {} if profile is None else {portbindings.PROFILE: profile}
     try:
-        directory.get_plugin().update_port(context.elevated(), port_id, {"port": {portbindings.HOST_ID: host}})
+        directory.get_plugin().update_port(context.elevated(), port_id, {"port": wish})
     except n_exc.PortNotFound:
         LOG.debug("Port %s was deleted before it was bound", port_id)
+
+
+def share(context: Any, router_id: str) -> None:
+    """Have the ports of a router, bound as they are, on the node of its other half too, or no longer. Idempotent."""
+    with db_api.CONTEXT_READER.using(context):
+        query = (
+            sa.select(_PORT.c.id, _BINDING.c.host)
+            .join(_BINDING, (_BINDING.c.port_id == _PORT.c.id) & (_BINDING.c.status == constants.ACTIVE))
+            .where(_PORT.c.device_id == router_id, _PORT.c.device_owner.in_(ROUTER_OWNERS), _BINDING.c.host != "")
+            .order_by(_PORT.c.id)
+        )
+        bound = [(row.id, row.host) for row in context.session.execute(query)]
+        differ = [
+            (port_id, host)
+            for port_id, host in bound
+            if chassis.profile_of(context.session, port_id, _other_half(context.session, router_id, host)) is not None
+        ]
+    for port_id, host in differ:
+        bind(context, port_id, host)
+
+
+def _other_half(session: Any, router_id: str, host: str) -> str | None:
+    """Return the node of the half that is not on `host`; None when there are no two."""
+    halves = {placed(session, kind, router_id) for kind in (KIND_ROUTER, KIND_SECOND)}
+    if None in halves or host not in halves or len(halves) < 2:
+        return None
+    return next(iter(halves - {host}))
 
 
 def bind_what_waits(context: Any) -> tuple[int, int]:

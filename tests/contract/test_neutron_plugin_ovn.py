@@ -18,7 +18,7 @@ PLUGINS = "ovn-router,port_forwarding,qos,segments,trunk,revisions,timestamp,tag
 
 @pytest.fixture(scope="module")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ovn]:
-    with ovn(tmp_path_factory.mktemp("ovn"), "chassis-a", "chassis-b") as databases:
+    with ovn(tmp_path_factory.mktemp("ovn"), "chassis-a", "chassis-b", "chassis-c") as databases:
         yield databases
 
 
@@ -91,28 +91,77 @@ def test_a_router_moves_to_another_chassis(cloud, flavor):
     assert (port["host"], port["vif_type"]) == ("chassis-b", "ovs")
 
 
-def test_a_pair_has_a_network_of_its_own_and_the_chassis_of_the_active_half_gets_the_ports(cloud, databases):
-    """OVN's L3 plug-in has no HA networks; what OVN delivers to is `requested-chassis`."""
-    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": "chassis-a"}, {"host": "chassis-b"}]})
+@pytest.fixture(scope="module")
+def paired(cloud: Cloud) -> dict[str, Any]:
+    """A flavor of pairs."""
     driver = "astara_neutron.ovn_provider.AstaraOvn"
     profile = cloud.make("service_profile", driver=driver, metainfo='{"ha": "true"}')
     flavor = cloud.make("flavor", name="pair", service_type="L3_ROUTER_NAT")
     cloud.call("POST", f"/flavors/{flavor['id']}/service_profiles", {"service_profile": {"id": profile["id"]}})
-    _, (subnet,) = cloud.network("10.23.0.0/24")
-    router = cloud.router(subnet, flavor_id=flavor["id"])
+    return flavor
+
+
+def test_a_pair_has_a_network_of_its_own_and_the_chassis_of_both_halves_get_the_ports(cloud, databases, paired):
+    """OVN's L3 plug-in has no HA networks; what OVN delivers to is `requested-chassis`, the first one's own."""
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": "chassis-a"}, {"host": "chassis-b"}]})
+    flat = {"provider:network_type": "flat", "provider:physical_network": "public"}
+    external, _ = cloud.network("192.0.2.0/24", external=True, **flat)
+    _, (subnet,) = cloud.network("10.24.0.0/24")
+    router = cloud.router(subnet, gateway=external, flavor_id=paired["id"])
 
     (seen,) = cloud.routers(router["id"])["routers"]
     first, second = (member["host"] for member in seen["members"])
     assert {first, second} == {"chassis-a", "chassis-b"}
     assert [member["port"]["host"] for member in seen["members"]] == [first, second]
-    (port,) = seen["interfaces"]
-    assert databases.requested(port["id"]) == first
+    (inside,), outside = seen["interfaces"], seen["gateways"][0]["port"]
+    assert databases.requested(inside["id"]) == f"{first},{second}"
+    assert databases.requested(outside["id"]) == first  # frames of 1500 do not fit into these tunnels
 
     cloud.call("PUT", "/astara/active", {"id": router["id"], "host": second})
 
-    assert databases.requested(port["id"]) == second
+    assert databases.requested(inside["id"]) == f"{second},{first}"
+    assert databases.requested(outside["id"]) == second
     (seen,) = cloud.routers(router["id"])["routers"]
-    assert [(one["host"], one["vif_type"]) for one in seen["interfaces"]] == [(second, "ovs")]
+    bound = [*seen["interfaces"], seen["gateways"][0]["port"]]
+    assert [(one["host"], one["vif_type"]) for one in bound] == [(second, "ovs")] * 2
+    _gone(cloud, router, subnet)
+
+
+def test_a_port_that_joins_a_pair_and_one_of_a_half_that_moves_have_the_other_chassis_too(cloud, databases, paired):
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": "chassis-a"}, {"host": "chassis-b"}]})
+    router = cloud.router(flavor_id=paired["id"])
+    (seen,) = cloud.routers(router["id"])["routers"]
+    first, second = (member["host"] for member in seen["members"])
+    _, (subnet,) = cloud.network("10.25.0.0/24")
+    cloud.call("PUT", f"/routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
+    (port,) = cloud.routers(router["id"])["routers"][0]["interfaces"]
+    assert databases.requested(port["id"]) == f"{first},{second}"
+
+    cloud.call("PUT", "/astara/nodes", {"nodes": [{"host": host} for host in ("chassis-a", "chassis-b", "chassis-c")]})
+    move = {"placements": [{"kind": "router/1", "id": router["id"], "host": "chassis-c"}]}
+    cloud.call("PUT", "/astara/placements", move)
+    assert databases.requested(port["id"]) == f"{first},chassis-c"
+    _gone(cloud, router, subnet)
+
+
+def test_pairs_of_before_an_upgrade_get_the_other_chassis_and_what_others_say_in_a_profile_stays(cloud, paired):
+    nodes = {"nodes": [{"host": "chassis-a"}, {"host": "chassis-b"}]}
+    cloud.call("PUT", "/astara/nodes", nodes)
+    _, (subnet,) = cloud.network("10.26.0.0/24")
+    router = cloud.router(subnet, flavor_id=paired["id"])
+    (port,) = cloud.routers(router["id"])["routers"][0]["interfaces"]
+    said = "UPDATE ml2_port_bindings SET profile = ? WHERE port_id = ?"
+    cloud.sql(said, '{"told": "by another"}', port["id"])
+
+    cloud.call("PUT", "/astara/nodes", nodes)
+
+    profile = cloud.call("GET", f"/ports/{port['id']}")["port"]["binding:profile"]
+    other = {"chassis-a": "chassis-b", "chassis-b": "chassis-a"}[port["host"]]
+    assert profile == {"told": "by another", "migrating_to": other}
+    _gone(cloud, router, subnet)
+
+
+def _gone(cloud, router, subnet):
     cloud.call("PUT", f"/routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]})
     cloud.call("DELETE", f"/routers/{router['id']}")
     assert [one for one in cloud.call("GET", "/networks")["networks"] if one["name"].startswith("HA ")] == []

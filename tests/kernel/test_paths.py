@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import uuid
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from astara.appliance.system import paths
-from astara.appliance.system.paths import Paths, Question
+from astara.appliance.subsystems.gate.config import GateConfig
+from astara.appliance.subsystems.gate.render import Rendered
+from astara.appliance.system import netns, paths, probes
+from astara.appliance.system.paths import Paths, Presence, Question
 from support.node_agent import isolated
 from support.segment import eventually, ip
 
@@ -18,7 +22,8 @@ pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(not isolated(), reason="makes network namespaces: run it by `make kernel`"),
 ]
-OWN, DEAD = "fa:16:3e:00:01:01", "-50"
+OWN, LINK, DEAD = "fa:16:3e:00:01:01", "fa:16:3e:00:00:01", "-50"
+_EVERYTHING = 0x0003  # linux/if_ether.h: ETH_P_ALL
 HOPS = {"gone": "192.0.2.9", "stays": "198.51.100.9"}
 
 
@@ -76,6 +81,42 @@ def test_a_link_that_is_not_there_keeps_nobody_from_asking_on_others(
 
     assert eventually(lambda: file.read_text().strip() == DEAD)
     asking.forget(file)
+
+
+def test_a_half_that_stands_by_says_that_it_is_there_and_nothing_else(
+    namespaces: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OVN opens a chassis that has a port besides another for whoever does (activation strategy "rarp")."""
+    monkeypatch.setattr(paths, "EVERY_S", 0.2)
+    here, there = namespaces
+    for link in HOPS:
+        join(namespaces, link)
+    ip("-n", here, "address", "add", "198.51.100.1/24", "dev", "stays")
+    ip("-n", here, "link", "set", "gone", "address", OWN)
+    table = Rendered(GateConfig(OWN, (LINK,), 20)).text({OWN: "gone", LINK: "stays"})
+    subprocess.run(["ip", "netns", "exec", here, "nft", "-f", "-"], input=table, text=True, check=True)
+    with netns.entered(Path("/run/netns") / there):
+        hearing = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERYTHING))
+    with hearing:
+        hearing.bind(("stays", _EVERYTHING))
+        hearing.settimeout(20)
+        file, asking = tmp_path / "path", Paths()
+        asking.watch(Path("/run/netns") / here, [], file, DEAD, [Presence("stays", LINK, OWN)])
+        subprocess.run(["ip", "netns", "exec", here, "ping", "-c1", "-W1", HOPS["stays"]], check=False)
+        frames = [_heard(hearing) for _ in range(2)]
+    assert frames == [probes.presence(_packed(LINK), _packed(OWN))] * 2
+    asking.forget(file)
+
+
+def _heard(on: socket.socket) -> bytes:
+    """Return the next frame that is not IPv6, of which the kernel sends some when a link comes up."""
+    while (frame := on.recv(128))[12:14] == b"\x86\xdd":
+        pass
+    return frame
+
+
+def _packed(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
 
 
 def _question(link: str) -> Question:

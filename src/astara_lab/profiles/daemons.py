@@ -215,8 +215,11 @@ def vsctl(setting: Setting, *words: str, of: Switch = FIRST) -> None:
     command(setting, "ovs-vsctl", f"--db=unix:{of.database}", "--timeout=20", *words)
 
 
-def ovn(setting: Setting) -> list[Task]:
-    """OVN's two databases, northd, and ovn-controller on the lab's only chassis, which is a gateway too."""
+def ovn(setting: Setting, address: str = LOOPBACK) -> list[Task]:
+    """OVN's two databases, northd, and ovn-controller on the lab's first chassis, which is a gateway too.
+
+    `address` is that of its tunnels.
+    """
 
     def database(side: str, tables: str) -> Task:
         file, socket = setting.lab.lib / f"ovn-{side}.db", OVN_RUN / f"{side}.sock"
@@ -255,7 +258,7 @@ def ovn(setting: Setting) -> list[Task]:
         database("nb", "OVN_Northbound,NB_Global"),
         database("sb", "OVN_Southbound,SB_Global"),
         Task("ovn-northd", tasks.service(setting.lab, setting.control, northd, ready), ("ovn-nb", "ovn-sb")),
-        chassis(setting),
+        chassis(setting, FIRST, address),
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import httpx
 import kombu
@@ -24,6 +25,8 @@ FLAVOR = "astara"
 #: The orchestrator's own database.
 RECORDS = "astara"
 OVN_PROVIDER = "astara_neutron.ovn_provider.AstaraOvn"
+
+Options: TypeAlias = dict[str, dict[str, ini.Value]]
 
 _API_THREADS = 4
 _PLUGINS = "port_forwarding,qos,segments,trunk,revisions,timestamp,tag"
@@ -50,7 +53,7 @@ def planned(
         daemons.mariadb(setting, (*databases, RECORDS)),
         *daemons.openvswitch(setting, choice.physnets),
         *(second_host.switch(setting) if setting.variant.nodes > 1 else ()),
-        *(daemons.ovn(setting) if ovn else ()),
+        *(daemons.ovn(setting, second_host.UNDER[0] if setting.variant.nodes > 1 else LOOPBACK) if ovn else ()),
         Task("database", migrate(setting), ("mariadb",)),
         *_servers(setting),
         *(_ovn_finish(setting) if ovn else _layer_two_agent(setting)),
@@ -67,7 +70,7 @@ def planned(
 
 def _second_layer_two(setting: Setting) -> list[Task]:
     if setting.variant.mech == "ovn":
-        return [daemons.chassis(setting, second_host.SWITCH, second_host.ADDRESS)]
+        return [daemons.chassis(setting, second_host.SWITCH, second_host.UNDER[1])]
     there = ("openvswitch", "l3") if setting.variant.l3_agent else ("openvswitch",)
     return second_host.agents(setting, there, {one: _files(setting, _INI[one]) for one in there})
 
@@ -84,15 +87,27 @@ def choose(setting: Setting) -> NeutronChoice:
         database_url=daemons.database_url(setting),
         notify_driver="messagingv2",
         mechanism_drivers="ovn" if ovn else "openvswitch",
-        tenant_network_type="vlan" if setting.variant.nodes > 1 else ("geneve" if ovn else "vxlan"),
+        tenant_network_type="geneve" if ovn else ("vlan" if setting.variant.nodes > 1 else "vxlan"),
         service_plugins=f"{router},{_PLUGINS}{ours}",
         service_providers=() if setting.variant.l3_agent else (provider,),
         further={
             "oslo_messaging_rabbit": {"rabbit_quorum_queue": False, "heartbeat_in_pthread": True},
-            **(_REFERENCE_OPTIONS if setting.variant.l3_agent else ASTARA_OPTIONS),
+            **_merged(_REFERENCE_OPTIONS if setting.variant.l3_agent else ASTARA_OPTIONS, _underlay_mtu(setting)),
             **_privsep(setting),
         },
     )
+
+
+def _underlay_mtu(setting: Setting) -> Options:
+    """Tunnels between two nodes of a lab on OVN carry whole frames of the networks outside."""
+    if setting.variant.mech != "ovn" or setting.variant.nodes == 1:
+        return {}
+    underlay, outside = second_host.mtus()
+    return {"DEFAULT": {"global_physnet_mtu": underlay}, "ml2": {"physical_network_mtus": outside}}
+
+
+def _merged(one: Options, other: Options) -> Options:
+    return {name: {**one.get(name, {}), **other.get(name, {})} for name in (*one, *other)}
 
 
 _REFERENCE_OPTIONS: dict[str, dict[str, ini.Value]] = {"DEFAULT": {"dhcp_agents_per_network": 1}}
@@ -138,10 +153,9 @@ def _write_files(setting: Setting, choice: NeutronChoice, orchestrator: ini.Sect
 
 
 def _type_options(setting: Setting) -> dict[str, dict[str, ini.Value]]:
-    vlans = second_host.ml2() if setting.variant.nodes > 1 else {}
     if setting.variant.mech == "ovn":
         run = daemons.OVN_RUN
-        return vlans | {
+        return {
             "ml2_type_geneve": {"vni_ranges": "1:5000", "max_header_size": 38},
             "ovn": {
                 "ovn_nb_connection": f"unix:{run}/nb.sock",
@@ -149,7 +163,9 @@ def _type_options(setting: Setting) -> dict[str, dict[str, ini.Value]]:
                 "ovn_metadata_enabled": False,
             },
         }
-    return vlans or {"ml2_type_vxlan": {"vni_ranges": "1:5000", "vxlan_group": "239.1.1.1"}}
+    if setting.variant.nodes > 1:
+        return second_host.ml2()
+    return {"ml2_type_vxlan": {"vni_ranges": "1:5000", "vxlan_group": "239.1.1.1"}}
 
 
 _INI = {"openvswitch": "ovs_agent.ini", "l3": "l3_agent.ini"}

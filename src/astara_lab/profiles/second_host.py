@@ -1,7 +1,7 @@
 """A second node for profile `neutron`: an Open vSwitch of its own, Neutron's agents or OVN's, and who serves routers.
 
-Both switches join the provider network by a cable; networks are VLANs on it, since the userspace datapath has no way to
-tunnel between namespaces that is not a bridge itself.
+Both switches join the provider network by a cable. On ML2/OVS networks are VLANs on it. OVN's are tunnels by another
+cable; the userspace datapath tunnels only out of a bridge of its own that has the address.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from astara_lab.profiles.daemons import Switch
 from astara_lab.tasks import Task
 
 VLANS = f"{EXTERNAL_PHYSNET}:100:999"
+_UNDERLAY = "br-under"
+#: Where tunnels begin: at the first node, at the second.
+UNDER = tuple(address for _, address in second_node.UNDER)
 ADDRESS = second_node.ADDRESS
 SWITCH = Switch(second_node.NAME, Path("/run/openvswitch-2"), "-2", second_node.there(), ("wires",))
 #: Below the lab's `etc`: read after the first node's, so what they say counts.
@@ -32,7 +35,18 @@ def switch(setting: Setting) -> list[Task]:
     physnets = {EXTERNAL_PHYSNET: EXTERNAL_BRIDGE}
     found = daemons.openvswitch(setting, physnets, SWITCH)
     both = ("openvswitch", "openvswitch-2")
-    return [Task("wires", second_node.make), *found, Task("cable", cable, both)]
+    tunnels = [Task("tunnels", lambda: _underlay(setting), both)] if setting.variant.mech == "ovn" else []
+    return [Task("wires", second_node.make), *found, Task("cable", cable, both), *tunnels]
+
+
+def _underlay(setting: Setting) -> None:
+    """A bridge on each switch with the cable and the address that its tunnels begin at."""
+    for of, (link, address) in zip((daemons.FIRST, SWITCH), second_node.UNDER, strict=True):
+        netdev = ("--", "set", "bridge", _UNDERLAY, "datapath_type=netdev")
+        daemons.vsctl(setting, "--may-exist", "add-br", _UNDERLAY, *netdev, of=of)
+        daemons.vsctl(setting, "--may-exist", "add-port", _UNDERLAY, link, of=of)
+        daemons.command(setting, *of.there, "ip", "address", "replace", f"{address}/30", "dev", _UNDERLAY)
+        daemons.command(setting, *of.there, "ip", "link", "set", _UNDERLAY, "up")
 
 
 def write_files(setting: Setting) -> None:
@@ -84,3 +98,8 @@ def further_nodes() -> tuple[str, ...]:
 
 def ml2() -> dict[str, dict[str, ini.Value]]:
     return {"ml2_type_vlan": {"network_vlan_ranges": VLANS}}
+
+
+def mtus() -> tuple[int, str]:
+    """Of the cables, which carry whole frames in tunnels, and of physical networks."""
+    return int(second_node.MTU), f"{EXTERNAL_PHYSNET}:1500"

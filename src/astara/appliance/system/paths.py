@@ -2,6 +2,9 @@
 
 Probes (`system/probes.py`) each second, for every place of the process from one thread. What changes is written to a
 file; nothing but that file is anybody's business here.
+
+In the same rounds each half says on its links that it is there, under the same MAC address: OVN's chassis keep closed
+what they have besides another until it did (activation strategy "rarp"; docs/design/ha.md).
 """
 
 from __future__ import annotations
@@ -38,6 +41,15 @@ class Question:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Say on `link`, whose MAC address is `to`, that somebody is there; `source` is the MAC address that says so."""
+
+    link: str
+    to: str
+    source: str
+
+
 @dataclass(slots=True)
 class _Watched:
     """One place: it is well while any of its next hops answers, and until one has answered for the first time."""
@@ -46,6 +58,7 @@ class _Watched:
     questions: tuple[Question, ...]
     file: Path
     dead: str
+    presences: tuple[Presence, ...] = ()
     sockets: dict[tuple[str, int], socket.socket] = field(default_factory=dict)  # by link and protocol
     known: bool = False  # somebody has answered since we ask
     asked: bool = False  # in this round
@@ -65,18 +78,26 @@ class Paths:
         self._mutex = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def watch(self, place: Path | None, questions: Iterable[Question], file: Path, dead: str) -> None:
+    def watch(
+        self,
+        place: Path | None,
+        questions: Iterable[Question],
+        file: Path,
+        dead: str,
+        presences: Iterable[Presence] = (),
+    ) -> None:
         """Keep `file` saying "0", or `dead` once none answers any more; idempotent. Replaces what was asked before."""
-        wanted = tuple(questions)
+        wanted, said = tuple(questions), tuple(presences)
         with self._mutex:
             known = self._watched.get(file)
-            if known is not None and known.questions == wanted and known.place == place and file.exists():
+            same = known is not None and (known.place, known.questions, known.presences) == (place, wanted, said)
+            if same and file.exists():
                 return
             if known is not None:
                 known.close()
-            self._watched[file] = _Watched(place, wanted, file, dead)
+            self._watched[file] = _Watched(place, wanted, file, dead, said)
             _write(file, "0")
-            if self._thread is None and wanted:
+            if self._thread is None and (wanted or said):
                 self._thread = threading.Thread(target=self._repeat, name="paths", daemon=True)
                 self._thread.start()
 
@@ -116,17 +137,23 @@ class Paths:
 
 def _ask(watched: _Watched) -> None:
     for question in watched.questions:
-        way = question.link, probes.protocol(question.address)
-        source = _packed(question.source)
-        try:
-            if way not in watched.sockets:
-                watched.sockets[way] = _opened(watched.place, *way, source)
-            watched.sockets[way].send(probes.question(question.address, source))
-        except OSError:  # it is going away, or its link is: a socket never finds another one of that name
-            if (lost := watched.sockets.pop(way, None)) is not None:
-                lost.close()
-        else:
-            watched.asked = True
+        frame = probes.question(question.address, _packed(question.source))
+        watched.asked |= _sent(watched, question.link, probes.protocol(question.address), question.source, frame)
+    for one in watched.presences:
+        _sent(watched, one.link, probes.RARP, one.source, probes.presence(_packed(one.to), _packed(one.source)))
+
+
+def _sent(watched: _Watched, link: str, protocol: int, source: str, frame: bytes) -> bool:
+    way = link, protocol
+    try:
+        if way not in watched.sockets:
+            watched.sockets[way] = _opened(watched.place, *way, _packed(source))
+        watched.sockets[way].send(frame)
+    except OSError:  # it is going away, or its link is: a socket never finds another one of that name
+        if (lost := watched.sockets.pop(way, None)) is not None:
+            lost.close()
+        return False
+    return True
 
 
 def _opened(place: Path | None, link: str, protocol: int, source: bytes) -> socket.socket:

@@ -2,6 +2,7 @@
 
 The question is asked under a MAC address of our own, and with no address that somebody else has: by an ARP probe (RFC
 5227 2.1.1: no sender address), and by a neighbour solicitation from the link-local address of that MAC (RFC 4291 A).
+Besides, a frame that only says that its sender is there.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
-ARP, IPV6 = 0x0806, 0x86DD
+ARP, RARP, IPV6 = 0x0806, 0x8035, 0x86DD
 _BROADCAST = b"\xff" * 6
-_REQUEST, _REPLY = 1, 2
+_REQUEST, _REPLY, _REVERSE = 1, 2, 3
 _ARP_FRAME = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 _ICMPV6, _SOLICITATION, _ADVERTISEMENT = 58, 135, 136
 _HOPS = 255  # RFC 4861 7.1.2: it came from this link
@@ -44,6 +45,11 @@ def question(address: Address, source: bytes) -> bytes:
         return _solicitation(address, source)
     head = (_BROADCAST, source, ARP, 1, 0x0800, 6, 4, _REQUEST)
     return _ARP_FRAME.pack(*head, source, bytes(4), bytes(6), address.packed)
+
+
+def presence(to: bytes, source: bytes) -> bytes:
+    """Return a reverse ARP request (RFC 903) that is no broadcast: it is for the MAC address `to` alone."""
+    return _ARP_FRAME.pack(to, source, RARP, 1, 0x0800, 6, 4, _REVERSE, source, bytes(4), source, bytes(4))
 
 
 def answer(frame: bytes) -> tuple[bytes, Address] | None:

@@ -71,3 +71,10 @@ def test_an_answer_tells_whom_it_is_for_and_who_is_there() -> None:
 )
 def test_anything_else_is_no_answer(frame: bytes) -> None:
     assert probes.answer(frame) is None
+
+
+def test_who_says_to_be_there_says_it_to_one_link_alone() -> None:
+    frame = probes.presence(THERE, OWN)
+    assert frame[:14] == THERE + OWN + b"\x80\x35"
+    assert frame[14:22] == bytes.fromhex("0001080006040003")  # RFC 903: a request
+    assert probes.answer(frame) is None

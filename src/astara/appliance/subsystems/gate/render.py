@@ -12,6 +12,8 @@ TABLE = "netdev astara_gate"
 ACTIVE = "active"
 #: Where the markers are (subsystems/keepalived); nobody else has addresses there (RFC 3927 2.1).
 MARKERS = "169.254.0.0/24"
+#: RFC 903, as its EtherType: nft has no name for it.
+RARP = 0x8035
 _LINK_NAME = re.compile(r"[0-9A-Za-z._-]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 #: A key that is the same for every packet: the set has one member or none.
@@ -64,6 +66,8 @@ def _commands(heart: str, guarded: list[str], config: GateConfig) -> Iterator[st
         yield f"add chain {TABLE} {chain} {{ {place} }}"
         if chain == "outward":  # keepalived announces markers right before its first advertisement
             yield f"add rule {TABLE} {chain} arp saddr ip {MARKERS} accept"
+            # What a switch that has both halves waits for from each (system/presence).
+            yield f"add rule {TABLE} {chain} ether saddr {_mac(config.heart)} ether type {RARP:#06x} accept"
         # Whether next hops answer is asked by either half, in its own name (system/paths).
         own = "ether saddr" if chain == "outward" else "ether daddr"
         operation = "request" if chain == "outward" else "reply"

@@ -16,7 +16,7 @@ from astara.appliance.subsystems.keepalived.config import KeepalivedConfig
 from astara.appliance.subsystems.keepalived.pace import Pace
 from astara.appliance.subsystems.keepalived.render import PATH_DEAD, Rendered
 from astara.appliance.system import files, netns, processes
-from astara.appliance.system.paths import Paths, Question
+from astara.appliance.system.paths import Paths, Presence, Question
 from astara.appliance.system.processes import Process
 from astara.contract.agent import Deviation
 
@@ -111,7 +111,12 @@ class KeepalivedSubsystem:
         names = link_names(place)
         wish = rendered.config
         asked = [Question(names[hop.mac], hop.address, wish.heart) for hop in wish.nexthops if hop.mac in names]
-        self._paths.watch(place.netns, asked, rendered.path_file, PATH_DEAD)
+        said = [
+            Presence(names[one.mac], one.mac, wish.heart)
+            for one in wish.markers
+            if one.mac in names and one.mac != wish.heart
+        ]
+        self._paths.watch(place.netns, asked, rendered.path_file, PATH_DEAD, said)
 
     def _text(self, place: Place, rendered: Rendered, phase: str) -> str:
         names = link_names(place)
