@@ -18,6 +18,9 @@ _PRIORITY = 250
 #: One for every pair: adverts go to one address that nobody else has.
 _VRID = 1
 _REFRESH_S = 30
+#: A switch's port may need a second after its link has come up. Who elects itself before is two with the one that is
+#: active, and may win against it when it hears it, with no connections yet. A reload does not wait.
+_LISTENS_FIRST_S = 1
 #: What a dead path costs. With equal priorities nobody preempts, so two halves whose next hop is dead stay as they are.
 PATH_DEAD = "-50"
 
@@ -52,6 +55,7 @@ def _lines(config: KeepalivedConfig, heart: str, markers: list[str], rendered: R
     told = f"{_plain(_PATH, str(rendered.shell))} {_plain(_PATH, str(rendered.script))}"
     yield "global_defs {"
     yield "  vrrp_version 3"
+    yield f"  vrrp_startup_delay {_LISTENS_FIRST_S}"
     yield "  enable_script_security"
     yield "  script_user root"
     yield "  vrrp_garp_master_repeat 3"
