@@ -122,6 +122,25 @@ def test_a_port_taken_off_the_bridge_by_somebody_is_put_back(switch: Switch, dep
         client.delete_instance(instance.id, NOW)
 
 
+def test_what_ovn_controller_notes_at_a_port_is_no_damage(switch: Switch, deployment: Deployment) -> None:
+    """It notes each time it gets a port; were that mended, the next hint about the instance would be put off."""
+    instance = plugged()
+    name = links.host_name(instance.ports[0].port_id)
+    with running(deployment) as (agent, client):
+        client.put_instance(instance)
+        switch.vsctl("set", "Interface", name, "external_ids:ovn-installed=true", "external_ids:attached-mac=other")
+        agent.healer.suspect(instance.id)
+        assert eventually(lambda: f'attached-mac="{instance.ports[0].mac}"' in external_ids(switch, instance))
+        assert 'ovn-installed="true"' in external_ids(switch, instance)
+        mended = client.instances().instances[0].state.repairs
+
+        switch.vsctl("set", "Interface", name, "external_ids:ovn-installed=false")
+        assert not agent.node.get(instance.id).verify()
+
+        assert client.instances().instances[0].state.repairs == mended == 1
+        client.delete_instance(instance.id, NOW)
+
+
 def test_a_link_that_was_deleted_is_connected_anew(switch: Switch, deployment: Deployment) -> None:
     instance = plugged()
     name = links.host_name(instance.ports[0].port_id)

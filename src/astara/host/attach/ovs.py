@@ -71,8 +71,8 @@ class OvsAttachment:
             found = None
         if found is None:
             self._add(host_link.name, wanted)
-        elif found != wanted:
-            self._correct(host_link.name, wanted)
+        elif not wanted.items() <= found.items():
+            self._correct(host_link.name, found | wanted)
 
     def replace(self, port: PortAttachment, exchange: Callable[[], Link], inside: Path) -> None:
         """What the layer-2 agent gave the port goes over to the other link: it would be deaf until the agent comes."""
@@ -91,7 +91,8 @@ class OvsAttachment:
         link = links.find(links.host_name(port.port_id))
         if link is None or not link.up or link.owner != port.port_id:
             return False
-        return self._interface(link.name) == _identifiers(port, link)
+        # What others note there is theirs: ovn-controller that it has installed the port, each time it gets it.
+        return _identifiers(port, link).items() <= (self._interface(link.name) or {}).items()
 
     def _interface(self, name: str) -> dict[str, str] | None:
         """Return the external ids of the interface of that name, None when there is none."""
