@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import email.utils
+import errno
+import socket
 import ssl
 import threading
 import time
@@ -20,6 +22,9 @@ from astara.model.errors import AstaraError, Gone, Retry, Stale, Terminal
 from astara.peers.calls import AgentCalls, problem_in, send
 from astara.peers.identity import Identity, context_for
 
+#: A connection on which nothing is said, as a long poll, is looked after so often.
+_PROBED_AFTER_S = 5
+
 
 @dataclass(frozen=True, slots=True)
 class NodeEndpoint:
@@ -32,7 +37,11 @@ class NodeEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class NodeTimeouts:
-    """Seconds. `quiet_s` bounds how long a dead node is left alone between tries."""
+    """Seconds. `quiet_s` bounds how long a dead node is left alone between tries.
+
+    `connect_s` also bounds how long its host may leave unacknowledged what was sent: a node without power closes no
+    connection, and what was asked on one that is open would wait for an answer for all of `read_s`.
+    """
 
     connect_s: float = 2.0
     read_s: float = 20.0
@@ -78,11 +87,9 @@ class NodeClient(AgentCalls):
         self._silence = _Silence(self._timeouts.quiet_s, monotonic)
         self._http = httpx.Client(
             base_url=endpoint.url.rstrip("/"),
-            verify=context_for(identity, endpoint.role or node_role(endpoint.name)),
             timeout=httpx.Timeout(self._timeouts.read_s, connect=self._timeouts.connect_s),
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=30.0),
             trust_env=False,
-            transport=transport,
+            transport=transport or _transport(endpoint, identity, self._timeouts.connect_s),
         )
 
     @property
@@ -146,9 +153,10 @@ class NodeClient(AgentCalls):
     def _send(self, request: httpx.Request, *, of_all: bool) -> httpx.Response:
         try:
             return send(self._http, request)
-        except httpx.ReadTimeout:
-            reason = "it did not answer in time"
-            if of_all:
+        except httpx.ReadTimeout as error:
+            gone = _unacknowledged(error)
+            reason = "its host does not answer" if gone else "it did not answer in time"
+            if of_all or gone:
                 self._silence.begin(reason)
             # Else it is there: slow on one instance is no reason to leave the others alone.
             raise Retry(f"node {self.name}: {reason}", "see the agent's log on the node") from None
@@ -156,6 +164,31 @@ class NodeClient(AgentCalls):
             reason = str(error) or type(error).__name__
             self._silence.begin(reason)
             raise _away(self.name, reason) from None
+
+
+def _transport(endpoint: NodeEndpoint, identity: Identity, patience_s: float) -> httpx.HTTPTransport:
+    """Connections that end with the other host: tcp(7), TCP_USER_TIMEOUT; probes find out while nothing is said."""
+    return httpx.HTTPTransport(
+        verify=context_for(identity, endpoint.role or node_role(endpoint.name)),
+        limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=30.0),
+        trust_env=False,
+        socket_options=[
+            (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * patience_s)),
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBED_AFTER_S),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+        ],
+    )
+
+
+def _unacknowledged(error: BaseException) -> bool:
+    """Whether the kernel gave the connection up (ETIMEDOUT); Python's name for that is the one of its own timeouts."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno == errno.ETIMEDOUT:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 class _Silence:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import email.utils
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -220,3 +221,22 @@ def test_falling_silent_is_told_once_for_each_silence(identity: Identity) -> Non
         with contextlib.suppress(Retry):
             node.node()
     assert told == [100.0, 130.0]
+
+
+def test_a_host_that_acknowledges_nothing_is_silent_and_an_agent_that_takes_long_is_not(identity: Identity) -> None:
+    """Python has one name for both: ETIMEDOUT of a connection the kernel gave up, and its own timeouts."""
+
+    def gone(request: httpx.Request) -> httpx.Response:
+        try:
+            raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("timed out", request=request) from error
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("timed out", request=request) from TimeoutError("timed out")
+
+    for answer, trouble in ((gone, "its host does not answer"), (slow, None)):
+        node = client(identity, answer)
+        with pytest.raises(Retry):
+            node.instances("router", "r1")
+        assert node.trouble == trouble

@@ -1,0 +1,71 @@
+"""A node without power closes no connection: what was asked on one that is open ends all the same."""
+
+from __future__ import annotations
+
+import datetime
+import http.server
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+
+from astara.appliance.system import netns
+from astara.clients.appliance import NodeClient, NodeEndpoint, NodeTimeouts
+from astara.clients.authority import issue, open_authority
+from astara.contract.identity import ORCHESTRATOR
+from astara.model.errors import Retry
+from support.node_agent import isolated
+from support.segment import ip
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(not isolated(), reason="makes network namespaces: run it by `make kernel`"),
+]
+EMPTY = b'{"instances":[],"cursor":0}'
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(EMPTY)))
+        self.end_headers()
+        self.wfile.write(EMPTY)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
+
+
+def test_a_host_that_is_gone_is_told_from_an_agent_that_takes_long(tmp_path: Path) -> None:
+    name, link = f"d-{uuid.uuid4().hex[:8]}", f"d{uuid.uuid4().hex[:8]}"
+    now = datetime.datetime.now(datetime.UTC)
+    identity = issue(open_authority(tmp_path, now), "one", ORCHESTRATOR, [], now)
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("address", "add", "192.0.2.1/24", "dev", link)
+        ip("-n", name, "address", "add", "192.0.2.2/24", "dev", "eth0")
+        ip("link", "set", link, "up")
+        ip("-n", name, "link", "set", "eth0", "up")
+        with netns.entered(Path("/run/netns") / name):
+            server = http.server.ThreadingHTTPServer(("192.0.2.2", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = NodeEndpoint("node-a", f"http://192.0.2.2:{server.server_port}")
+        client = NodeClient(endpoint, identity, NodeTimeouts(connect_s=1.0, read_s=60.0))
+        assert client.instances("router", "r1").instances == ()
+
+        ip("-n", name, "link", "set", "eth0", "address", "02:00:00:00:00:99")  # its frames are for nobody there
+        began = time.monotonic()
+        with pytest.raises(Retry, match="its host does not answer"):
+            client.instances("router", "r1")
+
+        assert time.monotonic() - began < httpx.Timeout(60.0).read / 2
+        assert client.trouble == "its host does not answer"
+        server.shutdown()
+        client.close()
+    finally:
+        ip("netns", "del", name)
