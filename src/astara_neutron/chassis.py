@@ -31,20 +31,22 @@ _TUNNELS = frozenset({"geneve", "vxlan"})
 _REQUESTED = "requested-chassis"
 
 
-def lead(port_ids: Collection[str], host: str) -> None:
+def lead(ports: Collection[tuple[str, str]], host: str) -> None:
     """Have OVN deliver to `host` at once; the bindings, which take Neutron a second each, are made to say so after.
 
-    Nothing is raised: what this cannot do, they do.
+    `ports`: id, and the host it is bound to. That one stays the first: were it taken away, the port would be reported
+    as down, and Neutron, asked about its status, would write the binding it knows over what is written here. Nothing
+    is raised: what this cannot do, the bindings do.
     """
     mechanism = _mechanism()
-    northbound = None if mechanism is None else mechanism.nb_ovn
-    if northbound is None or not port_ids:
+    if mechanism is None or not ports or not _known_to_ovn(mechanism):
         return
+    northbound = mechanism.nb_ovn
     try:
         with northbound.transaction(check_error=True) as transaction:
-            for port_id in port_ids:
-                led = northbound.db_set("Logical_Switch_Port", port_id, options={_REQUESTED: host}, if_exists=True)
-                transaction.add(led)
+            for port_id, before in ports:
+                asked = {_REQUESTED: f"{before},{host}" if before else host}
+                transaction.add(northbound.db_set("Logical_Switch_Port", port_id, options=asked, if_exists=True))
     except Exception:
         LOG.exception("OVN was not told ahead that %s has the active half of a router", host)
 

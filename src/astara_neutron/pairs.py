@@ -154,7 +154,7 @@ def follow(context: Any, half: ActiveHalf) -> int:
         if half.host not in hosts or half.id not in wanted(context.session, [half.id]):
             raise NotAPair(router_id=half.id, host=half.host)
         elsewhere = _bound_elsewhere(context.session, half)
-        led = [port_id for port_id, _ in elsewhere if not chassis.shared(context.session, port_id)]
+        led = [(port_id, before) for port_id, before in elsewhere if not chassis.shared(context.session, port_id)]
     chassis.lead(led, half.host)
     failed = [port_id for port_id, before in elsewhere if not _rebind(context, port_id, half.host, before)]
     if failed:

@@ -36,20 +36,26 @@ def plugin(monkeypatch: pytest.MonkeyPatch, **mechanisms: Any) -> None:
     monkeypatch.setattr(chassis.directory, "get_plugin", lambda: found)
 
 
+def southbound(*columns: str) -> Any:
+    return SimpleNamespace(is_col_present=lambda table, column: (table, column) == ("Port_Binding", *columns))
+
+
 def test_all_ports_are_led_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     north = Northbound()
-    plugin(monkeypatch, ovn=SimpleNamespace(nb_ovn=north))
-    chassis.lead(["p1", "p2"], "node-b")
-    wanted = {"requested-chassis": "node-b"}
-    assert north.written == [[("Logical_Switch_Port", "p1", wanted), ("Logical_Switch_Port", "p2", wanted)]]
+    plugin(monkeypatch, ovn=SimpleNamespace(nb_ovn=north, sb_ovn=southbound("additional_chassis")))
+    chassis.lead([("p1", "node-a"), ("p2", "")], "node-b")
+    table = "Logical_Switch_Port"
+    asked = ("node-a,node-b", "node-b")
+    wanted = [(table, port, {"requested-chassis": one}) for port, one in zip(("p1", "p2"), asked, strict=True)]
+    assert north.written == [wanted]
 
 
 def test_nothing_is_asked_for_no_port_or_without_ovn(monkeypatch: pytest.MonkeyPatch) -> None:
     north = Northbound()
-    plugin(monkeypatch, ovn=SimpleNamespace(nb_ovn=north))
+    plugin(monkeypatch, ovn=SimpleNamespace(nb_ovn=north, sb_ovn=southbound("additional_chassis")))
     chassis.lead([], "node-b")
     plugin(monkeypatch, openvswitch=SimpleNamespace())
-    chassis.lead(["p1"], "node-b")
+    chassis.lead([("p1", "node-a")], "node-b")
     assert north.written == []
     assert not chassis.offered()
 
@@ -60,16 +66,16 @@ def test_a_database_that_is_away_keeps_no_binding_from_being_made(monkeypatch: p
             raise TimeoutError("no leader")
 
     north = Away()
-    plugin(monkeypatch, ovn=SimpleNamespace(nb_ovn=north))
-    chassis.lead(["p1"], "node-b")
+    plugin(monkeypatch, ovn=SimpleNamespace(nb_ovn=north, sb_ovn=southbound("additional_chassis")))
+    chassis.lead([("p1", "node-a")], "node-b")
     assert north.written == []
 
 
 def test_an_ovn_that_knows_one_chassis_for_a_port_is_asked_for_no_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    def southbound(*columns: str) -> Any:
-        return SimpleNamespace(is_col_present=lambda table, column: (table, column) == ("Port_Binding", *columns))
-
-    plugin(monkeypatch, ovn=SimpleNamespace(sb_ovn=southbound("chassis")))
+    north = Northbound()
+    plugin(monkeypatch, ovn=SimpleNamespace(nb_ovn=north, sb_ovn=southbound("chassis")))
     assert not chassis.offered()
+    chassis.lead([("p1", "node-a")], "node-b")
+    assert north.written == []
     plugin(monkeypatch, ovn=SimpleNamespace(sb_ovn=southbound("additional_chassis")))
     assert chassis.offered()
