@@ -357,7 +357,7 @@ def test_a_node_agent_tells_who_is_active_also_after_a_push(tmp_path: Path) -> N
     heart = str(uuid.uuid4())
     ports = [structs.replace(port(), network_id=heart) for _ in HEARTS]
     specs = [spec(one) for one in ports]
-    with running(deployment) as (_, client):
+    with running(deployment) as (agent, client):
         try:
             for index, one in enumerate(specs):
                 client.put_instance(one)
@@ -376,15 +376,31 @@ def test_a_node_agent_tells_who_is_active_also_after_a_push(tmp_path: Path) -> N
             def roles() -> dict[str, Role | None]:
                 return {view.id: view.state.role for view in client.instances().instances}
 
-            silent = next(one for one, role in roles().items() if role is Role.ACTIVE)
-            for pid in keepalived_in(silent):
-                os.kill(pid, signal.SIGSTOP)  # its lease ends, which no kernel tells
-            # Whoever sees the other one active sees that this one is not: no moment of two, and none of nobody.
-            seen = taken_over(roles, silent)
-            assert seen[silent] is Role.STANDBY, seen
+            ends_in_silence(roles, contextlib.nullcontext)
+            ends_in_silence(roles, lambda silent: agent.node.get(silent).turn)  # somebody is busy with it
         finally:
             for one in specs:
                 client.delete_instance(one.id, Generation(9, 9))
+
+
+def ends_in_silence(
+    roles: Callable[[], dict[str, Role | None]], meanwhile: Callable[[str], contextlib.AbstractContextManager[object]]
+) -> None:
+    """Stop the active half: its lease ends, which no kernel tells.
+
+    Whoever sees the other one active sees that this one is not: no moment of two, and none of nobody.
+    """
+    assert eventually(lambda: set(roles().values()) == {Role.ACTIVE, Role.STANDBY}), roles()
+    silent = next(one for one, role in roles().items() if role is Role.ACTIVE)
+    stopped = keepalived_in(silent)
+    with meanwhile(silent):
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        seen = taken_over(roles, silent)
+        assert seen[silent] is Role.STANDBY, seen
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):  # the agent has started it anew
+            os.kill(pid, signal.SIGCONT)
 
 
 def taken_over(roles: Callable[[], dict[str, Role | None]], before: str) -> dict[str, Role | None]:

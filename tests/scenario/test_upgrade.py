@@ -18,6 +18,7 @@ from astara.contract.snapshot import ActiveHalf, MemberSnapshot, PortSnapshot
 from astara.model.errors import Gone, Retry, Stale, Terminal, Unoffered
 from astara.model.resource import ObservedInstance, ResourceKey
 from astara.model.upgrade import Item, Stage, State, UpgradeWish
+from astara.planning.policy import Policy
 from astara.planning.rollout import Budget, Decision
 from astara.providers.memory.cloud import MemoryCloud, Simulated
 from astara.reconcile.evacuation import NODE
@@ -165,13 +166,15 @@ class Elected:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world = world
         self.active: dict[str, str] = {}
+        self.both: set[str] = set()  # pairs whose halves both say to be active
         real = MemoryCloud.observed
 
         def with_roles(cloud: MemoryCloud, one: Simulated) -> ObservedInstance:
             seen = real(cloud, one)
             if one.health is not Health.HEALTHY:
                 return seen
-            role = Role.ACTIVE if self.of(one.key.id) == one.id else Role.STANDBY
+            mine = self.of(one.key.id) == one.id or one.key.id in self.both
+            role = Role.ACTIVE if mine else Role.STANDBY
             return replace(seen, state=structs.replace(seen.state, role=role))
 
         monkeypatch.setattr(MemoryCloud, "observed", with_roles)
@@ -222,6 +225,23 @@ def test_where_only_who_is_active_has_changed_the_ports_follow_with_the_next_loo
         orchestrator.run(EngineOptions().drift_look_s + 1)
         assert not elected.strays("t0")
     assert world.neutron.calls["follow_active"] == 3
+
+
+def test_when_two_said_to_be_active_the_ports_follow_soon_after_one_of_them_is_no_longer(world, monkeypatch):
+    """That a lease has ended nobody tells, and the look at everything may be half a minute away."""
+    elected = Elected(world, monkeypatch)
+    orchestrator = paired(world, pairs=1)
+    orchestrator.run(EngineOptions().drift_look_s + 1)
+    elected.hand_over("t0")
+    elected.both.add("t0")
+    orchestrator.engine.instance_changed(ResourceKey("router", "t0"))
+    orchestrator.run(1)
+    assert "follow_active" not in world.neutron.calls
+
+    elected.both.clear()
+    orchestrator.run(Policy().discord_look_s + 0.5)
+
+    assert not elected.strays("t0")
 
 
 def test_pairs_are_upgraded_twice_in_a_row_while_neutron_does_not_bind_their_ports_anew(world, monkeypatch):

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from astara.appliance.api import refusals
 from astara.appliance.boundaries import Place
+from astara.appliance.subsystems.gate import subsystem as gate
 from astara.contract.agent import (
     SPARE,
     ApplyReport,
@@ -188,20 +189,22 @@ class Instance:
             record = self._existing()
             return self._shown(record, self._read_back())
 
-    def recent_view(self) -> InstanceView | None:
+    def recent_view(self, within_s: float = 0.0) -> InstanceView | None:
         """Return the last read-back if nothing was heard of a change since, else read back now.
 
-        Of half of a pair the gate is looked at all the same: no kernel tells that its lease has ended.
+        Of half of a pair the gate is looked at all the same: no kernel tells that its lease has ended. `within_s`: how
+        long that may take where it is a question to a machine; 0: not asked there. Who says nothing has no role: told
+        as active by an old look, it would keep the other half's ports where it is.
 
         Whoever is busy with this instance is not waited for: then the last one has to do. None: no such instance.
         """
         if not self.turn.acquire(blocking=False):
             record = self.record
-            return None if record is None else self._shown(record, self._look.fresh or self._look.last or _BUSY)
+            return None if record is None else self._shown(record, self._while_busy())
         try:
             if self.record is None:
                 return None
-            return self._shown(self.record, self._recent(self.record) or self._read_back())
+            return self._shown(self.record, self._recent(self.record, within_s) or self._read_back())
         finally:
             self.turn.release()
 
@@ -407,12 +410,19 @@ class Instance:
         self.record = None
         self._look.forget()
 
-    def _recent(self, record: Record) -> StateView | None:
+    def _recent(self, record: Record, within_s: float) -> StateView | None:
         fresh = self._look.fresh
         if fresh is None or fresh.driver is None:
             return fresh
-        role = self._body(record).engine.role(self.place)
-        return self._look.now(role) if role is not None else fresh
+        role = self._body(record).engine.role(self.place, within_s if fresh.role is not None else 0.0)
+        if role is not None:
+            return self._look.now(role)
+        return replace(fresh, role=None) if within_s > 0 else fresh
+
+    def _while_busy(self) -> StateView:
+        """Return the last look, with who it is now: what is being mended was active, and is not any more."""
+        state = self._look.fresh or self._look.last or _BUSY
+        return state if state.role is None else replace(state, role=gate.role_in(self.place.netns))
 
     def _read_back(self) -> StateView:
         return self._look.take(self._body(self._existing()).engine.state(self.place))

@@ -30,6 +30,8 @@ from astara.host.surroundings import Surroundings
 _log = structlog.get_logger(__name__)
 _ADOPTION_PATIENCE_S = 30.0
 _TOMBSTONE_LIFE_S = 3600.0
+#: How long a machine has to say who is active.
+_ROLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,9 @@ class Node:
         self.wait_adopted(_ADOPTION_PATIENCE_S)
         cursor = self.changes.cursor
         wanted = [one for one in self.instances() if _matches(one, driver, identifier)]
-        views = (instance.recent_view() for instance in wanted)
+        # Who asks for one resource wants to know who is active now; of all that would take too long.
+        within_s = _ROLE_S if identifier is not None else 0.0
+        views = (instance.recent_view(within_s) for instance in wanted)
         return InstanceList(instances=tuple(view for view in views if view is not None), cursor=cursor)
 
     def instances(self) -> list[Instance]:

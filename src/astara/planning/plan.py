@@ -15,7 +15,7 @@ from astara.planning.classify import Finding, Phase, classify
 from astara.planning.courses import Circumstances, Course, courses, seconds, steps_of
 from astara.planning.lifecycle import LIFECYCLE, Action, Shows, wish_of
 from astara.planning.policy import Policy
-from astara.planning.status import following, once_reported, report, verdict
+from astara.planning.status import following, in_discord, once_reported, report, verdict
 from astara.planning.steps import DeleteInstance, EnsurePort, ReportStatus, Step, Why, words
 
 NORMAL = Circumstances()
@@ -148,6 +148,8 @@ def _present(
     look_again_s = _sooner(_courses_look_s(chosen), _left_behind_s(finding, observed, policy))
     if desired.unmet is not None:
         look_again_s = _sooner(look_again_s, policy.waiting_look_s)
+    if circumstances.follows and in_discord(desired.binding, finding):
+        look_again_s = _sooner(look_again_s, policy.discord_look_s)
     notes = "; ".join(filter(None, (finding.because, *(course.note for course in chosen))))
     return Plan(
         phase=finding.phase,

@@ -48,5 +48,7 @@ class Policy:
     silent_look_s: float = 5.0
     unreachable_look_s: float = 120.0
     waiting_look_s: float = 600.0
+    #: At a pair of which both halves say to be active: none of its ports follows anybody, and no event tells who stays.
+    discord_look_s: float = 2.0
     backoff: BackoffPolicy = field(default_factory=BackoffPolicy)
     brake: BrakePolicy = field(default_factory=BrakePolicy)

@@ -74,13 +74,20 @@ def following(binding: Binding | None, finding: Finding) -> tuple[FollowActive, 
     Layer 2 that delivers by port binding (OVN, ML2/OVS with l2population) leads there only then; where it learns, this
     changes what operators read and nothing else.
     """
-    if binding is None:
-        return ()
-    halves = [(slot.wanted.host, slot.seen) for slot in finding.slots if slot.seen is not None]
-    active = {host for host, seen in halves if seen.role is Role.ACTIVE}
-    if len(active) != 1 or set(binding.hosts) == active:
+    active = _active_hosts(finding)
+    if binding is None or len(active) != 1 or set(binding.hosts) == active:
         return ()
     return (FollowActive(binding.router_id, active.pop()),)
+
+
+def in_discord(binding: Binding | None, finding: Finding) -> bool:
+    """Whether ports should follow, and both halves say to be the active one."""
+    return binding is not None and len(_active_hosts(finding)) > 1
+
+
+def _active_hosts(finding: Finding) -> set[str]:
+    halves = [(slot.wanted.host, slot.seen) for slot in finding.slots if slot.seen is not None]
+    return {host for host, seen in halves if seen.role is Role.ACTIVE}
 
 
 def _serves(surplus: tuple[ObservedInstance, ...]) -> bool:

@@ -296,6 +296,15 @@ def test_the_binding_follows_the_active_half_and_nobody_else(
     assert said(made(bound(*hosts), *both)) == steps
 
 
+def test_two_that_say_to_be_active_are_asked_again_soon() -> None:
+    """Nobody tells when one of them is no longer: a lease ends in silence."""
+    both = [half(slot, Role.ACTIVE, image="new") for slot in "01"]
+    assert made(bound("h0"), *both).requeue_after_s == Policy().discord_look_s
+    assert made(bound(), *both).requeue_after_s is None
+    assert made(bound("h0"), *both, circumstances=Circumstances(follows=False)).requeue_after_s is None
+    assert made(bound("h0"), both[0], half("1", Role.STANDBY, image="new")).requeue_after_s is None
+
+
 def test_the_binding_follows_also_while_the_other_half_is_made_anew() -> None:
     steps = said(made(bound("h0"), half("1", Role.ACTIVE, image="new")))
     assert steps[0] == "bind the ports to h1, where the active half is"

@@ -80,8 +80,8 @@ class Engine:
         with self._turn(place) as memory:
             return self._view(place, memory)
 
-    def role(self, place: Place) -> Role | None:
-        """Say who this half of a pair is now, from the kernel; None of what is no half, or not there."""
+    def role(self, place: Place, within_s: float = 0.0) -> Role | None:
+        """Say who this half of a pair is now, from the kernel, at once; None of what is no half, or not there."""
         with self._turn(place) as memory:
             good = self._good(place, memory)
             return self._role(place, good) if good is not None and netns.exists(place.netns) else None

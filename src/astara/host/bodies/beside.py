@@ -78,8 +78,8 @@ class Beside:
     def state(self, place: Place) -> StateView:
         return self._together(place, self._inside.state(place))
 
-    def role(self, place: Place) -> Role | None:
-        return self._inside.role(place)
+    def role(self, place: Place, within_s: float) -> Role | None:
+        return self._inside.role(place, within_s)
 
     def repair(self, place: Place) -> StateView:
         state = self._inside.repair(place)

@@ -20,8 +20,8 @@ class ApplyEngine(Protocol):
 
     def state(self, place: Place) -> StateView: ...
 
-    def role(self, place: Place) -> Role | None:
-        """Return who this half of a pair is now, if that costs a blink; None: no half, or not known so cheaply."""
+    def role(self, place: Place, within_s: float) -> Role | None:
+        """Return who this half of a pair is now; None: no half, or not known within that time (0: in a blink)."""
         ...
 
     def repair(self, place: Place) -> StateView: ...

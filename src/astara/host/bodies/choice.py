@@ -60,7 +60,7 @@ class LostBody:
     def state(self, place: Place) -> StateView:
         return StateView(health=Health.FAILED, last_error=str(self._reason()))
 
-    def role(self, place: Place) -> Role | None:
+    def role(self, place: Place, within_s: float) -> Role | None:
         return None
 
     def repair(self, place: Place) -> StateView:
