@@ -181,16 +181,92 @@ def _learnt(world: TwoNodes) -> str:
     return Machine(world.halves[0].node, "").run("bridge", "fdb", "show", "br", "br-in")
 
 
-def test_two_active_halves_become_one(world: TwoNodes) -> None:
-    """Launchpad 1597461: the link between them was cut, both live."""
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_that_do_not_hear_each_other_one_forwards(world: TwoNodes, first: int) -> None:
+    """Launchpad 1597461: the link between them was cut, both live. What is established goes on through one of them."""
+    active_is(world, first)
+    lower, higher = world.halves
+
+    said = through(world, lambda: _deaf(world), lambda: _roles(world) == [Role.YIELDING, Role.ACTIVE])
+
+    assert unharmed(said), said.tcp_broken
+    _heard_again(world)
+    assert world.settled() == (higher, lower)
+
+
+def test_of_two_that_do_not_hear_each_other_the_last_one_serves(world: TwoNodes) -> None:
+    active_is(world, 1)
+    _, higher = world.halves
+    _deaf(world)
+    assert eventually(lambda: _roles(world) == [Role.YIELDING, Role.ACTIVE])
+    seen = set[tuple[Role | None, ...]]()
+    with conversation(world.web.netns, world.world.netns, WORLD) as said:
+        while said.tcp_answers < _LONG_REMEMBERED and said.tcp_broken is None:
+            seen.add(tuple(_roles(world)))
+    assert (said.tcp_broken, seen) == (None, {(Role.YIELDING, Role.ACTIVE)})
+
+    frozen(higher)
+
+    assert eventually(lambda: _roles(world) == [Role.ACTIVE, Role.STANDBY])
+    assert eventually(lambda: " 0% packet loss" in world.web.run("ping", "-c", "2", "-W", "1", WORLD, check=False))
+    _heard_again(world)
+    mended(world, higher)
+
+
+def test_who_pretends_to_be_the_other_half_makes_halves_change_places_once(world: TwoNodes) -> None:
+    """A tenant whose port may send under the router's MAC address. While the halves hear each other, one serves."""
+    lower = active_is(world, 0)
+    frame = _announcement(INSIDE_MAC, "169.254.255.1")
+    _nft(lower, "add element netdev astara_gate fresh { 0 timeout 1m }")
+    world.flood("in", frame)
+    # Who has just taken over hears what the other one sent before it gave way.
+    assert gate.role_in(lower.place.netns) is Role.ACTIVE
+    _nft(lower, "delete element netdev astara_gate fresh { 0 }")
+
+    said = through(world, lambda: world.flood("in", frame), lambda: _roles(world) == [Role.STANDBY, Role.ACTIVE])
+
+    assert unharmed(said), said.tcp_broken
+    for _ in range(5):  # it does not even remember it: the other one may die before it advertises again
+        world.flood("in", frame)
+        assert gate.role_in(lower.place.netns) is Role.STANDBY
+
+
+def test_halves_that_see_each_other_nowhere_serve_both(world: TwoNodes) -> None:
+    """The whole fabric between the nodes is cut: each has tenants of its own. Then it is mended."""
     active, standby = world.settled()
-    active.reconnect(connected=False, networks=("heart",))
+    active.reconnect(connected=False)
     assert eventually(lambda: active.role() is standby.role() is Role.ACTIVE)
 
-    active.reconnect(connected=True, networks=("heart",))
+    active.reconnect(connected=True)
 
     world.settled()
     assert eventually(lambda: " 0% packet loss" in world.web.run("ping", "-c", "2", "-W", "1", WORLD, check=False))
+
+
+def _nft(half: Half, command: str) -> None:
+    ip("netns", "exec", half.netns, "nft", command)
+
+
+#: One in two milliseconds at most: for longer than a half remembers that it saw the other one, and it sees it again.
+_LONG_REMEMBERED = 1300
+
+
+def _announcement(mac: str, address: str) -> bytes:
+    """Return a gratuitous ARP request (RFC 5944 4.6) in an Ethernet frame."""
+    source, packed = bytes.fromhex(mac.replace(":", "")), ip_address(address).packed
+    return b"\xff" * 6 + source + bytes.fromhex("0806000108000604") + b"\x00\x01" + source + packed + bytes(6) + packed
+
+
+def _deaf(world: TwoNodes) -> None:
+    world.halves[0].reconnect(connected=False, networks=("heart",))
+
+
+def _heard_again(world: TwoNodes) -> None:
+    world.halves[0].reconnect(connected=True, networks=("heart",))
+
+
+def _roles(world: TwoNodes) -> list[Role | None]:
+    return [gate.role_in(half.place.netns) for half in world.halves]
 
 
 @pytest.mark.slow
@@ -234,6 +310,23 @@ def test_next_hops_that_speak_ipv6_alone_are_asked_too(world: TwoNodes) -> None:
     world.settled()
 
 
+@pytest.mark.slow
+def test_the_half_whose_path_is_dead_stands_back_from_one_that_is_well(world: TwoNodes) -> None:
+    """By addresses alone the other one would: one node has lost its way outside and the HA network at once."""
+    _, higher = active_is(world, 1), world.halves[1]
+    assert eventually(lambda: _path(higher) == "0")
+    time.sleep(2.5)  # who was never answered cannot miss an answer
+
+    higher.reconnect(connected=False, networks=("out", "heart"))
+
+    assert eventually(lambda: _roles(world) == [Role.ACTIVE, Role.YIELDING])
+    assert eventually(lambda: " 0% packet loss" in world.web.run("ping", "-c", "2", "-W", "1", WORLD, check=False))
+    assert _roles(world) == [Role.ACTIVE, Role.YIELDING]
+    higher.reconnect(connected=True)
+    assert eventually(lambda: _path(higher) == "0")
+    world.settled()
+
+
 def _path(half: Half) -> str:
     return (half.place.files / "keepalived" / "path").read_text().strip()
 
@@ -265,7 +358,7 @@ def test_what_another_pair_advertises_closes_no_gate(world: TwoNodes) -> None:
     """Switches bring it to everybody while they do not know where its receiver is."""
     lower = active_is(world, 0)
     for _ in range(5):
-        world.flood(_advertisement(to=HEART_MACS[0].replace("01", "99")))
+        world.flood("heart", _advertisement(to=HEART_MACS[0].replace("01", "99")))
         assert gate.role_in(lower.place.netns) is Role.ACTIVE
 
 

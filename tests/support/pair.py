@@ -190,10 +190,10 @@ class TwoNodes:
         ip("netns", "add", name)
         self._made.append(name)
 
-    def flood(self, frame: bytes) -> None:
-        """Have node 0's switch of the HA network bring a frame to its half."""
+    def flood(self, network: str, frame: bytes) -> None:
+        """Have node 0's switch of a network bring a frame to its half."""
         with within(self.halves[0].node, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as switch:
-            switch.bind((self.halves[0].ports["heart"], 0))
+            switch.bind((self.halves[0].ports[network], 0))
             switch.send(frame)
 
     def machine(self, network: str, address: str, node: int) -> Machine:

@@ -43,6 +43,8 @@ class Role(enum.StrEnum):
 
     ACTIVE = "active"
     STANDBY = "standby"
+    #: Standing by although it hears nobody: it sees the other half active on a tenant's network.
+    YIELDING = "yielding"
 
 
 #: Driver in the key of an instance that was made before anybody asked for it (docs/design/pool.md).

@@ -31,7 +31,7 @@ class InstanceLine(Wire, frozen=True):
     deviations: tuple[Deviation, ...] = ()
     repairs: int = 0
     last_error: str | None = None
-    role: str | None = None  # of one half of a pair: "active" or "standby"
+    role: str | None = None  # of one half of a pair: "active", "standby" or "yielding"
 
 
 class ResourceLine(Wire, frozen=True):

@@ -135,6 +135,12 @@ def _discord(slots: tuple[Slot, ...]) -> str:
     hosts = " and ".join(slot.wanted.host for slot in slots)
     if roles.count(Role.ACTIVE) > 1:
         return f"both halves are active: {hosts} do not hear each other on the HA network, see its ports"
+    if Role.YIELDING in roles:
+        back = slots[roles.index(Role.YIELDING)].wanted.host
+        return (
+            f"{hosts} do not hear each other on the HA network, see its ports: "
+            f"the half on {back} stands back, it sees the other one active on a tenant's network"
+        )
     return "" if Role.ACTIVE in roles else f"no half is active yet ({hosts})"
 
 

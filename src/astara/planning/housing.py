@@ -39,7 +39,7 @@ class Lodger:
 
     `reads`: the resource's kind in Neutron; `position`: of the slot among its slots; `body`: what it runs in, None
     while nothing does. `others` are the hosts of its other slots; `spared`: each of those serves, so that this one may
-    be ended; `heard`: each of those stands by, as it does only while it hears this one.
+    be ended; `heard`: each of those stands by, as it does only while it hears this one, or sees it on a network.
     """
 
     key: ResourceKey

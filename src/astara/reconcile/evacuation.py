@@ -278,13 +278,13 @@ def _lodgers(one: Surveyed, sources: frozenset[str]) -> Iterator[Lodger]:
             body=slot.provider,
             others=frozenset(other.host for other in others),
             spared=all(beside),
-            heard=bool(others) and all(_plays(found, Role.STANDBY) for found in beside),
+            heard=bool(others) and all(_plays(found, Role.STANDBY, Role.YIELDING) for found in beside),
             active=_plays(mine, Role.ACTIVE),
         )
 
 
-def _plays(found: Sequence[ObservedInstance], role: Role) -> bool:
-    return any(seen.role is role for seen in found)
+def _plays(found: Sequence[ObservedInstance], *roles: Role) -> bool:
+    return any(seen.role in roles for seen in found)
 
 
 def _serves(wanted: DesiredInstance, seen: ObservedInstance) -> bool:

@@ -265,6 +265,7 @@ def test_a_degraded_pair_is_configured_all_the_same() -> None:
     [
         ((Role.ACTIVE, Role.ACTIVE), "both halves are active"),
         ((Role.STANDBY, Role.STANDBY), "no half is active"),
+        ((Role.YIELDING, Role.ACTIVE), "the half on h0 stands back"),
         ((Role.ACTIVE, Role.STANDBY), ""),
     ],
 )

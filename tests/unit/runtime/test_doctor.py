@@ -92,5 +92,9 @@ def test_a_pair_that_is_active_twice_is_told_with_its_nodes() -> None:
     assert not found.ok
     assert "router/a" in found.check
     assert "n1 and n2" in found.detail
+    back = [half("router/d", "n1", "yielding"), half("router/d", "n2", "active")]
+    (found,) = of_pairs([*back, *well])
+    assert not found.ok
+    assert "the half on n1 stands back" in found.detail
     assert [check.ok for check in of_pairs(well)] == [True]
     assert list(of_pairs(well[2:])) == []

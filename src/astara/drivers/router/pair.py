@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 from typing import Any
 
 from astara.appliance.subsystems.conntrackd.config import ConntrackdConfig
@@ -14,8 +13,7 @@ from astara.appliance.subsystems.sysctl.config import SysctlConfig
 from astara.contract.codec import ContractError
 from astara.drivers.router.parsed import Half, Router
 
-#: RFC 3927 2.1 keeps hosts off 169.254.0.0/24. The last ones are for the halves themselves.
-_FIRST_MARKER = IPv4Address("169.254.0.1")
+#: Of the network of a half's markers; the last ones are for the halves themselves.
 _MARKERS = 250
 #: The kernel counts in ticks and reads back what it counted: a whole number of them at 100, 250, 300 and 1000 Hz.
 _ARP_RETRY_MS = 20
@@ -27,10 +25,11 @@ def pair_configs(half: Half, router: Router) -> Mapping[str, Any]:
     if len(sides) > _MARKERS:
         raise ContractError("$.internal", f"more than {_MARKERS} links on a pair", "use another router")
     macs = tuple(sorted(side.mac for side in sides))
-    markers = tuple(Marker(mac, _FIRST_MARKER + index) for index, mac in enumerate(macs))
+    gate = GateConfig(half.mac, macs, half.advert_ms, yields=half.address.ip < half.peer)
+    markers = tuple(Marker(mac, gate.announced.network_address + 1 + index) for index, mac in enumerate(macs))
     nexthops = tuple(Nexthop(gateway.side.mac, hop) for gateway in router.gateways for hop in gateway.nexthops)
     return {
-        "gate": GateConfig(half.mac, macs, half.advert_ms, yields=half.address.ip < half.peer),
+        "gate": gate,
         "conntrackd": ConntrackdConfig(half.mac, half.address.ip, half.peer),
         "keepalived": KeepalivedConfig(half.mac, half.address.ip, half.peer, half.advert_ms, markers, nexthops),
     }
@@ -47,5 +46,9 @@ def heart_link(half: Half) -> LinkConfig:
 
 
 def strict(settings: SysctlConfig) -> SysctlConfig:
-    """Take no packet in the middle of a connection for a new one: it would be translated to another port."""
-    return SysctlConfig((*settings.settings, ("netfilter/nf_conntrack_tcp_loose", "0")))
+    """Take no packet in the middle of a connection for a new one: it would be translated to another port.
+
+    But ask of none to fit what was seen last: the other half may have forwarded meanwhile without telling.
+    """
+    own = ("netfilter/nf_conntrack_tcp_loose", "0"), ("netfilter/nf_conntrack_tcp_be_liberal", "1")
+    return SysctlConfig((*settings.settings, *own))

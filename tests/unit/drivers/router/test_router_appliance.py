@@ -280,9 +280,13 @@ def test_the_peers_mac_address_is_not_asked_for_when_it_was_told(told: str, know
     assert heart.neighbours == (((IPv4Address("169.254.192.9"), "fa:16:3e:00:01:02"),) if known else ())
 
 
-def test_one_of_two_halves_yields() -> None:
+def test_one_of_two_halves_yields_and_knows_the_other_ones_markers() -> None:
     other = replace(PAIR, address="169.254.192.9/18", peer="169.254.192.5")
-    assert not configs(section(pair=other))["gate"].yields
+    first, second = configs(section(pair=PAIR)), configs(section(pair=other))
+    assert [made["gate"].yields for made in (first, second)] == [True, False]
+    for made, beside in ((first, second), (second, first)):
+        assert all(marker.address in made["gate"].announced for marker in made["keepalived"].markers)
+        assert made["gate"].watched == beside["gate"].announced
 
 
 @pytest.mark.parametrize(

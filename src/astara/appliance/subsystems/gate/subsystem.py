@@ -12,7 +12,7 @@ import msgspec
 
 from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems.gate.config import GateConfig
-from astara.appliance.subsystems.gate.render import ACTIVE, TABLE, Rendered
+from astara.appliance.subsystems.gate.render import ACTIVE, RIVAL, TABLE, Rendered
 from astara.appliance.subsystems.keepalived.pace import Pace
 from astara.appliance.system import files, netns, nfnetlink, rtnetlink
 from astara.appliance.system.netlink import NETFILTER, Netlink
@@ -92,13 +92,17 @@ class GateSubsystem:
 
 
 def role_in(inside: Path | None) -> Role | None:
-    """Say whether the gate of this network namespace is open; None when it is not there."""
+    """Say whether the gate of this network namespace is open, and what holds it closed; None when it is not there."""
+    table = TABLE.removeprefix("netdev ")
     try:
         with netns.entered(inside), Netlink(NETFILTER) as kernel:
-            opened = nfnetlink.inhabited(kernel, TABLE.removeprefix("netdev "), ACTIVE)
+            opened = nfnetlink.inhabited(kernel, table, ACTIVE)
+            held = not opened and nfnetlink.inhabited(kernel, table, RIVAL)
     except OSError:
         return None
-    return None if opened is None else Role.ACTIVE if opened else Role.STANDBY
+    if opened is None:
+        return None
+    return Role.ACTIVE if opened else Role.YIELDING if held else Role.STANDBY
 
 
 def _loaded(place: Place) -> Path:

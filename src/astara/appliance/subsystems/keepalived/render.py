@@ -14,7 +14,7 @@ _PATH = re.compile(r"[0-9A-Za-z._/-]+")
 #: The only address in an advertisement: both halves name the same, whatever links each has for the moment.
 _COMMON = "169.254.0.254/32"
 #: Neither owns the addresses (255); the higher, the shorter the skew of the other's timer (RFC 9568 6.1).
-_PRIORITY = 250
+PRIORITY = 250
 #: One for every pair: adverts go to one address that nobody else has.
 _VRID = 1
 _REFRESH_S = 30
@@ -81,7 +81,7 @@ def _lines(config: KeepalivedConfig, heart: str, markers: list[str], rendered: R
     yield "  state BACKUP"
     yield f"  interface {heart}"
     yield f"  virtual_router_id {_VRID}"
-    yield f"  priority {_PRIORITY}"
+    yield f"  priority {PRIORITY}"
     yield f"  advert_int {config.advert_ms // 1000}.{config.advert_ms % 1000:03d}"
     yield f"  unicast_src_ip {config.address}"
     yield "  unicast_peer {"
