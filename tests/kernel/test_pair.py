@@ -10,12 +10,15 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from astara.appliance.boundaries import SubsystemError
+from astara.appliance.subsystems.conntrackd.config import ConntrackdConfig
+from astara.appliance.subsystems.conntrackd.subsystem import ConntrackdSubsystem
 from astara.appliance.subsystems.gate import subsystem as gate
 from astara.contract.agent import Health, PortAttachment, Role
 from astara.contract.document import Document, document
@@ -415,6 +418,23 @@ def test_a_new_half_knows_what_is_established(world: TwoNodes) -> None:
 
 def _connections(half: Half) -> str:
     return Machine(half.netns, "").run("conntrack", "-L", "-p", "tcp", "--state", "ESTABLISHED")
+
+
+def test_where_protocols_have_no_names_conntrackd_is_refused(world: TwoNodes, tmp_path: Path) -> None:
+    """It would start, and tell the other half of nothing that it had not seen begin itself."""
+    nameless = tmp_path / "conntrackd"
+    hide, start = "mount --bind /dev/null /etc/protocols", 'exec /usr/sbin/conntrackd "$@"'
+    nameless.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{hide}; {start}' - \"$@\"\n")
+    nameless.chmod(0o755)
+    half = world.halves[0]
+    config = ConntrackdConfig(
+        heart=HEART_MACS[0], address=IPv4Address("169.254.192.5"), peer=IPv4Address("169.254.192.7")
+    )
+    for program, refused in (("/usr/sbin/conntrackd", False), (str(nameless), True)):
+        subsystem = ConntrackdSubsystem(program)
+        rendered = subsystem.render(half.place, config)
+        with pytest.raises(SubsystemError, match="install netbase") if refused else contextlib.nullcontext():
+            subsystem.check(half.place, rendered)
 
 
 def test_a_gate_somebody_opened_is_closed_again(world: TwoNodes) -> None:

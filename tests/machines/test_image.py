@@ -57,6 +57,11 @@ def test_everything_an_appliance_will_need_is_in_it_with_its_version(files: dict
     assert all(re.match(r"\d", version) for version in packages.values())
 
 
+def test_protocols_have_names_in_it(files: dict[str, tarfile.TarInfo]) -> None:
+    """Without them conntrackd lets nothing through its filter, and says so nowhere but on its own stderr."""
+    assert "etc/protocols" in files
+
+
 def test_nobody_can_log_in_and_no_program_gives_rights(files: dict[str, tarfile.TarInfo]) -> None:
     with tarfile.open(IMAGES / "root.tar") as archive:
         text = {name: archive.extractfile(f"./etc/{name}") for name in ("passwd", "shadow")}

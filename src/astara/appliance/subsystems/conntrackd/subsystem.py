@@ -21,6 +21,9 @@ _CONFIG = "conntrackd.conf"
 _SOCKETS = Path("/run/astara-node")
 #: It says so after its parser has accepted the whole file: there is no dry run, but a question to nobody is one.
 _PARSED = "can't connect"
+#: It goes on without: then nothing passes its filter when it reads the kernel's table, and a half that took over tells
+#: the next one of no connection it had from the one before.
+_NAMELESS = "getprotobyname() cannot find protocol"
 
 
 class ConntrackdSubsystem:
@@ -48,6 +51,8 @@ class ConntrackdSubsystem:
             _, words = processes.run(place.netns, argv, stdin=nobody.encode())
         except (OSError, TimeoutError) as error:
             raise SubsystemError(NAME, "check", f"cannot ask {self._program}: {error}") from error
+        if _NAMELESS in words:
+            raise SubsystemError(NAME, "check", "it knows no protocol by name: install netbase, for /etc/protocols")
         if _PARSED not in words:
             raise SubsystemError(NAME, "check", " ".join(words.split()))
 
