@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: The node agents' services, and the folders of their state.
 FIRST, SECOND = "node", "node-2"
 #: The node agent's default image of a container.
-_NAME = "localhost/astara-appliance"
+CONTAINER_IMAGE = "localhost/astara-appliance"
 _TEMPLATE_S = 180.0
 #: No control groups: they belong to the machine outside. Locks in files: the others are shared with it.
 _CONTAINERS_CONF = """[containers]
@@ -46,16 +46,21 @@ _PATIENCE = {"namespace": 1, "container": 2, "microvm": 6}
 _MANIFEST, _ROOT = "manifest.json", "root.tar"
 
 
-def node_sections(lab: Lab, image: Path | None, node: str = FIRST) -> Sections:
+def node_sections(lab: Lab, node: str = FIRST) -> Sections:
     """What node.conf says of bodies. The shell on a machine's console is how a lab hurts what is inside.
 
     `node` is the folder of the node agent's state; each has containers of its own.
     """
     sections: dict[str, dict[str, ini.Value]] = {
-        "container": {"image": _NAME, "storage": _storage(lab, node), "containers_conf": _configuration(lab)},
-        "microvm": {"images_dir": image or lab.lib / "no-image", "shell": True},
+        "container": {"image": CONTAINER_IMAGE, "storage": _storage(lab, node), "containers_conf": _configuration(lab)},
+        "microvm": {"images_dir": images_folder(lab), "shell": True},
     }
     return sections
+
+
+def images_folder(lab: Lab) -> Path:
+    """Where machines' images are, each in a folder below; the first one is a link to what the lab was given."""
+    return lab.lib / "images"
 
 
 def body_of(lab: Lab) -> str:
@@ -85,6 +90,7 @@ def tasks_of(lab: Lab, variant: Variant) -> list[Task]:
     for body in {variant.body, variant.of_networks} & program.keys():
         if shutil.which(program[body]) is None:
             raise BringUpError(f"{program[body]} is not installed: `make install-bodies`")
+    _offer(lab, variant.image)
     if shutil.which("podman") is None:
         return []
     return [
@@ -115,6 +121,31 @@ def _pictures(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/picture") if not path.parent.name.endswith(".making")]
 
 
+def _offer(lab: Lab, image: Path) -> None:
+    link = images_folder(lab) / image.name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    for old in link.parent.iterdir():
+        if old.is_symlink() and (old != link or link.readlink() != image):
+            old.unlink()
+    if not link.is_symlink():
+        link.symlink_to(image)
+
+
+def podman(lab: Lab, node: str, *words: str) -> str:
+    """Have a node's podman do something; returns what it printed. Raises BringUpError with its last words."""
+    storage = _storage(lab, node)
+    done = subprocess.run(
+        ["podman", "--log-level=error", *places(storage), *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ) | {"CONTAINERS_CONF": str(_configuration(lab)), "TMPDIR": str(storage)},
+    )
+    if done.returncode != 0:
+        raise BringUpError(f"podman {words[0]}: {done.stderr.strip()}")
+    return done.stdout
+
+
 def _storage(lab: Lab, node: str) -> Path:
     return lab.lib / node.replace(FIRST, "containers")
 
@@ -138,14 +169,6 @@ def _import(lab: Lab, manifest: Path, node: str) -> None:
     if marker.exists() and marker.read_text() == digest:
         return
     storage.mkdir(parents=True, exist_ok=True)
-    words = ["import", "--quiet", "--change", "LABEL=astara.appliance=1", str(manifest.parent / _ROOT), _NAME]
-    done = subprocess.run(
-        ["podman", "--log-level=error", *places(storage), *words],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=dict(os.environ) | {"CONTAINERS_CONF": str(_configuration(lab)), "TMPDIR": str(storage)},
-    )
-    if done.returncode != 0:
-        raise BringUpError(f"podman cannot import {manifest.parent / _ROOT}: {done.stderr.strip()}")
+    root = str(manifest.parent / _ROOT)
+    podman(lab, node, "import", "--quiet", "--change", "LABEL=astara.appliance=1", root, CONTAINER_IMAGE)
     marker.write_text(digest)

@@ -163,10 +163,12 @@ def orchestrator(
     seat: Seat | None = None,
     shared: bool = False,
     further_nodes: tuple[str, ...] = (),
+    node_patience_s: int | None = None,
 ) -> Sections:
     """astara.conf; `body` is that of routers, `network_body` of what serves DHCP, DNS and metadata.
 
-    `seat`: of which orchestrator, None: of the only one. `shared`: it is one of several.
+    `seat`: of which orchestrator, None: of the only one. `shared`: it is one of several. `node_patience_s`: after so
+    long without an answer a node is given up, None: as by default.
     """
     seat = seat or Seat()
     several: Sections = {
@@ -202,12 +204,13 @@ def orchestrator(
         "metrics": {"listen": f"{LOOPBACK}:{seat.metrics_port}"},
         # Two processors have better to do than to start machines that nobody has asked for.
         **({"pool": {"microvm": 0}} if body == "microvm" else {}),
+        **({} if node_patience_s is None else {"healing": {"node_patience_s": node_patience_s}}),
         **(several if shared else {}),
     }
 
 
-def node(lab: Lab, trust: Trust, *, ovs: bool, image: Path | None = None) -> Sections:
-    """node.conf; `image` is the folder of the appliance's image, for bodies other than namespaces."""
+def node(lab: Lab, trust: Trust, *, ovs: bool) -> Sections:
+    """node.conf."""
     sections: dict[str, Mapping[str, ini.Value]] = {
         "DEFAULT": {
             "name": NODE_NAME,
@@ -221,7 +224,7 @@ def node(lab: Lab, trust: Trust, *, ovs: bool, image: Path | None = None) -> Sec
             "nova_url": f"http://{LOOPBACK}:{METADATA_PORT}",
             "shared_secret_file": trust.metadata_secret,
         },
-        **bodies.node_sections(lab, image),
+        **bodies.node_sections(lab),
     }
     if ovs:
         sections["ovs"] = {"integration_bridge": "br-int", "ovsdb": f"unix:{OVSDB_SOCKET}", "netdev": True}

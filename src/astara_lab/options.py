@@ -78,6 +78,13 @@ def variant_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Nodes, for routers that are pairs. Profile neutron: networks are VLANs then.",
         ),
         click.option(
+            "--node-patience",
+            "node_patience_s",
+            type=click.IntRange(min=5),
+            envvar="NODE_PATIENCE",
+            help="Profiles embedded and cluster: a node silent for so many seconds is given up. [default: 60]",
+        ),
+        click.option(
             "--privsep-threads",
             type=click.IntRange(min=1),
             envvar="PRIVSEP_THREADS",

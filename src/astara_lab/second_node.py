@@ -95,7 +95,7 @@ def bridge_section(own: str, other: str, wire: str) -> dict[str, ini.Value]:
     return {"tunnel_address": own, "tunnel_peers": other, "mappings": f"{EXTERNAL_PHYSNET}:{wire}"}
 
 
-def configuration(lab: Lab, trust: Trust, image: Path | None) -> Sections:
+def configuration(lab: Lab, trust: Trust) -> Sections:
     """node.conf of the second node: it can all that the first one can."""
     return {
         "DEFAULT": {
@@ -111,7 +111,7 @@ def configuration(lab: Lab, trust: Trust, image: Path | None) -> Sections:
             "shared_secret_file": trust.metadata_secret,
         },
         "bridge": bridge_section(ADDRESS, FIRST_ADDRESS, "wire2"),
-        **bodies.node_sections(lab, image, bodies.SECOND),
+        **bodies.node_sections(lab, bodies.SECOND),
     }
 
 

@@ -17,6 +17,7 @@ class Variant:
     network_body: str | None = None  # of what serves DHCP, DNS and metadata; None: the same
     image: Path | None = None  # folder of the appliance's image; without one there are namespaces only
     nodes: int = 1  # 2 for routers that are pairs
+    node_patience_s: int | None = None  # a node silent for so long is given up; None: as orchestrators come
     mech: str = "ovs"  # "ovs": Open vSwitch with Neutron's agent, "ovn": OVN
     l3_agent: bool = False  # Neutron's own L3 and DHCP agents in Astara's place
     privsep_threads: int | None = None  # of the agents' privileged helpers; None: as many as there are CPUs

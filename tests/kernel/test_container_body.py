@@ -20,7 +20,7 @@ from astara.contract.identity import instance_role
 from astara.host import links, namespaces
 from astara.host.bodies import guest
 from astara.host.bodies.container.confinement import CAPABILITIES
-from astara.host.bodies.container.podman import Podman
+from astara.host.bodies.container.podman import APPLIANCE, Podman
 from astara.host.healer import Pace
 from astara.host.options import ContainerOptions
 from astara.model.errors import AstaraError, Retry, Terminal
@@ -347,3 +347,32 @@ def test_a_container_nobody_knows_is_cleared_and_those_of_others_are_left(deploy
         assert left(deployment) == NOTHING
         assert processes.running(init) is None
         assert Podman(storage).instances("node-z") == ["theirs"]
+
+
+def test_a_node_says_of_what_podmans_images_are_made(deployment: Deployment, tmp_path: Path) -> None:
+    """Of one laid over another by what is on top, of a name that got another content by the new one."""
+    first, second, third = (f"sha256:{digit * 64}" for digit in "123")
+
+    def podman(*words: str) -> str:
+        argv = [*Podman(deployment.options.container)._argv, *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    def imported(digest: str, name: str) -> None:
+        file = tmp_path / "usr/lib/astara/image"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{digest}\n")
+        subprocess.run(["tar", "-cf", tmp_path / "root.tar", "-C", tmp_path, "usr"], check=True)
+        podman("import", "--change", f"LABEL={APPLIANCE}=1", str(tmp_path / "root.tar"), name)
+
+    imported(first, "localhost/a")
+    (tmp_path / "image").write_text(f"{second}\n")
+    on_top = podman("create", "localhost/a", "true")
+    podman("cp", str(tmp_path / "image"), f"{on_top}:/usr/lib/astara/image")
+    podman("commit", on_top, "localhost/b")
+    imported("not one", "localhost/c")
+    with running(deployment) as (_, client):
+        assert client.node().digests["container"] == {"localhost/a": first, "localhost/b": second}
+    imported(third, "localhost/a")
+    with running(deployment) as (_, client):
+        assert client.node().digests["container"] == {"localhost/a": third, "localhost/b": second}
+        assert "localhost/c" in client.node().bodies["container"]

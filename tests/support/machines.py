@@ -64,14 +64,14 @@ def agent_with_patience(node: Deployment) -> Iterator[tuple[Agent, NodeClient]]:
 
 
 @contextlib.contextmanager
-def unpacked_initramfs(directory: Path) -> Iterator[tuple[Path, Path]]:
-    """An image like ours in `directory`/image, and the files of its initramfs, which go into it when this ends."""
+def unpacked_initramfs(directory: Path, like: Path = IMAGES) -> Iterator[tuple[Path, Path]]:
+    """An image like that one in `directory`/image, and the files of its initramfs, which go into it when this ends."""
     image, tree = directory / "image", directory / "initramfs"
     image.mkdir()
     tree.mkdir()
     for name in ("vmlinux", "root.sqfs", "manifest.json"):
-        (image / name).symlink_to(IMAGES / name)
-    subprocess.run(["cpio", "-id", "--quiet"], input=(IMAGES / "initramfs").read_bytes(), cwd=tree, check=True)
+        (image / name).symlink_to(like / name)
+    subprocess.run(["cpio", "-id", "--quiet"], input=(like / "initramfs").read_bytes(), cwd=tree, check=True)
     yield image, tree
     names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
     packed = subprocess.run(
@@ -87,14 +87,19 @@ def changed_image(directory: Path, lay_out: Callable[[Path], None]) -> Path:
         packages = tree / "extra" / "usr/lib/python3/dist-packages"
         packages.mkdir(parents=True)
         lay_out(packages)
-        init = (tree / "init").read_text()
-        before = "  exec /bin/busybox switch_root"
-        assert before in init
-        put = "  /bin/busybox cp -a /extra/. /root/ &&\n"
+        commands = ["/bin/busybox cp -a /extra/. /root/"]
         if any(packages.glob("*.dist-info")):  # then what the image has written down of its packages is not all
-            put += "  /bin/busybox rm -f /root/usr/lib/astara/installed.json &&\n"
-        (tree / "init").write_text(init.replace(before, put + before))
+            commands.append("/bin/busybox rm -f /root/usr/lib/astara/installed.json")
+        put_before_start(tree, *commands)
     return image
+
+
+def put_before_start(tree: Path, *commands: str) -> None:
+    """Have an initramfs do these before it hands over to the root."""
+    init, before = (tree / "init").read_text(), "  exec /bin/busybox switch_root"
+    assert before in init
+    put = "".join(f"  {command} &&\n" for command in commands)
+    (tree / "init").write_text(init.replace(before, put + before))
 
 
 def has_template(node: Deployment) -> bool:

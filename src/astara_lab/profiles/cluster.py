@@ -95,10 +95,10 @@ def _write_files(setting: Setting) -> None:
     for seat in variant.seats:
         ini.write(lab.etc / seat.config, _orchestrator(setting, seat))
         (lab.etc / seat.config).chmod(0o600)
-    node = dict(configuration.node(lab, trust, ovs=False, image=variant.image))
+    node = dict(configuration.node(lab, trust, ovs=False))
     node["bridge"] = second_node.bridge_section(second_node.FIRST_ADDRESS, second_node.ADDRESS, second_node.WIRE)
     ini.write(lab.etc / "node.conf", node)
-    ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust, setting.variant.image))
+    ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust))
 
 
 def _orchestrator(setting: Setting, seat: Seat) -> ini.Sections:
@@ -116,6 +116,7 @@ def _orchestrator(setting: Setting, seat: Seat) -> ini.Sections:
         transport_url=at(daemons.rabbit_url(setting), "rabbit"),
         seat=seat,
         shared=True,
+        node_patience_s=setting.variant.node_patience_s,
     )
     sections = {name: dict(options) for name, options in found.items()}
     sections["database"]["connection"] = at(daemons.database_url(setting, neutron.RECORDS), "mariadb")

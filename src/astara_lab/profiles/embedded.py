@@ -63,11 +63,12 @@ def _write_files(setting: Setting) -> None:
             seat=seat,
             shared=variant.orchestrators > 1,
             further_nodes=further,
+            node_patience_s=variant.node_patience_s,
         )
         ini.write(lab.etc / seat.config, orchestrator)
-    node = dict(configuration.node(lab, trust, ovs=False, image=variant.image))
+    node = dict(configuration.node(lab, trust, ovs=False))
     if variant.nodes > 1:
         node["bridge"] = second_node.bridge_section(second_node.FIRST_ADDRESS, second_node.ADDRESS, second_node.WIRE)
-        ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust, variant.image))
+        ini.write(lab.etc / "node-2.conf", second_node.configuration(lab, trust))
     ini.write(lab.etc / "node.conf", node)
     (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS))

@@ -148,7 +148,7 @@ def _write_files(setting: Setting, choice: NeutronChoice, orchestrator: ini.Sect
     records: ini.Sections = {"database": {"connection": daemons.database_url(setting, RECORDS)}}
     ini.write(lab.etc / "astara.conf", {**(orchestrator or feed), **records})
     (lab.etc / "astara.conf").chmod(0o600)
-    ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=True, image=setting.variant.image))
+    ini.write(lab.etc / "node.conf", configuration.node(lab, trust, ovs=True))
     (lab.etc / "uwsgi.ini").write_text(configuration.neutron_server(_API_THREADS, setting.variant.api_processes))
 
 

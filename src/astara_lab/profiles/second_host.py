@@ -66,7 +66,7 @@ def write_files(setting: Setting) -> None:
     (lab.lib / "neutron-2/lock").mkdir(parents=True, exist_ok=True)
     ini.write(lab.etc / AGENT_FILE, own)
     (lab.etc / AGENT_FILE).chmod(0o600)
-    node = dict(second_node.configuration(lab, trust, setting.variant.image))
+    node = dict(second_node.configuration(lab, trust))
     node["ovs"] = {"integration_bridge": daemons.INTEGRATION_BRIDGE, "ovsdb": ovsdb, "netdev": True}
     ini.write(lab.etc / "node-2.conf", node)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -51,6 +52,9 @@ class ContainerBody:
         self._podman = Podman(options.container)
         self._profile = options.state_dir / "container-seccomp.json"
         self._images: tuple[str, ...] = ()
+        self._digests: dict[str, str] = {}
+        #: By podman's id, which is that of a content: each is looked into once.
+        self._looked_into: dict[str, str | None] = {}
         self._listed_at = float("-inf")
         identity = Identity(options.ca_file, options.cert_file, options.key_file)
         certificates = Records(options.state_dir).certificates
@@ -75,12 +79,11 @@ class ContainerBody:
     def images(self) -> Sequence[str]:
         if time.monotonic() - self._listed_at > _LIST_EVERY_S:
             self._listed_at = time.monotonic()
-            self._images = self._found_images()
+            self._look_for_images()
         return self._images
 
     def digests(self) -> Mapping[str, str]:
-        files = {name: directory / _DIGEST for name, directory in self._options.roots}
-        return {name: file.read_text().strip() for name, file in files.items() if file.is_file()}
+        return self._digests
 
     def image_of(self, instance_id: str) -> str | None:
         return self._guest.image_of(instance_id)
@@ -181,20 +184,46 @@ class ContainerBody:
         except (PodmanError, OSError) as error:
             raise BodyFailed(f"the container cannot be removed: {error}", _REMEDY) from None
 
-    def _found_images(self) -> tuple[str, ...]:
-        """Return the default first, if it is there."""
+    def _look_for_images(self) -> None:
+        """Note which there are, the default first, and what each was made of."""
         try:
-            found = {*self._podman.images(), *(name for name, _ in self._options.roots)}
+            listed = self._podman.images()
         except (PodmanError, OSError) as error:
             _log.warning("container.images_not_listed", reason=str(error))
-            return ()
+            self._images, self._digests = (), {}
+            return
+        self._look_into(frozenset(listed.values()))
+        known = {name: self._looked_into.get(identifier) for name, identifier in listed.items()}
+        known |= {name: _digest_in([directory]) for name, directory in self._options.roots}
         default = self._options.image
-        return tuple(sorted(found, key=lambda name: (name != default, name)))
+        self._images = tuple(sorted(known, key=lambda name: (name != default, name)))
+        self._digests = {name: digest for name, digest in known.items() if digest is not None}
+
+    def _look_into(self, identifiers: frozenset[str]) -> None:
+        """See what those are made of that are new here; what cannot be seen now is tried with the next look."""
+        seen = {one: digest for one, digest in self._looked_into.items() if one in identifiers}
+        for one in sorted(identifiers - seen.keys()):
+            try:
+                seen[one] = _digest_in(self._podman.layers(one))
+            except (PodmanError, OSError) as error:
+                _log.warning("container.image_not_seen", image=one, reason=str(error))
+        self._looked_into = seen
 
 
 #: In an image: the digest of what it was made of.
 _DIGEST = Path("usr/lib/astara/image")
+_A_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BIRTH, _CONSOLE, _PID, _PODMANS_PID = "birth", "console.log", "init.pid", "podman.pid"
+
+
+def _digest_in(layers: Iterable[Path]) -> str | None:
+    """Return what an agent in there would say its image is; the first layer that has the file decides."""
+    for layer in layers:
+        file = layer / _DIGEST
+        if file.is_file():
+            said = file.read_text(errors="replace").strip()
+            return said if _A_DIGEST.fullmatch(said) else None
+    return None
 
 
 def _name(instance_id: str) -> str:

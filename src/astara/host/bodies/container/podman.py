@@ -87,11 +87,24 @@ class Podman:
         listed = self._listed("ps", "--all", "--filter", f"label={_NODE}={node}")
         return [one["Labels"][_INSTANCE] for one in listed if _INSTANCE in (one.get("Labels") or {})]
 
-    def images(self) -> list[str]:
-        """Return the names of the images that are appliances, `:latest` left out. Raises like `run`."""
+    def images(self) -> dict[str, str]:
+        """Return podman's ids of the images that are appliances, by name, `:latest` left out. Raises like `run`."""
         listed = self._listed("images", "--filter", f"label={APPLIANCE}")
-        names = (name for one in listed for name in one.get("Names") or ())
-        return sorted({str(name).removesuffix(":latest") for name in names})
+        named = ((str(name), str(one.get("Id"))) for one in listed for name in one.get("Names") or ())
+        return {name.removesuffix(":latest"): identifier for name, identifier in named}
+
+    def layers(self, identifier: str) -> list[Path]:
+        """Return the directories an image is laid over each other from, the uppermost first. Raises like `run`.
+
+        Empty where the storage is no overlay: then its content cannot be seen without mounting it.
+        """
+        [found] = self._listed("image", "inspect", identifier)
+        driver = found.get("GraphDriver") or {}
+        if driver.get("Name") != "overlay":
+            return []
+        where = driver.get("Data") or {}
+        below = str(where.get("LowerDir") or "").split(":")
+        return [Path(one) for one in (str(where.get("UpperDir") or ""), *below) if one]
 
     def _listed(self, *words: str) -> list[dict[str, Any]]:
         said = self._ask(*words, "--format=json")
