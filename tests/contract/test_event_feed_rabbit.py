@@ -242,6 +242,21 @@ def test_starting_without_a_broker_does_not_block_and_connects_once_it_is_there(
         late.end()
 
 
+def test_nothing_is_delivered_after_stop(broker: Broker, feed_to: Callable[..., RabbitFeed]) -> None:
+    """The listener is left to end by itself, and may still hear what comes meanwhile."""
+    sink = Sink()
+    feed = feed_to(sink, "astara-stopped")
+    until(lambda: bool(sink.resyncs), "the feed listens")
+    notify = as_neutron(broker)
+    notify("router.update.end", router("before"))
+    until(lambda: sink.ids() == ["before"], "what came before")
+    threading.Event().wait(2.5)  # its waits are twice as long each time while nothing comes
+    feed.stop()
+    notify("router.update.end", router("after"))
+    until(lambda: not any(thread.name == "intake-rabbit" for thread in threading.enumerate()), "the listener has ended")
+    assert sink.ids() == ["before"]
+
+
 def test_stop_ends_the_feed_although_the_broker_never_came() -> None:
     feed = RabbitFeed(
         RabbitFeedOptions(transport_url=f"rabbit://g:g@127.0.0.1:{free_port()}/", pool="astara-never"), SystemClock()

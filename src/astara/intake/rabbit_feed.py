@@ -19,6 +19,7 @@ from astara.model.errors import BadConfiguration
 
 _log = structlog.get_logger(__name__)
 _LONGEST_RESTART_S = 60.0
+_LISTENER_ENDS_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,14 @@ class RabbitFeed:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening. A thread still waiting for an absent broker is left behind; it ends with the process."""
+        """Deliver nothing more, and stop listening.
+
+        oslo.messaging's listener looks up when its own wait is over, a second and a half later; a restart does not wait
+        for that. Whatever thread is left behind, that of an absent broker too, ends with the process.
+        """
         self._stopping.set()
         if self._thread is not None and self._line is not None:
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=_LISTENER_ENDS_S)
 
     def connected(self) -> bool:
         """Say whether the broker's connection is up now."""
@@ -92,7 +97,7 @@ class RabbitFeed:
 
     def _listen(self, sink: EventSink) -> None:
         """Listen until told to stop; whatever ends it otherwise, the listener is stopped."""
-        listener = _listener(self._transport, self._options, _Endpoint(self._tally, sink))
+        listener = _listener(self._transport, self._options, _Endpoint(self._tally, sink, self._stopping))
         listener.start()  # blocks until the broker answers
         try:
             if not self._stopping.is_set():
@@ -134,12 +139,15 @@ class _Line:
 class _Endpoint:
     """Neutron notifies with priority "info" only (neutron.pecan_wsgi.hooks.notifier)."""
 
-    def __init__(self, tally: Tally, sink: EventSink) -> None:
+    def __init__(self, tally: Tally, sink: EventSink, stopping: threading.Event) -> None:
         self._tally = tally
         self._sink = sink
+        self._stopping = stopping
 
     def info(self, ctxt: Any, publisher_id: Any, event_type: Any, payload: Any, metadata: Any) -> None:
         """Called by oslo.messaging; the context and the publisher are not looked at (trap W4)."""
+        if self._stopping.is_set():
+            return  # the listener is on its way out; whoever starts next looks at everything
         try:
             self._tally.deliver({"event_type": event_type, "payload": payload}, self._sink)
         except NotANotification as error:
