@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from chaos.history import Act, Audit, Body, Fault, Flow, History, Instance, Leftover, Ring, World, of
 from storm.compare import differences_on
 
+#: A busy machine's allowance included: docs/design/ha.md promises about one.
+_DEAF_SILENCE_S = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -161,6 +164,15 @@ def _how_it_died(flow: Flow) -> str:
     return f"nothing was answered any more after {flow.heard_s:.1f} s" if unanswered else ""
 
 
+def _silent_while_deaf(history: History) -> Iterator[str]:
+    """Of halves that do not hear each other one stands back within about a second; the other one serves."""
+    cuts = [(f.at_s, f.over_s) for f in of(Fault, history) if f.kind == "cut" and f.target.startswith("half")]
+    for flow in _flows(history, "pair"):
+        for at, seconds in flow.silences:
+            if seconds >= _DEAF_SILENCE_S and any(begin <= at < end for begin, end in cuts):
+                yield f"{flow.name}: {seconds:.1f} s without an answer from {at:.1f} s on, its halves were deaf"
+
+
 def _unbroken(history: History) -> Iterator[str]:
     """A fault that did not come about proves nothing."""
     yield from (f"{fault.kind} of {fault.target}: {fault.failed}" for fault in of(Fault, history) if fault.failed)
@@ -200,6 +212,12 @@ _LAWS = (
         "connections",
         lambda h: sum(flow.kind != "fresh" for flow in _flows(h, "pair")),
         _broken_connections,
+    ),
+    _Law(
+        f"paths through pairs whose halves do not hear each other are never silent for {_DEAF_SILENCE_S:.0f} s",
+        "paths",
+        lambda h: len(_flows(h, "pair")),
+        _silent_while_deaf,
     ),
     _Law("every fault came about", "faults", lambda h: len(of(Fault, h)), _unbroken),
 )

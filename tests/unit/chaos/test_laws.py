@@ -209,6 +209,17 @@ def test_a_pair_may_be_silent_and_lose_new_flows_and_its_connections_live():
     assert words == ("pair tcp 2: timed out",)
 
 
+@pytest.mark.parametrize(("at_s", "seconds", "held"), [(3.0, 6.5, False), (3.0, 2.0, True), (12.0, 6.5, True)])
+def test_halves_that_do_not_hear_each_other_are_no_reason_for_a_long_silence(at_s: float, seconds: float, held: bool):
+    cut = Fault("cut", "half | half", "dropped for 9 s", 2.0, 11.0, 12.0)
+    silent = Flow("pair out", "pair", "fresh", 100, 80, (at_s,), ((at_s, seconds),))
+    found = broken(with_(cut, silent))
+    assert list(found) == ([] if held else [_DEAF])
+
+
+_DEAF = "paths through pairs whose halves do not hear each other are never silent for 3 s"
+
+
 def test_a_flow_through_a_pair_that_never_came_back_did_not_live():
     came_back = Flow("pair flow", "pair", "flow", 100, 80, (3.0, 3.1), ((3.0, 2.0),), heard_s=9.0)
     assert broken(with_(came_back)) == {}
