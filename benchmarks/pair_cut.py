@@ -3,8 +3,8 @@
     PYTHONPATH=tests tests/isolated .venv/bin/python benchmarks/pair_cut.py [--trials 2] [--hold-s 10]
 
 Two halves in namespaces on two nodes, as in tests/kernel/test_pair.py; the HA network between the nodes is cut for a
-while, tenants' networks are not. A machine on each node asks through SNAT: one flow, every 5 ms, and a new flow every
-20 ms. "before": no half has been cut off yet; "cut"; "healed": the three seconds after.
+while, tenants' networks are not. A machine on each node asks through SNAT: one flow, every 5 ms, a new flow every
+20 ms, and one TCP connection by question and answer. "healed": three seconds after.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Asked:
         inside = [begin, *sorted(at for at in self.answered if begin <= at <= end), end]
         silence = max(later - earlier for earlier, later in itertools.pairwise(inside))
         sent = sum(begin <= at <= end for at in self.sent)
-        return {"sent": sent, "answered": len(inside) - 2, "silent_ms": round(silence * 1000)}
+        return {"sent": sent, "lost": max(sent - len(inside) + 2, 0), "silent_ms": round(silence * 1000)}
 
 
 def _udp() -> socket.socket:
@@ -64,6 +64,34 @@ def fresh(netns: str, over: threading.Event, said: Asked) -> None:
             _hear(asking, said)
 
 
+def tcp(netns: str, over: threading.Event, said: Asked) -> None:
+    with within(netns, lambda: socket.create_connection((WORLD, _PORT), timeout=10)) as asking:
+        asking.settimeout(0.2)
+        while not over.wait(_FLOW_S):
+            asking.send(b"x")
+            said.sent.append(time.monotonic())
+            while not over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    asking.recv(1)
+                    said.answered.append(time.monotonic())
+                    break
+
+
+def _echo(listening: socket.socket, over: threading.Event) -> None:
+    """Answer every connection, each from a thread of its own."""
+    listening.settimeout(0.2)
+    while not over.is_set():
+        with contextlib.suppress(TimeoutError):
+            served, _ = listening.accept()
+            threading.Thread(target=_echo_one, args=(served,), daemon=True).start()
+
+
+def _echo_one(served: socket.socket) -> None:
+    with served, contextlib.suppress(OSError):
+        while data := served.recv(64):
+            served.sendall(data)
+
+
 def _ask(asking: socket.socket, said: Asked) -> None:
     with contextlib.suppress(OSError):
         asking.send(b"x")
@@ -85,18 +113,24 @@ def _answer(answering: socket.socket, over: threading.Event) -> None:
             answering.sendto(data, peer)
 
 
+_WAYS = (flow, fresh, tcp)
+
+
 @contextlib.contextmanager
 def asking(machines: dict[str, str]) -> Iterator[dict[str, Asked]]:
     """Ask in both ways from each machine (name -> namespace) until the block ends."""
-    said = {f"{name}, {way.__name__}": Asked() for name in machines for way in (flow, fresh)}
+    said = {f"{name}, {way.__name__}": Asked() for name in machines for way in _WAYS}
     over = threading.Event()
-    with within(machines["world"], _udp) as answering:
+    with (
+        within(machines["world"], _udp) as answering,
+        within(machines["world"], lambda: socket.create_server((WORLD, _PORT))) as listening,
+    ):
         answering.bind((WORLD, _PORT))
-        loops: list[Callable[[], None]] = [lambda: _answer(answering, over)]
+        loops: list[Callable[[], None]] = [lambda: _answer(answering, over), lambda: _echo(listening, over)]
         for name, netns in machines.items():
             loops += [
                 lambda way=way, name=name, netns=netns: way(netns, over, said[f"{name}, {way.__name__}"])
-                for way in (flow, fresh)
+                for way in _WAYS
                 if name != "world"
             ]
         threads = [threading.Thread(target=loop, daemon=True) for loop in loops]

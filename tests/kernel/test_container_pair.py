@@ -8,7 +8,7 @@ import pytest
 
 from support.containers import needs_podman
 from support.node_agent import isolated
-from support.outliving import killed_and_replaced
+from support.outliving import killed_and_replaced, one_stands_back
 from support.two_agents import two_agents
 
 pytestmark = [
@@ -25,3 +25,4 @@ def test_connections_outlive_the_active_container(tmp_path: Path, capsys: pytest
         world.ready()
         for _ in range(2):  # once in each direction
             killed_and_replaced(world, capsys)
+        one_stands_back(world)

@@ -8,7 +8,7 @@ import pytest
 
 from support.machines import needs_image
 from support.node_agent import isolated
-from support.outliving import killed_and_replaced
+from support.outliving import killed_and_replaced, one_stands_back
 from support.two_agents import TwoAgents, two_agents
 
 pytestmark = [
@@ -29,6 +29,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoAgents]:
 def test_connections_outlive_the_active_machine(world: TwoAgents, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):  # once in each direction
         killed_and_replaced(world, capsys)
+
+
+def test_of_two_machines_that_do_not_hear_each_other_one_forwards(world: TwoAgents) -> None:
+    one_stands_back(world)
 
 
 def test_link_up_and_path_dead_is_a_reason_to_hand_over(world: TwoAgents) -> None:

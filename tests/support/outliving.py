@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from astara.contract.agent import Role
 from astara_lab.conversation import conversation
 from support.pair import WORLD
 from support.two_agents import TwoAgents
@@ -32,3 +33,15 @@ def killed_and_replaced(world: TwoAgents, capsys: pytest.CaptureFixture[str]) ->
     assert said.tcp_broken is None, standby.told()
     assert len(said.seen_as) == 1
     assert world.settled() == (standby, active)
+
+
+def one_stands_back(world: TwoAgents) -> None:
+    """The halves stop hearing each other and see each other on tenants' networks: one serves, until they hear again."""
+    active, _ = world.settled()
+    active.cut_off("heart")
+    told = {Role.ACTIVE, Role.YIELDING}
+    assert world.eventually(lambda: {half.role() for half in world.halves} == told), world.halves[0].told()
+    assert world.eventually(world.reaches)
+    active.cut_off("heart", back=True)
+    world.settled()
+    assert world.eventually(world.reaches)
