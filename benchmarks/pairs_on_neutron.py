@@ -6,7 +6,9 @@
     $IN --l3-agent -- python benchmarks/pairs_on_neutron.py l3-agent
 
 A tenant asks for a router with `--ha`; UDP every 2 ms and one TCP connection by question and answer run through its
-SNAT while the active half dies silently (everything at its links is dropped, the links stay up) or its keepalived ends.
+SNAT while the active half dies silently (everything at its links is dropped, the links stay up), its keepalived ends,
+or it dies with everything in it and with its node's agent ("dead"). `--both never`: OVN delivers to one chassis
+(Neutron's API is started anew).
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ from pathlib import Path
 from typing import Protocol
 
 from astara.admin.client import OperatorClient
-from astara_lab import second_node
+from astara_lab import second_node, tasks
+from astara_lab.control import Control
 from astara_lab.conversation import Conversation, conversation
 from astara_lab.demo.cloud import OUTSIDE_GATEWAY_V4, Cloud, Outside, Tenant
 from astara_lab.hosts import Host, Hosts, OutsideHost
-from astara_lab.places import ADMIN_SOCKET, NODE_NAME, Lab, find_lab
+from astara_lab.places import ADMIN_SOCKET, NEUTRON_URL, NODE_NAME, Lab, find_lab
+from astara_lab.pod import Pod
 from astara_lab.profiles.neutron import OVN_PROVIDER
 from astara_lab.waiting import NotInTime, until
 
@@ -85,9 +89,9 @@ class L3Agent:
         return ""
 
 
-def inside(who: Who, host: str, *words: str, stdin: str = "") -> str:
+def inside(netns: str, host: str, *words: str, stdin: str = "") -> str:
     """Run a command in the router's namespace on a node."""
-    argv = ("ip", "netns", "exec", who.netns(host), *words)
+    argv = ("ip", "netns", "exec", netns, *words)
     full = second_node.there(*argv) if host == second_node.NAME else argv
     return subprocess.run(full, check=False, capture_output=True, text=True, input=stdin).stdout
 
@@ -95,17 +99,17 @@ def inside(who: Who, host: str, *words: str, stdin: str = "") -> str:
 @contextlib.contextmanager
 def silenced(who: Who, host: str) -> Iterator[None]:
     """Nothing comes in at its links or leaves them, and they stay up."""
-    lines = ["add table netdev silence"]
-    names = [name for name in inside(who, host, "ls", "/sys/class/net").split() if name != "lo"]
+    lines, netns = ["add table netdev silence"], who.netns(host)
+    names = [name for name in inside(netns, host, "ls", "/sys/class/net").split() if name != "lo"]
     listed = ", ".join(f'"{name}"' for name in names)
     for hook in ("ingress", "egress"):
         place = f"type filter hook {hook} devices = {{ {listed} }} priority -500; policy drop;"
         lines.append(f"add chain netdev silence {hook} {{ {place} }}")
-    inside(who, host, "nft", "-f", "-", stdin="\n".join(lines) + "\n")
+    inside(netns, host, "nft", "-f", "-", stdin="\n".join(lines) + "\n")
     try:
         yield
     finally:
-        inside(who, host, "nft", "delete", "table", "netdev", "silence")
+        inside(netns, host, "nft", "delete", "table", "netdev", "silence")
 
 
 @contextlib.contextmanager
@@ -114,6 +118,21 @@ def ended(who: Who, host: str) -> Iterator[None]:
     pids = second_node.on(host, "ip", "netns", "pids", who.netns(host)).split()
     os.kill(min(int(pid) for pid in pids if _program(int(pid)) == "keepalived"), signal.SIGTERM)
     yield
+
+
+@contextlib.contextmanager
+def dead(who: Who, host: str) -> Iterator[None]:
+    """Everything in it is killed and so is its node's agent, which stays away until the end of the trial."""
+    control, agent = Control(Pod(find_lab())), "node" if host == NODE_NAME else "node-2"
+    found = control.state(agent)
+    pids = [int(pid) for pid in second_node.on(host, "ip", "netns", "pids", who.netns(host)).split()]
+    with silenced(who, host):
+        control.change("stop", agent)
+        for pid in (*pids, *([found.pid] if found is not None and found.pid else [])):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        yield
+    control.change("restart", agent)
 
 
 def _program(pid: int) -> str:
@@ -125,6 +144,7 @@ def _program(pid: int) -> str:
 EVENTS: dict[str, Callable[[Who, str], contextlib.AbstractContextManager[None]]] = {
     "silent": silenced,
     "planned": ended,
+    "dead": dead,
 }
 
 
@@ -194,13 +214,24 @@ def followed(cloud: Cloud, router_id: str, host: str, since: float) -> float:
     return time.monotonic() - since
 
 
+def _choose(lab: Lab, both: str) -> None:
+    file = lab.etc / "neutron.conf"
+    file.write_text(file.read_text().replace("\n[astara]\n", f"\n[astara]\novn_both_chassis = {both}\n"))
+    Control(Pod(lab)).change("restart", "neutron")
+    until("Neutron's API", tasks.http_answers(NEUTRON_URL), _PATIENCE_S)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("who", choices=("astara", "l3-agent"))
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--only", default=",".join(EVENTS), help="names of events, by commas")
+    parser.add_argument("--both", choices=("auto", "always", "never"), help="[astara] ovn_both_chassis")
     asked = parser.parse_args()
-    lab, cloud, tenant = find_lab(), Cloud(), Tenant("blue")
+    lab = find_lab()
+    if asked.both is not None:
+        _choose(lab, asked.both)
+    cloud, tenant = Cloud(), Tenant("blue")
     outside = cloud.outside()
     world = OutsideHost.open(lab, outside.network_id)
     cloud.tenant_network(tenant, "web", "10.10.1.0/24")

@@ -18,7 +18,7 @@ from neutron_lib.db import api as db_api
 from oslo_log import log as logging
 
 from astara.contract.snapshot import ActiveHalf
-from astara_neutron import chassis, ha_networks, nodes, ownership, placement
+from astara_neutron import chassis, ha_networks, learning, nodes, ownership, placement
 from astara_neutron.models import KIND_ROUTER, KIND_SECOND
 from astara_neutron.snapshot.routers import parse_metainfo
 from astara_neutron.watch import ROUTER_OWNERS
@@ -154,9 +154,13 @@ def follow(context: Any, half: ActiveHalf) -> int:
         if half.host not in hosts or half.id not in wanted(context.session, [half.id]):
             raise NotAPair(router_id=half.id, host=half.host)
         elsewhere = _bound_elsewhere(context.session, half)
+        learned = learning.ports(context.session, [port_id for port_id, _ in elsewhere])
         led = [(port_id, before) for port_id, before in elsewhere if not chassis.shared(context.session, port_id)]
+    anew = elsewhere
+    if learned and learning.move(context, half.id, learned, half.host):
+        anew = [(port_id, before) for port_id, before in elsewhere if port_id not in learned]
     chassis.lead(led, half.host)
-    failed = [port_id for port_id, before in elsewhere if not _rebind(context, port_id, half.host, before)]
+    failed = [port_id for port_id, before in anew if not _rebind(context, port_id, half.host, before)]
     if failed:
         raise NotBound(port_id=failed[0], host=half.host)
     return len(elsewhere)

@@ -102,6 +102,28 @@ def test_the_ports_are_bound_where_the_active_half_is(cloud: Cloud) -> None:
     assert cloud.call("PUT", "/astara/active", {"id": router["id"], "host": second}) == {"bound": 0}
 
 
+def test_where_layer_2_learns_no_port_is_unbound_on_its_way(cloud: Cloud) -> None:
+    """neutron-openvswitch-agent takes a port that it finds unbound from its network, until it looks again."""
+    _, (subnet,) = cloud.network("10.74.0.0/24")
+    router = cloud.router(subnet, ha=True)
+    second = seen(cloud, router)["members"][1]["host"]
+    (port,) = seen(cloud, router)["interfaces"]
+    cloud.sql("UPDATE ml2_port_binding_levels SET driver = 'openvswitch' WHERE port_id = ?", port["id"])
+    before, since = cloud.call("GET", f"/ports/{port['id']}")["port"], cloud.revision()
+
+    cloud.call("PUT", "/astara/active", {"id": router["id"], "host": second})
+
+    after = cloud.call("GET", f"/ports/{port['id']}")["port"]
+    # Bound anew by the driver that binds here, its level would say that driver again, and the port have been updated.
+    assert after == {**before, "binding:host_id": second}
+    levels = cloud.sql("SELECT host, driver FROM ml2_port_binding_levels WHERE port_id = ?", port["id"])
+    assert [tuple(row) for row in levels] == [(second, "openvswitch")]
+    assert bound_to(cloud, router) == {(second, "bridge")}
+    assert ("router", router["id"]) in cloud.changed_after(since)
+    cloud.call("PUT", f"/ports/{port['id']}", {"port": {"name": "goes on"}})
+    assert bound_to(cloud, router) == {(second, "bridge")}
+
+
 def test_ports_that_are_bound_at_the_second_half_stay_there_when_the_first_one_moves(cloud: Cloud) -> None:
     _, (subnet,) = cloud.network("10.72.0.0/24")
     router = cloud.router(subnet, ha=True)
