@@ -108,6 +108,29 @@ def test_a_half_that_stands_by_says_that_it_is_there_and_nothing_else(
     asking.forget(file)
 
 
+def test_what_other_halves_say_wakes_nobody(
+    namespaces: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each half hears it once a second on every link: on a node with a thousand, a thread would do nothing else."""
+    monkeypatch.setattr(paths, "EVERY_S", 0.2)
+    here, there = namespaces
+    for link in HOPS:
+        join(namespaces, link)
+    file, asking = tmp_path / "path", Paths()
+    asking.watch(Path("/run/netns") / here, [], file, DEAD, [Presence(link, LINK, OWN) for link in HOPS])
+    for link in HOPS:
+        with netns.entered(Path("/run/netns") / there):
+            hearing = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERYTHING))
+        with hearing:
+            hearing.bind((link, _EVERYTHING))
+            hearing.settimeout(20)
+            assert _heard(hearing) == probes.presence(_packed(LINK), _packed(OWN))
+
+    _, *listed = ip("netns", "exec", here, "cat", "/proc/net/packet").splitlines()
+    assert [line.split()[3] for line in listed] == ["0000"]  # packet(7): protocol 0 receives nothing
+    asking.forget(file)
+
+
 def _heard(on: socket.socket) -> bytes:
     """Return the next frame that is not IPv6, of which the kernel sends some when a link comes up."""
     while (frame := on.recv(128))[12:14] == b"\x86\xdd":

@@ -60,13 +60,14 @@ class _Watched:
     dead: str
     presences: tuple[Presence, ...] = ()
     sockets: dict[tuple[str, int], socket.socket] = field(default_factory=dict)  # by link and protocol
+    mouth: socket.socket | None = None  # for all presences
     known: bool = False  # somebody has answered since we ask
     asked: bool = False  # in this round
     answered: bool = False
     misses: int = 0
 
     def close(self) -> None:
-        for one in list(self.sockets.values()):
+        for one in [*self.sockets.values(), *filter(None, [self.mouth])]:
             one.close()
 
 
@@ -140,7 +141,22 @@ def _ask(watched: _Watched) -> None:
         frame = probes.question(question.address, _packed(question.source))
         watched.asked |= _sent(watched, question.link, probes.protocol(question.address), question.source, frame)
     for one in watched.presences:
-        _sent(watched, one.link, probes.RARP, one.source, probes.presence(_packed(one.to), _packed(one.source)))
+        _say(watched, one)
+
+
+def _say(watched: _Watched, presence: Presence) -> None:
+    """By one socket for all links that is bound to none: what other halves say on each of theirs must wake nobody."""
+    frame = probes.presence(_packed(presence.to), _packed(presence.source))
+    try:
+        if watched.mouth is None:
+            with netns.entered(watched.place):
+                watched.mouth = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+                watched.mouth.setblocking(False)
+        watched.mouth.sendto(frame, (presence.link, probes.RARP))
+    except OSError:  # the link is going away, or the whole place is, and another one comes under its name
+        if watched.mouth is not None:
+            watched.mouth.close()
+            watched.mouth = None
 
 
 def _sent(watched: _Watched, link: str, protocol: int, source: str, frame: bytes) -> bool:
