@@ -226,6 +226,8 @@ def main() -> None:
     parser.add_argument("who", choices=("astara", "l3-agent"))
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--only", default=",".join(EVENTS), help="names of events, by commas")
+    # Whoever was away hears of the other one, and switches of both: Open vSwitch keeps a flow for ten seconds.
+    parser.add_argument("--pause", type=float, default=12.0, help="seconds between trials")
     parser.add_argument("--both", choices=("auto", "always", "never"), help="[astara] ovn_both_chassis")
     asked = parser.parse_args()
     lab = find_lab()
@@ -248,7 +250,7 @@ def main() -> None:
             print(json.dumps({"who": asked.who, **trial(who, event, machine, world)}), flush=True)
             bound_s = followed(cloud, tenant.router_id, settled(who), began)
             print(f"    ports bound to the active half's node {bound_s:.1f} s after the trial began", flush=True)
-            time.sleep(3)  # whoever was away hears of the other one, and switches of both
+            time.sleep(asked.pause)
 
 
 if __name__ == "__main__":
