@@ -72,8 +72,8 @@ machines: need-root install install-bodies $(IMAGE) ## real machines of the appl
 e2e: need-root install $(WITH_BODY) ## real Neutron, real instances, real packets, in a lab that is taken down afterwards: BODY=
 	@PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e
 
-cluster: need-root install ## three orchestrators sharing the work: one killed, one frozen, one sent away, under changes
-	@ORCHESTRATORS=3 PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e_cluster
+cluster: need-root install ## three orchestrators sharing the work, killed, frozen, sent away under changes; a node that dies for good and comes back
+	@ORCHESTRATORS=3 NODES=2 NODE_PATIENCE=8 PYTHONPATH=tests $(IN_LAB) $(PYTEST) tests/e2e_cluster
 
 coordinators: need-root install $(STAMPS)/debian-coordinators ## the contract of groups on etcd, Redis, ZooKeeper (brings a Java), MariaDB and SQLite
 	@PYTHONPATH=tests $(ISOLATED) $(PYTEST) -m "slow or not slow" tests/contract/test_cluster.py

@@ -20,17 +20,13 @@ from typing import Any
 import httpx
 import pytest
 
-from astara.admin.client import OperatorClient
 from astara.model.errors import AstaraError
-from astara.model.operator import ResourceLine, UpgradeRequest, UpgradeView
-from astara_lab.control import Control
-from astara_lab.places import NEUTRON_URL, POD_MARKER, Lab, Seat, find_lab
-from astara_lab.pod import Pod
-from astara_lab.profiles.astara import restarted
+from astara.model.operator import UpgradeRequest, UpgradeView
+from astara_lab.places import NEUTRON_URL
 from astara_lab.waiting import until
+from e2e_cluster.members import SEATS, Members
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-SEATS = tuple(Seat(number) for number in (1, 2, 3))
 ROUTERS = 12
 #: A member silent for the lease (3 s) has lost its work two beats later; looking at it is the rest.
 TAKEN_OVER_S = 5.0
@@ -73,61 +69,6 @@ class Cloud:
             self.call("DELETE", f"routers/{router}")
         for network in self.networks:
             self.call("DELETE", f"networks/{network}")
-
-
-@dataclass
-class Members:
-    """The three processes, by name."""
-
-    lab: Lab
-    control: Control
-
-    def ask(self, name: str) -> OperatorClient:
-        return OperatorClient(next(seat for seat in SEATS if seat.name == name).admin_socket, timeout_s=5.0)
-
-    def pid(self, name: str) -> int:
-        state = self.control.state(name)
-        assert state is not None
-        assert state.pid is not None
-        return state.pid
-
-    def kill_for_good(self, name: str) -> None:
-        """SIGKILL, and nobody starts it again."""
-        pid = self.pid(name)
-        os.kill(pid, signal.SIGKILL)
-        until(f"{name} is dead", lambda: (self.control.state(name) or pid) and self._leave_dead(name), 10.0)
-
-    def _leave_dead(self, name: str) -> bool:
-        self.control.change("stop", name)
-        state = self.control.state(name)
-        return state is not None and state.pid is None
-
-    def begin(self, name: str) -> None:
-        """Start one that was told to end, once it has."""
-        until(f"{name} has ended", lambda: self._leave_dead(name), 30.0)
-        restarted(self.control, name)
-
-    def lines(self, name: str) -> dict[str, ResourceLine] | None:
-        with contextlib.suppress(AstaraError):
-            return {line.key: line for line in self.ask(name).resources()}
-        return None
-
-    def owned(self, *names: str) -> dict[str, dict[str, ResourceLine]]:
-        return {name: self.lines(name) or {} for name in names}
-
-    def settled(self, keys: set[str], *names: str) -> bool:
-        """Whether each of `keys` is one of these members' and no other's, and as wished."""
-        owned = self.owned(*names)
-        everything = [line for lines in owned.values() for line in lines.values() if line.key in keys]
-        return len(everything) == len(keys) and all(line.phase == "configured" for line in everything)
-
-
-@pytest.fixture(scope="module")
-def members() -> Members:
-    if not POD_MARKER.exists():
-        pytest.skip("runs inside a lab of three orchestrators: make cluster")
-    lab = find_lab("embedded")
-    return Members(lab, Control(Pod(lab)))
 
 
 @pytest.fixture(scope="module")
