@@ -54,6 +54,8 @@ class Rendered:
 def _lines(config: KeepalivedConfig, heart: str, markers: list[str], rendered: Rendered) -> Iterator[str]:
     told = f"{_plain(_PATH, str(rendered.shell))} {_plain(_PATH, str(rendered.script))}"
     yield "global_defs {"
+    # Without it DNS is asked for the name of this machine, by the router's own links: five seconds without an answer.
+    yield "  router_id astara"
     yield "  vrrp_version 3"
     yield f"  vrrp_startup_delay {_LISTENS_FIRST_S}"
     yield "  enable_script_security"
