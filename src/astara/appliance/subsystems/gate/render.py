@@ -27,6 +27,9 @@ _KEY = "meta mark & 0x0"
 #: What an advertisement opens the gate for. The other half waits for three and its skew before it opens its own.
 _LEASE_ADVERTS = 3
 _FRESH_ADVERTS = 5
+#: One element at most lives in a set, but those that have ended count until the kernel looks, once a second: a set that
+#: is full takes none, and the gate stays closed while its half advertises. A lease can end 25 times in a second.
+_REMAINS = 64
 #: keepalived announces markers once a second, together with an advertisement. One may be lost.
 _ANNOUNCED_MS, _ANNOUNCEMENTS, _LATE_MS = 1000, 2, 500
 #: In the announcements of a half whose path is dead all markers are this one of its network. keepalived has fewer.
@@ -54,7 +57,7 @@ class Rendered:
 def _commands(heart: str, guarded: Mapping[str, str], config: GateConfig) -> Iterator[str]:
     yield f"add table {TABLE}"
     for name in (ACTIVE, RIVAL, _FRESH, _LAME):
-        yield f"add set {TABLE} {name} {{ type mark; flags dynamic,timeout; timeout 1s; size 4; }}"
+        yield f"add set {TABLE} {name} {{ type mark; flags dynamic,timeout; timeout 1s; size {_REMAINS:d}; }}"
     for chain in _CHAINS:
         yield f"add chain {TABLE} {chain}"
         yield f"flush chain {TABLE} {chain}"
@@ -105,7 +108,8 @@ def _yielding(config: GateConfig) -> Iterator[str]:
     yield f"{advert} {_take(RIVAL)}"  # heard again: from here on it is keepalived's
     if config.yields:
         # Both were active: the other one wins this (RFC 9568 6.4.3), and its announcements must be the last.
-        yield f"{advert} @th,16,8 != 0 {_take(ACTIVE)}"
+        yield f"{advert} @th,16,8 >= {PRIORITY} {_take(ACTIVE)}"
+        yield f"{advert} @th,16,8 1-{PRIORITY - 1} {_KEY} @{_LAME} {_take(ACTIVE)}"
 
 
 def _witness(config: GateConfig) -> Iterator[str]:
