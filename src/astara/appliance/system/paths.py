@@ -16,7 +16,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,7 @@ class _Watched:
     file: Path
     dead: str
     presences: tuple[Presence, ...] = ()
+    held: Callable[[], bool] = lambda: False
     sockets: dict[tuple[str, int], socket.socket] = field(default_factory=dict)  # by link and protocol
     mouth: socket.socket | None = None  # for all presences
     known: bool = False  # somebody has answered since we ask
@@ -86,8 +87,12 @@ class Paths:
         file: Path,
         dead: str,
         presences: Iterable[Presence] = (),
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Keep `file` saying "0", or `dead` once none answers any more; idempotent. Replaces what was asked before."""
+        """Keep `file` saying "0", or `dead` once none answers any more; idempotent. Replaces what was asked before.
+
+        While `held` says so, what is dead stays it, whoever answers.
+        """
         wanted, said = tuple(questions), tuple(presences)
         with self._mutex:
             known = self._watched.get(file)
@@ -96,7 +101,7 @@ class Paths:
                 return
             if known is not None:
                 known.close()
-            self._watched[file] = _Watched(place, wanted, file, dead, said)
+            self._watched[file] = _Watched(place, wanted, file, dead, said, held)
             _write(file, "0")
             if self._thread is None and (wanted or said):
                 self._thread = threading.Thread(target=self._repeat, name="paths", daemon=True)
@@ -212,7 +217,7 @@ def _judge(watched: _Watched) -> None:
         watched.misses += 1
     wanted = watched.dead if watched.misses >= MISSES else "0"
     with contextlib.suppress(OSError):
-        if watched.file.read_text().strip() != wanted:
+        if watched.file.read_text().strip() != wanted and (wanted == watched.dead or not watched.held()):
             _write(watched.file, wanted)
 
 

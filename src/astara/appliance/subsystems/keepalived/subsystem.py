@@ -7,18 +7,20 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from astara.appliance.boundaries import NotPlugged, Place, SubsystemError
 from astara.appliance.subsystems import conntrackd
 from astara.appliance.subsystems.daemon import Daemon, link_names, stopped
+from astara.appliance.subsystems.gate import subsystem as gate
 from astara.appliance.subsystems.keepalived.config import KeepalivedConfig
 from astara.appliance.subsystems.keepalived.pace import Pace
 from astara.appliance.subsystems.keepalived.render import PATH_DEAD, Rendered
 from astara.appliance.system import files, netns, processes
 from astara.appliance.system.paths import Paths, Presence, Question
 from astara.appliance.system.processes import Process
-from astara.contract.agent import Deviation
+from astara.contract.agent import Deviation, Role
 
 NAME = "keepalived"
 
@@ -116,7 +118,9 @@ class KeepalivedSubsystem:
             for one in wish.markers
             if one.mac in names and one.mac != wish.heart
         ]
-        self._paths.watch(place.netns, asked, rendered.path_file, PATH_DEAD, said)
+        # Worth as much as the other half again, it might win when they hear each other, with connections of long ago.
+        held = partial(_stands_back, place)
+        self._paths.watch(place.netns, asked, rendered.path_file, PATH_DEAD, said, held)
 
     def _text(self, place: Place, rendered: Rendered, phase: str) -> str:
         names = link_names(place)
@@ -152,6 +156,10 @@ class KeepalivedSubsystem:
         files.remove(remembered)
         if child is not None and processes.send(child, signal.SIGKILL):
             processes.wait(child, _CHILD_ENDS_WITHIN_S)
+
+
+def _stands_back(place: Place) -> bool:
+    return gate.role_in(place.netns) is Role.YIELDING
 
 
 def _before_all_others(parent: int, child: int) -> None:
