@@ -81,6 +81,15 @@ class Standing(Protocol):
         ...
 
 
+@runtime_checkable
+class Unhurried(Protocol):
+    """A Subsystem that runs before it can do what it is for."""
+
+    def await_ready(self, place: Place) -> None:
+        """Return when it can; a matter of seconds."""
+        ...
+
+
 class Appliance(Protocol):
     """A driver's appliance side: wire section -> one config per subsystem. Pure."""
 

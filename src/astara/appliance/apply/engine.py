@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from astara.appliance.apply import store
 from astara.appliance.apply.errors import ApplyFailed
 from astara.appliance.apply.wish import Wish, judge_envelope, wish_of
-from astara.appliance.boundaries import Appliance, Place, Standing, Subsystem, SubsystemError
+from astara.appliance.boundaries import Appliance, Place, Standing, Subsystem, SubsystemError, Unhurried
 from astara.appliance.system import netns, rtnetlink
 from astara.contract.agent import ApplyReport, Deviation, Health, Outcome, Role, StateView
 from astara.contract.codec import ContractError
@@ -73,7 +73,11 @@ class Engine:
             store.commit(place)
             memory.good = wish
             memory.last_error = None
-            return self._report(Outcome.APPLIED, document, touched, began)
+        # Whoever is told that it is configured may end the one that did the same until now.
+        for subsystem in self._subsystems:
+            if isinstance(subsystem, Unhurried) and subsystem.name in touched:
+                subsystem.await_ready(place)
+        return self._report(Outcome.APPLIED, document, touched, began)
 
     def state(self, place: Place) -> StateView:
         """Say what read-back finds. Never answers from memory; raises nothing about the place."""

@@ -56,6 +56,15 @@ class Shelf:
         self._log.append(f"-{self.name}")
 
 
+class Late(Shelf):
+    """One that needs a while after it was configured."""
+
+    def await_ready(self, place: Place) -> None:
+        self.entered.set()
+        assert self.gate.wait(10)
+        self._log.append(f"{self.name} is ready")
+
+
 class Driver:
     """The words name the subsystems that get a config."""
 
@@ -147,3 +156,19 @@ def test_state_comes_from_the_world_not_from_memory(site: Site) -> None:
     site.shelves[0].world.clear()
     assert site.engine.state(place).health is Health.DEGRADED
     assert site.engine.repair(place).health is Health.HEALTHY
+
+
+def test_configured_is_said_when_it_can_do_what_it_is_for(site: Site) -> None:
+    """An upgrade ends the active half of a pair when the new one is configured."""
+    late = Late("late", site.log)
+    engine, place = Engine([late], {"d": Driver()}), site.place("a")
+    applying = threading.Thread(target=engine.apply, args=(place, wish("late")))
+    applying.start()
+    assert late.entered.wait(10)
+    assert engine.state(place).health is Health.HEALTHY  # nobody who asks has to wait
+    assert applying.is_alive()
+    late.gate.set()
+    applying.join(10)
+    late.gate.clear()
+    engine.apply(place, wish("late", revision=2))  # untouched
+    assert site.log == ["+late", "late is ready"]

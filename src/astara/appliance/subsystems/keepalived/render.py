@@ -20,7 +20,7 @@ _VRID = 1
 _REFRESH_S = 30
 #: A switch's port may need a second after its link has come up. Who elects itself before is two with the one that is
 #: active, and may win against it when it hears it, with no connections yet. A reload does not wait.
-_LISTENS_FIRST_S = 1
+LISTENS_FIRST_S = 1
 #: What a dead path costs. With equal priorities nobody preempts, so two halves whose next hop is dead stay as they are.
 PATH_DEAD = "-50"
 
@@ -57,7 +57,7 @@ def _lines(config: KeepalivedConfig, heart: str, markers: list[str], rendered: R
     # Without it DNS is asked for the name of this machine, by the router's own links: five seconds without an answer.
     yield "  router_id astara"
     yield "  vrrp_version 3"
-    yield f"  vrrp_startup_delay {_LISTENS_FIRST_S}"
+    yield f"  vrrp_startup_delay {LISTENS_FIRST_S}"
     yield "  enable_script_security"
     yield "  script_user root"
     yield "  vrrp_garp_master_repeat 3"

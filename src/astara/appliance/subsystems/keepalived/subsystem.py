@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from astara.appliance.subsystems.daemon import Daemon, link_names, stopped
 from astara.appliance.subsystems.gate import subsystem as gate
 from astara.appliance.subsystems.keepalived.config import KeepalivedConfig
 from astara.appliance.subsystems.keepalived.pace import Pace
-from astara.appliance.subsystems.keepalived.render import PATH_DEAD, Rendered
+from astara.appliance.subsystems.keepalived.render import LISTENS_FIRST_S, PATH_DEAD, Rendered
 from astara.appliance.system import files, netns, processes
 from astara.appliance.system.paths import Paths, Presence, Question
 from astara.appliance.system.processes import Process
@@ -43,6 +44,8 @@ class KeepalivedSubsystem:
         self._program = program
         self._pace = pace or Pace()
         self._paths = paths or Paths()
+        #: When those that were started here will have listened long enough (monotonic), by instance.
+        self._listening: dict[str, tuple[Process, float]] = {}
 
     def render(self, place: Place, config: KeepalivedConfig) -> Rendered:
         """Return what keepalived.conf shall say, links still by MAC address."""
@@ -87,6 +90,12 @@ class KeepalivedSubsystem:
         daemon.note_loaded(process, text)
         return True
 
+    def await_ready(self, place: Place) -> None:
+        """Until it has listened it takes over from nobody, whatever becomes of the other half."""
+        process, until = self._listening.get(place.instance_id, (None, 0.0))
+        if process is not None and (left_s := until - time.monotonic()) > 0:
+            processes.wait(process, left_s)
+
     def read_back(self, place: Place, rendered: Rendered) -> Sequence[Deviation]:
         """Ask the process, and what it has loaded."""
         return [Deviation(subsystem=NAME, detail=detail) for detail in self._differences(place, rendered)]
@@ -97,6 +106,7 @@ class KeepalivedSubsystem:
         daemon.stop()
         self._end_child(place, daemon)
         self._paths.forget(_path_file(place))
+        self._listening.pop(place.instance_id, None)
         daemon.remove()
 
     def _differences(self, place: Place, rendered: Rendered) -> Iterator[str]:
@@ -140,6 +150,7 @@ class KeepalivedSubsystem:
         for name in _OWN_PID_FILES:
             files.remove(daemon.directory / name)
         process = daemon.start_until(place, lambda: _child(daemon.directory) is not None)
+        self._listening[place.instance_id] = process, time.monotonic() + LISTENS_FIRST_S
         if (child := _child(daemon.directory)) is not None:
             _before_all_others(process.pid, int(child))
         return process
