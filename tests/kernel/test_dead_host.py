@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import http.server
+import subprocess
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -40,10 +43,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Nothing is logged."""
 
 
-def test_a_host_that_is_gone_is_told_from_an_agent_that_takes_long(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def other_host() -> Iterator[str]:
+    """A namespace at the other end of a link, 192.0.2.2; gone afterwards, and the link with it."""
     name, link = f"d-{uuid.uuid4().hex[:8]}", f"d{uuid.uuid4().hex[:8]}"
-    now = datetime.datetime.now(datetime.UTC)
-    identity = issue(open_authority(tmp_path, now), "one", ORCHESTRATOR, [], now)
     ip("netns", "add", name)
     try:
         ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -51,6 +54,17 @@ def test_a_host_that_is_gone_is_told_from_an_agent_that_takes_long(tmp_path: Pat
         ip("-n", name, "address", "add", "192.0.2.2/24", "dev", "eth0")
         ip("link", "set", link, "up")
         ip("-n", name, "link", "set", "eth0", "up")
+        yield name
+    finally:
+        # A namespace lives as long as a socket in it does, and so would the link.
+        ip("link", "del", link)
+        ip("netns", "del", name)
+
+
+def test_a_host_that_is_gone_is_told_from_an_agent_that_takes_long(tmp_path: Path) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    identity = issue(open_authority(tmp_path, now), "one", ORCHESTRATOR, [], now)
+    with other_host() as name:
         with netns.entered(Path("/run/netns") / name):
             server = http.server.ThreadingHTTPServer(("192.0.2.2", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -58,14 +72,14 @@ def test_a_host_that_is_gone_is_told_from_an_agent_that_takes_long(tmp_path: Pat
         client = NodeClient(endpoint, identity, NodeTimeouts(connect_s=1.0, read_s=60.0))
         assert client.instances("router", "r1").instances == ()
 
-        ip("-n", name, "link", "set", "eth0", "address", "02:00:00:00:00:99")  # its frames are for nobody there
+        nft = "add table ip dead; add chain ip dead input { type filter hook input priority 0; policy drop; }"
+        subprocess.run(["ip", "netns", "exec", name, "nft", nft], check=True)
         began = time.monotonic()
         with pytest.raises(Retry, match="its host does not answer"):
             client.instances("router", "r1")
 
         assert time.monotonic() - began < httpx.Timeout(60.0).read / 2
         assert client.trouble == "its host does not answer"
-        server.shutdown()
         client.close()
-    finally:
-        ip("netns", "del", name)
+        server.shutdown()
+        server.server_close()

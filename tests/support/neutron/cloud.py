@@ -188,7 +188,7 @@ def running(
     `database` is a URL with the schema in it; without, one is made on SQLite. `more` are further sections.
     """
     schema = database is None
-    database = database or f"sqlite:///{directory}/neutron.sqlite"
+    database = database or f"sqlite:///{directory}/neutron.sqlite?timeout=30"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "secret").write_bytes(SECRET + b"\n")
     (directory / "policy.yaml").write_text("{}\n")

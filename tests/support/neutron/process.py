@@ -5,13 +5,14 @@ Each answer carries X-Test-Queries, the number of SQL statements it took, so tha
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import threading
 from pathlib import Path
 
 import sqlalchemy as sa
 from cheroot import wsgi
+
+from astara_lab import sqlite_for_threads
 
 _counter = threading.local()
 
@@ -21,7 +22,7 @@ def main(port_file: str) -> None:
     from sqlalchemy import event
 
     event.listen(sa.engine.Engine, "before_cursor_execute", _count)
-    event.listen(sa.engine.Engine, "connect", _without_syncing)
+    sqlite_for_threads.listen(synchronous="OFF")  # waiting for the disk was much of every call
     from neutron.wsgi.api import application
 
     server = wsgi.Server(("127.0.0.1", 0), _counting(application), numthreads=4)
@@ -30,12 +31,6 @@ def main(port_file: str) -> None:
     part.write_text(str(server.bind_addr[1]))
     part.rename(port_file)
     server.serve()
-
-
-def _without_syncing(connection, _record):
-    """What a test writes need not survive the machine; waiting for the disk was much of every call."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = OFF")
 
 
 def _count(_connection, _cursor, statement, _parameters, _context, _many):
