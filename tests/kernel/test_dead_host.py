@@ -25,6 +25,7 @@ from support.segment import ip
 
 pytestmark = [
     pytest.mark.kernel,
+    pytest.mark.slow,  # after others in one process the read ended by Python's timeout; alone never
     pytest.mark.skipif(not isolated(), reason="makes network namespaces: run it by `make kernel`"),
 ]
 EMPTY = b'{"instances":[],"cursor":0}'
