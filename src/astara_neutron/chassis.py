@@ -20,6 +20,8 @@ from neutron_lib.plugins import directory
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from astara_neutron import mechanisms
+
 LOG = logging.getLogger(__name__)
 
 BESIDES = "migrating_to"
@@ -47,7 +49,7 @@ def lead(ports: Collection[tuple[str, str]], host: str) -> None:
             for port_id, before in ports:
                 asked = {_REQUESTED: f"{before},{host}" if before else host}
                 transaction.add(northbound.db_set("Logical_Switch_Port", port_id, options=asked, if_exists=True))
-    except Exception:
+    except Exception:  # ovsdbapp raises what it likes, and without this OVN is told all the same, a second or two later
         LOG.exception("OVN was not told ahead that %s has the active half of a router", host)
 
 
@@ -115,6 +117,5 @@ def _known_to_ovn(mechanism: Any) -> bool:
 
 
 def _mechanism() -> Any | None:
-    manager = getattr(directory.get_plugin(), "mechanism_manager", None)
-    found = None if manager is None else manager.mech_drivers.get("ovn")
+    found = mechanisms.loaded().get("ovn")
     return None if found is None else found.obj

@@ -14,11 +14,10 @@ import sqlalchemy as sa
 from neutron.plugins.ml2 import models as ml2
 from neutron_lib import constants
 from neutron_lib.db import api as db_api
-from neutron_lib.plugins import directory
 from oslo_db import exception as db_exc
 from oslo_log import log as logging
 
-from astara_neutron import journal
+from astara_neutron import journal, mechanisms
 from astara_neutron.models import KIND_ROUTER
 
 LOG = logging.getLogger(__name__)
@@ -30,8 +29,7 @@ _DRIVER, _DELIVERS_BY_BINDING = "openvswitch", "l2population"
 
 def ports(session: Any, port_ids: Collection[str]) -> list[str]:
     """Return those among `port_ids` that need not be bound anew to be somewhere else."""
-    manager = getattr(directory.get_plugin(), "mechanism_manager", None)
-    loaded = () if manager is None else manager.mech_drivers
+    loaded = mechanisms.loaded()
     if _DRIVER not in loaded or _DELIVERS_BY_BINDING in loaded or not port_ids:
         return []
     levels = sa.select(_LEVEL.c.port_id, _LEVEL.c.driver).where(_LEVEL.c.port_id.in_(list(port_ids)))

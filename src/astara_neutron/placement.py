@@ -137,10 +137,11 @@ def share(context: Any, router_id: str) -> None:
             .order_by(_PORT.c.id)
         )
         bound = [(row.id, row.host) for row in context.session.execute(query)]
+        halves = _halves(context.session, router_id)
         differ = [
             (port_id, host)
             for port_id, host in bound
-            if chassis.profile_of(context.session, port_id, _other_half(context.session, router_id, host)) is not None
+            if chassis.profile_of(context.session, port_id, _beside(halves, host)) is not None
         ]
     for port_id, host in differ:
         bind(context, port_id, host)
@@ -148,7 +149,14 @@ def share(context: Any, router_id: str) -> None:
 
 def _other_half(session: Any, router_id: str, host: str) -> str | None:
     """Return the node of the half that is not on `host`; None when there are no two."""
-    halves = {placed(session, kind, router_id) for kind in (KIND_ROUTER, KIND_SECOND)}
+    return _beside(_halves(session, router_id), host)
+
+
+def _halves(session: Any, router_id: str) -> set[str | None]:
+    return {placed(session, kind, router_id) for kind in (KIND_ROUTER, KIND_SECOND)}
+
+
+def _beside(halves: set[str | None], host: str) -> str | None:
     if None in halves or host not in halves or len(halves) < 2:
         return None
     return next(iter(halves - {host}))
