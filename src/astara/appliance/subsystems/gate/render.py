@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from astara.appliance.subsystems.gate.config import GateConfig
 from astara.appliance.subsystems.keepalived.render import PRIORITY
+from astara.appliance.system.probes import RARP
 
 TABLE = "netdev astara_gate"
 #: The gate is open.
@@ -18,8 +19,6 @@ RIVAL = "rival"
 _FRESH = "fresh"
 #: This half's own path is dead, its advertisements say so.
 _LAME = "lame"
-#: RFC 903, as its EtherType: nft has no name for it.
-RARP = 0x8035
 _LINK_NAME = re.compile(r"[0-9A-Za-z._-]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 #: A key that is the same for every packet: the set has one member or none.
@@ -143,7 +142,7 @@ def _outward(config: GateConfig) -> Iterator[str]:
     lame = config.announced.network_address + _LAME_MARKER
     yield f"{markers} {_KEY} @{_LAME} arp saddr ip set {lame} accept"
     yield f"{markers} accept"
-    # What a switch that has both halves waits for from each (system/presence).
+    # What a switch that has both halves waits for from each (system/paths). nft has no name for this protocol.
     yield f"ether saddr {_mac(config.heart)} ether type {RARP:#06x} accept"
     yield f"ether saddr {_mac(config.heart)} arp operation request accept"
     yield f"ether saddr {_mac(config.heart)} icmpv6 type nd-neighbor-solicit accept"
