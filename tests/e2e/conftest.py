@@ -41,20 +41,26 @@ _ITEM = {"ips": "ip", "qos_policies": "qos_policy"}
 #: Of one test, as for all others; longer where instances boot.
 _TIMEOUT_S = 120.0
 #: The SDK warns of its own future; ours are errors as everywhere.
-OTHERS_WARNINGS = (
+_OTHERS_WARNINGS = (
     "ignore::openstack.warnings.OpenStackDeprecationWarning",
     "ignore::PendingDeprecationWarning",
     *(rf"ignore::Warning:{library}(\..*)?" for library in ("openstack", "keystoneauth1", "dogpile")),
 )
 
 
+def without_others_warnings(items: list[pytest.Item], conftest: str) -> list[pytest.Item]:
+    """Return the tests below the folder of `conftest` (its `__file__`), marked so that they ignore those."""
+    below = [item for item in items if item.path.is_relative_to(Path(conftest).parent)]
+    for item in below:
+        for ignored in _OTHERS_WARNINGS:
+            item.add_marker(pytest.mark.filterwarnings(ignored))
+    return below
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            if not item.get_closest_marker("timeout"):
-                item.add_marker(pytest.mark.timeout(patient(_TIMEOUT_S)))
-            for ignored in OTHERS_WARNINGS:
-                item.add_marker(pytest.mark.filterwarnings(ignored))
+    for item in without_others_warnings(items, __file__):
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(patient(_TIMEOUT_S)))
 
 
 @dataclass(frozen=True)

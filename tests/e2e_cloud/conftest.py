@@ -8,14 +8,13 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from astara_lab.places import CLOUD_NAME, Lab
 from astara_lab.waiting import until
-from e2e.conftest import OTHERS_WARNINGS, Cloud, external, lab, outside, tenancy
+from e2e.conftest import Cloud, external, lab, outside, tenancy, without_others_warnings
 
 with warnings.catch_warnings():
     # Some of the SDK's dependencies import what Python has deprecated.
@@ -30,11 +29,8 @@ _TIMEOUT_S = 1500
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            for ignored in OTHERS_WARNINGS:
-                item.add_marker(pytest.mark.filterwarnings(ignored))
-            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+    for item in without_others_warnings(items, __file__):
+        item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

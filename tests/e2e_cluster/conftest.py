@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from astara_lab.control import Control
 from astara_lab.places import POD_MARKER, find_lab
 from astara_lab.pod import Pod
-from e2e.conftest import OTHERS_WARNINGS, body, cloud, external, hosts, lab, neutron, outside
+from e2e.conftest import body, cloud, external, hosts, lab, neutron, outside, without_others_warnings
 from e2e_cluster.members import Members
 
 __all__ = ["body", "cloud", "external", "hosts", "lab", "neutron", "outside"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            for ignored in OTHERS_WARNINGS:
-                item.add_marker(pytest.mark.filterwarnings(ignored))
+    without_others_warnings(items, __file__)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,18 @@ from astara_lab.control import Control
 from astara_lab.hosts import Host, Hosts
 from astara_lab.places import Lab
 from astara_lab.pod import Pod
-from e2e.conftest import OTHERS_WARNINGS, Cloud, body, cloud, external, hosts, lab, neutron, outside, tenancy
+from e2e.conftest import (
+    Cloud,
+    body,
+    cloud,
+    external,
+    hosts,
+    lab,
+    neutron,
+    outside,
+    tenancy,
+    without_others_warnings,
+)
 from e2e_neutron.sight import Services
 
 __all__ = ["body", "cloud", "external", "hosts", "lab", "neutron", "outside"]
@@ -25,10 +35,7 @@ FLAVOR = "astara"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            for ignored in OTHERS_WARNINGS:
-                item.add_marker(pytest.mark.filterwarnings(ignored))
+    without_others_warnings(items, __file__)
 
 
 @pytest.fixture(scope="session")

@@ -276,12 +276,18 @@ def unbindable(world: World, monkeypatch: pytest.MonkeyPatch, orchestrator: Orch
     return asked
 
 
-def test_ports_that_cannot_be_bound_are_tried_less_and_less_often_and_it_is_in_sight(world, monkeypatch):
+def following_in_vain(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Elected, Orchestrator, list[float]]:
+    """A pair whose other half has taken over, and its ports cannot be bound there; also when that was asked."""
     elected = Elected(world, monkeypatch)
     orchestrator = paired(world, pairs=1)
     asked = unbindable(world, monkeypatch, orchestrator)
     elected.hand_over("t0")
     orchestrator.event("t0")
+    return elected, orchestrator, asked
+
+
+def test_ports_that_cannot_be_bound_are_tried_less_and_less_often_and_it_is_in_sight(world, monkeypatch):
+    _, orchestrator, asked = following_in_vain(world, monkeypatch)
     orchestrator.run(600)
     gaps = [round(after - before, 1) for before, after in pairwise(asked)]
     # One in five less at most, half of that here; and no sooner than that although each try is heard of.
@@ -297,11 +303,7 @@ def test_ports_that_cannot_be_bound_are_tried_less_and_less_often_and_it_is_in_s
 
 @pytest.mark.parametrize("cured", ["by a word", "by an operator", "by the clock"])
 def test_once_they_can_be_bound_they_soon_are(world, monkeypatch, cured):
-    elected = Elected(world, monkeypatch)
-    orchestrator = paired(world, pairs=1)
-    unbindable(world, monkeypatch, orchestrator)
-    elected.hand_over("t0")
-    orchestrator.event("t0")
+    elected, orchestrator, _ = following_in_vain(world, monkeypatch)
     orchestrator.run(300)
     monkeypatch.undo()
     active = elected.active
@@ -321,11 +323,7 @@ def test_once_they_can_be_bound_they_soon_are(world, monkeypatch, cured):
 
 
 def test_when_the_other_half_takes_over_again_nothing_is_left_to_be_bound(world, monkeypatch):
-    elected = Elected(world, monkeypatch)
-    orchestrator = paired(world, pairs=1)
-    asked = unbindable(world, monkeypatch, orchestrator)
-    elected.hand_over("t0")
-    orchestrator.event("t0")
+    elected, orchestrator, asked = following_in_vain(world, monkeypatch)
     orchestrator.run(100)
     elected.hand_over("t0")
     orchestrator.event("t0")
